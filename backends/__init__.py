@@ -1,0 +1,1 @@
+"""Targets, instruction set, program file, simulator and timing."""

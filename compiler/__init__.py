@@ -1,0 +1,1 @@
+"""The roof: importer, pipelines, driver, reports and the command line."""

@@ -1,0 +1,1 @@
+"""The ground: the IR core, then one module or folder per dialect."""

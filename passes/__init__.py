@@ -1,0 +1,1 @@
+"""The pass framework, then one file per pass."""

@@ -1,0 +1,8 @@
+"""Names the packages: every package of the four folders, under `accelc`."""
+
+from setuptools import find_packages, setup
+
+FLOORS = ("compiler", "passes", "backends", "dialects")
+
+found = find_packages(include=[pattern for floor in FLOORS for pattern in (floor, f"{floor}.*")])
+setup(packages=["accelc", *(f"accelc.{package}" for package in found)])
