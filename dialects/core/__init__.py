@@ -1,0 +1,1 @@
+"""The IR core: types, operations, modules, text form, verifier, interpreter."""

@@ -1,0 +1,8 @@
+"""The dialects of accelc in one explicit list, and the context that knows them all."""
+
+from __future__ import annotations
+
+from .builtin import BUILTIN
+from .core.context import Context
+
+CONTEXT = Context((BUILTIN,))
