@@ -1,0 +1,27 @@
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+
+.PHONY: check format lint types test fix wheel train
+
+check: format lint types test
+
+format:
+	$(PYTHON) -m ruff format --check
+
+lint:
+	$(PYTHON) -m ruff check
+
+types:
+	$(PYTHON) -m pyright --pythonpath "$$(command -v $(PYTHON))"
+
+test:
+	$(PYTHON) -m pytest -q
+
+fix:
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+wheel:
+	$(PYTHON) -m build --wheel
+
+train:
+	$(PYTHON) examples/train/train_digits.py
