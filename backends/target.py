@@ -1,0 +1,287 @@
+"""Machines as data: reads a target file (TOML), checks every key, and answers questions about the geometry."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from ..dialects.core.diagnostics import CompileError
+
+DEFAULT_TARGET = "tile32"
+
+
+def _number(low: float, high: float, **options: Any) -> Any:
+    return field(metadata={"range": (low, high)}, **options)
+
+
+@dataclass(frozen=True)
+class ArraySection:
+    """`blocks` matrix blocks of `lanes` (reduction) x `columns`; a block does one vector times its weights a cycle.
+
+    `weight_lines_per_cycle` SRAM lines of weights can be read a cycle, over all blocks, beside the streaming input.
+    `latency_cycles` is the depth of the multiply-add pipeline. `int16_rate` and `bf16_rate` are the fraction of the
+    int8 rate at which the wider types run (0: not supported).
+    """
+
+    lanes: int = _number(1, 1024)
+    columns: int = _number(1, 1024)
+    blocks: int = _number(1, 256)
+    weight_lines_per_cycle: int = _number(1, 256)
+    latency_cycles: int = _number(0, 10_000)
+    int16_rate: float = _number(0, 1, default=0.0)
+    bf16_rate: float = _number(0, 1, default=0.0)
+
+
+@dataclass(frozen=True)
+class AccumulatorSection:
+    """One accumulator memory for all blocks: `rows` rows of `columns` (of the array) integers of `bits` bits."""
+
+    rows: int = _number(1, 2**20)
+    bits: int = _number(32, 64)
+
+
+@dataclass(frozen=True)
+class SramSection:
+    """`banks` banks of `bank_lines` lines of `line_bytes`; a bank serves `read_ports` + `write_ports` lines a cycle.
+
+    Addresses run through a group of `interleave` banks line by line, then through the next group. With `swizzle` the
+    bank within the group is the exclusive or of the three lowest base-`interleave` digits of the line number, which
+    spreads power-of-two strides over the group.
+    """
+
+    banks: int = _number(1, 1024)
+    bank_lines: int = _number(16, 2**20)
+    line_bytes: int = _number(4, 4096)
+    read_ports: int = _number(1, 8)
+    write_ports: int = _number(1, 8)
+    interleave: int = _number(1, 64)
+    swizzle: bool = field(default=False)
+
+
+@dataclass(frozen=True)
+class CrossbarSection:
+    """The multiplexers between banks and block ports.
+
+    A block port merges up to `lines_per_vector` lines into one vector a cycle. Without `lane_rotation` a byte can only
+    reach the lane of its offset within the line. Port b reaches the `reach_banks` banks that start at bank
+    (b * port_stride_banks) modulo the number of banks.
+    """
+
+    lines_per_vector: int = _number(1, 64)
+    lane_rotation: bool = field()
+    reach_banks: int = _number(1, 1024)
+    port_stride_banks: int = _number(0, 1024, default=0)
+
+
+@dataclass(frozen=True)
+class VectorSection:
+    """The vector unit: `lanes` 8-bit results a cycle for one-pass operations; `latency_cycles` is its pipeline depth."""
+
+    lanes: int = _number(1, 4096)
+    latency_cycles: int = _number(0, 10_000)
+
+
+@dataclass(frozen=True)
+class DmaSection:
+    """One DRAM channel shared by load and store: `bytes_per_cycle` in all, `latency_cycles` before the first byte."""
+
+    bytes_per_cycle: float = _number(0.01, 4096)
+    latency_cycles: int = _number(0, 100_000)
+
+
+@dataclass(frozen=True)
+class DramSection:
+    """Off-chip memory."""
+
+    megabytes: int = _number(1, 2**17)
+
+
+@dataclass(frozen=True)
+class EnergySection:
+    """Energy in picojoules per int8 multiply-accumulate, per SRAM byte and per DRAM byte; 0 is unknown."""
+
+    mac_pj: float = _number(0, 1e6, default=0.0)
+    sram_byte_pj: float = _number(0, 1e6, default=0.0)
+    dram_byte_pj: float = _number(0, 1e6, default=0.0)
+
+
+@dataclass(frozen=True)
+class CostSection:
+    """Silicon area in square millimetres and price in US dollars; 0 is unknown."""
+
+    area_mm2: float = _number(0, 1e6, default=0.0)
+    price_usd: float = _number(0, 1e6, default=0.0)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One machine; see the sections. Bank b of the SRAM belongs to group b // interleave."""
+
+    name: str
+    description: str
+    frequency_mhz: float = _number(0.001, 100_000)
+    array: ArraySection = field()
+    accumulators: AccumulatorSection = field()
+    sram: SramSection = field()
+    crossbar: CrossbarSection = field()
+    vector: VectorSection = field()
+    dma: DmaSection = field()
+    dram: DramSection = field()
+    energy: EnergySection = field(default_factory=EnergySection)
+    cost: CostSection = field(default_factory=CostSection)
+
+    @cached_property
+    def macs_per_cycle(self) -> int:
+        """int8 multiply-accumulates of all blocks in a cycle."""
+        return self.array.lanes * self.array.columns * self.array.blocks
+
+    @cached_property
+    def sram_bytes(self) -> int:
+        """Capacity of the SRAM."""
+        return self.sram.banks * self.sram.bank_lines * self.sram.line_bytes
+
+    @cached_property
+    def group_bytes(self) -> int:
+        """Capacity of one group of interleaved banks."""
+        return self.sram.interleave * self.sram.bank_lines * self.sram.line_bytes
+
+    @cached_property
+    def groups(self) -> int:
+        """Number of groups of interleaved banks."""
+        return self.sram.banks // self.sram.interleave
+
+    @cached_property
+    def reachable_groups(self) -> frozenset[int]:
+        """The bank groups that every block port reaches: where the operands of the array may lie."""
+        banks, reach = self.sram.banks, self.crossbar.reach_banks
+        common = set(range(banks))
+        for port in range(self.array.blocks):
+            start = port * self.crossbar.port_stride_banks
+            common &= {(start + i) % banks for i in range(reach)}
+        width = self.sram.interleave
+        return frozenset(g for g in range(self.groups) if all(g * width + i in common for i in range(width)))
+
+    def groups_of(self, address: int, size: int) -> range:
+        """The bank groups that `size` bytes at `address` touch."""
+        return range(address // self.group_bytes, (address + max(size, 1) - 1) // self.group_bytes + 1)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that programs and timing depend on: all fields but description."""
+        parts = [(f.name, repr(getattr(self, f.name))) for f in fields(self) if f.name != "description"]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def load_target(name_or_path: str) -> Target:
+    """A preset by name, or a TOML file; CompileError names the file, the key and the allowed range."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CompileError(f"{path}: cannot be read: {error}") from None
+        return parse_target(text, file=str(path))
+    presets = preset_names()
+    if name_or_path not in presets:
+        near = difflib.get_close_matches(name_or_path, presets, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise CompileError(f"unknown target '{name_or_path}', expected {', '.join(presets)} or a .toml file{hint}")
+    text = resources.files(__package__).joinpath("targets", f"{name_or_path}.toml").read_text(encoding="utf-8")
+    return parse_target(text, file=f"{name_or_path}.toml")
+
+
+def preset_names() -> list[str]:
+    """The targets that come with the package, sorted."""
+    folder = resources.files(__package__).joinpath("targets")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def parse_target(text: str, *, file: str = "<target>") -> Target:
+    """Read the text of a target file; raises CompileError with every wrong key at once."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CompileError(f"{file}: not valid TOML: {error}") from None
+    problems: list[str] = []
+    target = cast(Target | None, _read_section(Target, data, "", problems))
+    if target is not None and not problems:
+        problems += _contradictions(target)
+    if problems or target is None:
+        raise CompileError("\n".join(f"{file}: {problem}" for problem in problems))
+    return target
+
+
+_SECTIONS: dict[str, type] = {
+    "array": ArraySection,
+    "accumulators": AccumulatorSection,
+    "sram": SramSection,
+    "crossbar": CrossbarSection,
+    "vector": VectorSection,
+    "dma": DmaSection,
+    "dram": DramSection,
+    "energy": EnergySection,
+    "cost": CostSection,
+}
+_KINDS = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+def _read_section(section: type, data: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
+    known = {f.name: f for f in fields(section)}
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{prefix}{near[0]}'?" if near else ""
+            problems.append(f"unknown key '{prefix}{key}'{hint}")
+    values: dict[str, Any] = {}
+    for name, declared in known.items():
+        key = prefix + name
+        optional = declared.default is not declared.default_factory or name in ("energy", "cost")
+        if name not in data:
+            if not optional:
+                problems.append(f"key '{key}' is missing")
+            continue
+        value = data[name]
+        if section is Target and name in _SECTIONS:
+            if not isinstance(value, Mapping):
+                problems.append(f"'{key}' is {value!r}, expected a table [{key}]")
+                continue
+            values[name] = _read_section(_SECTIONS[name], cast(Mapping[str, Any], value), f"{key}.", problems)
+            continue
+        problem = _value_problem(key, value, str(declared.type), declared.metadata.get("range"))
+        if problem:
+            problems.append(problem)
+        values[name] = float(value) if declared.type == "float" and not problem else value
+    return None if problems else section(**values)
+
+
+def _value_problem(key: str, value: Any, kind: str, limits: tuple[float, float] | None) -> str | None:
+    expected = _KINDS[kind]
+    matches = type(value) is expected or (expected is float and type(value) is int)
+    if not matches:
+        return f"'{key}' is {value!r}, expected {kind}"
+    if limits and not limits[0] <= value <= limits[1]:
+        return f"'{key}' is {value}, expected {limits[0]} to {limits[1]}"
+    if expected is str and not value:
+        return f"'{key}' is empty, expected text"
+    return None
+
+
+def _contradictions(target: Target) -> list[str]:
+    problems: list[str] = []
+    sram = target.sram
+    if sram.interleave & (sram.interleave - 1) or sram.banks % sram.interleave:
+        problems.append(f"'sram.interleave' is {sram.interleave}, expected a power of two that divides {sram.banks} banks")
+    if sram.line_bytes & (sram.line_bytes - 1):
+        problems.append(f"'sram.line_bytes' is {sram.line_bytes}, expected a power of two")
+    if target.crossbar.reach_banks > sram.banks:
+        problems.append(f"'crossbar.reach_banks' is {target.crossbar.reach_banks}, expected at most {sram.banks} banks")
+    if not problems and not target.reachable_groups:
+        problems.append("'crossbar': no bank group is reached by every block port; raise reach_banks")
+    return problems

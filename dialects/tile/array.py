@@ -1,0 +1,150 @@
+"""The matmul instruction: a convolution or matrix product on the blocks, weights stationary."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.fields import attribute, operand
+from ..core.types import Array
+from .types import BufferType, strided_view
+from .window import WindowOp
+
+FOLDS = ("none", "row", "window")
+
+
+class MatmulOp(WindowOp):
+    """acc[g, column tile, row, column] (+)= sum over taps and channels of (input or zero_point) * weight.
+
+    A row is an output pixel. The reduction of group g runs over (kernel_h, kernel_w, in_c). `weights` holds for each
+    group and each tile of `tile_columns` output channels the matrix [kernel_h*kernel_w*in_c, columns of the tile],
+    row-major int8; the last tile is stored without padding. With `diagonal`, channel c of the output reads only
+    channel c of the input and a tile holds [kernel_h*kernel_w, columns of the tile].
+
+    How it runs on the blocks: `fold` says how the window fills the lanes (each tap rounded up to whole lanes, a
+    window row at a time, or the whole window at once); `split_k`, `split_n` and `split_m` are how many blocks share the
+    reduction, the column tiles and the pixels. Accumulators are laid out [group, column tile, row] from
+    `accumulator_offset`, `tile_columns` int32 each. `useful_macs` counts the multiply-accumulates of the model.
+    """
+
+    name = "tile.matmul"
+    engine = "array"
+
+    input = operand(BufferType)
+    weights = operand(BufferType)
+    accumulator = operand(BufferType)
+
+    in_c = attribute(int, bits=16)
+    out_c = attribute(int, bits=16)
+    groups = attribute(int, default=1, bits=16)
+    input_group_stride = attribute(int, default=0, bits=16)
+    weights_offset = attribute(int, default=0, bits=32)
+    accumulator_offset = attribute(int, default=0, bits=20)
+    tile_columns = attribute(int, bits=12)
+    zero_point = attribute(int, default=0, bits=-16)
+    accumulate = attribute(bool, default=False, bits=1)
+    diagonal = attribute(bool, default=False, bits=1)
+    fold = attribute(str, default="none", choices=FOLDS, bits=2)
+    split_k = attribute(int, default=1, bits=8)
+    split_n = attribute(int, default=1, bits=8)
+    split_m = attribute(int, default=1, bits=8)
+    useful_macs = attribute(int, default=0)
+
+    @property
+    def rows(self) -> int:
+        """Output pixels."""
+        return self.out_h * self.out_w
+
+    @property
+    def column_tiles(self) -> int:
+        """Tiles of output channels in a group."""
+        return -(-self.out_c // self.tile_columns)
+
+    @property
+    def taps(self) -> int:
+        """Window positions."""
+        return self.kernel_h * self.kernel_w
+
+    @property
+    def accumulator_rows(self) -> int:
+        """Accumulator rows written."""
+        return self.groups * self.column_tiles * self.rows
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read."""
+        return self.groups * self.taps * self.out_c * (1 if self.diagonal else self.in_c)
+
+    def verify(self) -> None:
+        super().verify()
+        if self.accumulator.type.space != "acc":
+            raise self.error(f"accumulates into {self.accumulator.type.space}, expected acc")
+        if self.diagonal and (self.in_c != self.out_c or self.groups != 1):
+            found = f"{self.in_c} to {self.out_c} channels in {self.groups} groups"
+            raise self.error(f"diagonal with {found}, expected as many inputs as outputs and one group")
+
+    def evaluate(self, input: Array, weights: Array, accumulator: Array) -> None:
+        windows = self.group_windows(input).astype(np.float64)
+        if self.diagonal:
+            matrix = self.diagonal_weights(weights).astype(np.float64)
+            products = np.einsum("gmtc,tc->gmc", windows.reshape(1, self.rows, self.taps, self.out_c), matrix)
+        else:
+            products = windows @ self.dense_weights(weights).astype(np.float64)
+        tiles = self.accumulator_tiles(accumulator)
+        for tile in range(self.column_tiles):
+            first = tile * self.tile_columns
+            part = products[..., first : first + self.tile_columns]
+            target = tiles[:, tile, :, : part.shape[-1]]
+            target[...] = target + part.astype(np.int64) if self.accumulate else part
+
+    def group_windows(self, memory: Array) -> Array:
+        """The window matrix [..., groups, rows, taps * in_c] (a copy), padding at `zero_point`."""
+        span = (self.groups - 1) * self.input_group_stride + self.in_c
+        windows = self.windows(self.padded_input(memory, span, self.zero_point))
+        front = windows.shape[:-5]
+        if self.groups == 1:
+            return windows.reshape(*front, 1, self.rows, self.taps * self.in_c)
+        *strides, step = windows.strides
+        split = np.lib.stride_tricks.as_strided(
+            windows,
+            (*windows.shape[:-1], self.groups, self.in_c),
+            (*strides, step * self.input_group_stride, step),
+            writeable=False,
+        )
+        moved = np.moveaxis(split, -2, len(front))
+        return moved.reshape(*front, self.groups, self.rows, self.taps * self.in_c)
+
+    def dense_weights(self, memory: Array) -> Array:
+        """The weight matrices [groups, taps * in_c, out_c] (a copy)."""
+        depth, full = self.taps * self.in_c, self.out_c // self.tile_columns
+        rest = self.out_c - full * self.tile_columns
+        parts: list[Array] = []
+        group, tile = depth * self.out_c, depth * self.tile_columns
+        if full:
+            shape = (self.groups, full, depth, self.tile_columns)
+            view = strided_view(memory, self.weights_offset, shape, (group, tile, self.tile_columns, 1))
+            parts.append(np.moveaxis(view, 1, 2).reshape(self.groups, depth, full * self.tile_columns))
+        if rest:
+            offset = self.weights_offset + full * tile
+            parts.append(strided_view(memory, offset, (self.groups, depth, rest), (group, rest, 1)))
+        return np.concatenate(parts, axis=-1)
+
+    def diagonal_weights(self, memory: Array) -> Array:
+        """The weights of a diagonal product [taps, out_c] (a copy)."""
+        full = self.out_c // self.tile_columns
+        rest = self.out_c - full * self.tile_columns
+        parts: list[Array] = []
+        tile = self.taps * self.tile_columns
+        if full:
+            strides = (tile, self.tile_columns, 1)
+            view = strided_view(memory, self.weights_offset, (full, self.taps, self.tile_columns), strides)
+            parts.append(np.moveaxis(view, 0, 1).reshape(self.taps, full * self.tile_columns))
+        if rest:
+            parts.append(strided_view(memory, self.weights_offset + full * tile, (self.taps, rest), (rest, 1)))
+        return np.concatenate(parts, axis=-1)
+
+    def accumulator_tiles(self, memory: Array) -> Array:
+        """The accumulators as a writable view [..., groups, column tiles, rows, tile_columns]."""
+        shape = (self.groups, self.column_tiles, self.rows, self.tile_columns)
+        step = self.rows * self.tile_columns
+        strides = (self.column_tiles * step, step, self.tile_columns, 1)
+        return strided_view(memory, self.accumulator_offset * self.tile_columns, shape, strides)

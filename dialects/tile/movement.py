@@ -1,0 +1,80 @@
+"""Instructions that move bytes inside the SRAM on the vector unit: strided copies and fills."""
+
+from __future__ import annotations
+
+from ..core.fields import attribute, operand
+from ..core.types import Array, Type
+from .instruction import InstructionOp
+from .types import BufferType, strided_view
+
+
+class MoveOp(InstructionOp):
+    """Copies `size0` x `size1` x `size2` x `size3` bytes; both sides have a stride in bytes for each axis."""
+
+    name = "tile.move"
+    engine = "vector"
+
+    input = operand(BufferType)
+    output = operand(BufferType)
+
+    size0 = attribute(int, default=1, bits=16)
+    size1 = attribute(int, default=1, bits=16)
+    size2 = attribute(int, default=1, bits=16)
+    size3 = attribute(int, bits=16)
+    input_offset = attribute(int, default=0, bits=32)
+    input_stride0 = attribute(int, default=0, bits=24)
+    input_stride1 = attribute(int, default=0, bits=24)
+    input_stride2 = attribute(int, default=0, bits=24)
+    input_stride3 = attribute(int, default=1, bits=24)
+    output_offset = attribute(int, default=0, bits=32)
+    output_stride0 = attribute(int, default=0, bits=24)
+    output_stride1 = attribute(int, default=0, bits=24)
+    output_stride2 = attribute(int, default=0, bits=24)
+    output_stride3 = attribute(int, default=1, bits=24)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Elements along each axis, outermost first."""
+        return self.size0, self.size1, self.size2, self.size3
+
+    @property
+    def input_strides(self) -> tuple[int, int, int, int]:
+        """Bytes between neighbours along each axis of the input."""
+        return self.input_stride0, self.input_stride1, self.input_stride2, self.input_stride3
+
+    @property
+    def output_strides(self) -> tuple[int, int, int, int]:
+        """Bytes between neighbours along each axis of the output."""
+        return self.output_stride0, self.output_stride1, self.output_stride2, self.output_stride3
+
+    def infer_types(self) -> tuple[Type, ...]:
+        return ()
+
+    def evaluate(self, input: Array, output: Array) -> None:
+        source = strided_view(input, self.input_offset, self.sizes, self.input_strides)
+        strided_view(output, self.output_offset, self.sizes, self.output_strides)[...] = source.copy()
+
+
+class FillOp(InstructionOp):
+    """Writes the byte `value` to `outer` x `inner` runs of `run` bytes."""
+
+    name = "tile.fill"
+    engine = "vector"
+
+    output = operand(BufferType)
+
+    value = attribute(int, bits=-8)
+    outer = attribute(int, default=1, bits=16)
+    inner = attribute(int, default=1, bits=16)
+    run = attribute(int, bits=24)
+    output_offset = attribute(int, default=0, bits=32)
+    output_outer_stride = attribute(int, default=0, bits=24)
+    output_inner_stride = attribute(int, default=0, bits=24)
+
+    def infer_types(self) -> tuple[Type, ...]:
+        return ()
+
+    def evaluate(self, output: Array) -> None:
+        shape = (self.outer, self.inner, self.run)
+        strides = (self.output_outer_stride, self.output_inner_stride, 1)
+        strided_view(output, self.output_offset, shape, strides)[...] = self.value

@@ -1,0 +1,120 @@
+"""Window instructions of the vector unit: pooling and depthwise convolution."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.fields import attribute, operand
+from ..core.types import Array
+from ..quant.arithmetic import rescale
+from .records import unpack_multipliers, unpack_requantization
+from .types import BufferType, strided_view
+from .window import WindowOp
+
+
+class VectorWindowOp(WindowOp):
+    """A window instruction that writes int8 pixels of `channels` channels to SRAM."""
+
+    engine = "vector"
+
+    channels = attribute(int, bits=16)
+    output_offset = attribute(int, default=0, bits=32)
+    output_row_stride = attribute(int, bits=24)
+    output_pixel_stride = attribute(int, bits=24)
+
+    def output_view(self, memory: Array) -> Array:
+        """The output as a writable view [..., out_h, out_w, channels]."""
+        shape = (self.out_h, self.out_w, self.channels)
+        return strided_view(memory, self.output_offset, shape, (self.output_row_stride, self.output_pixel_stride, 1))
+
+
+class MaxPoolOp(VectorWindowOp):
+    """out = the largest value in the window; padding never wins."""
+
+    name = "tile.max_pool"
+
+    input = operand(BufferType)
+    output = operand(BufferType)
+
+    def evaluate(self, input: Array, output: Array) -> None:
+        windows = self.windows(self.padded_input(input, self.channels, -128))
+        self.output_view(output)[...] = windows.max(axis=(-3, -2))
+
+
+class AveragePoolOp(VectorWindowOp):
+    """out = clip(round(sum(in - input_zero) * M[n] * 2^-s[n]) + zero_point), n the number of counted window elements.
+
+    An element counts if its row lies in [-counted_top, in_h + counted_bottom) and its column in
+    [-counted_left, in_w + counted_right). `multipliers` holds kernel_h*kernel_w + 1 packed words, indexed by n.
+    """
+
+    name = "tile.average_pool"
+
+    input = operand(BufferType)
+    multipliers = operand(BufferType)
+    output = operand(BufferType)
+
+    multipliers_offset = attribute(int, default=0, bits=32)
+    counted_top = attribute(int, default=0, bits=12)
+    counted_left = attribute(int, default=0, bits=12)
+    counted_bottom = attribute(int, default=0, bits=12)
+    counted_right = attribute(int, default=0, bits=12)
+    input_zero = attribute(int, bits=-16)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+
+    def evaluate(self, input: Array, multipliers: Array, output: Array) -> None:
+        windows = self.windows(self.padded_input(input, self.channels, self.input_zero))
+        total = windows.sum(axis=(-3, -2), dtype=np.int64) - self.kernel_h * self.kernel_w * self.input_zero
+        multiplier, shift = unpack_multipliers(multipliers, self.multipliers_offset, self.kernel_h * self.kernel_w + 1)
+        counts = self.counts()
+        factors, shifts = (table[..., counts][..., None] for table in (multiplier, shift))
+        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        self.output_view(output)[...] = rescale(total, factors, shifts, *clip)
+
+    def counts(self) -> Array:
+        """Counted window elements for every output pixel: int64 [out_h, out_w]."""
+        rows = _counted(self.out_h, self.stride_h, self.kernel_h, self.dilation_h, self.pad_top)
+        columns = _counted(self.out_w, self.stride_w, self.kernel_w, self.dilation_w, self.pad_left)
+        high = ((rows >= -self.counted_top) & (rows < self.in_h + self.counted_bottom)).sum(axis=1)
+        wide = ((columns >= -self.counted_left) & (columns < self.in_w + self.counted_right)).sum(axis=1)
+        return np.outer(high, wide)
+
+
+class DepthwiseOp(VectorWindowOp):
+    """Depthwise convolution on the vector unit: out = clip(round((sum + bias) * M * 2^-s) + zero_point, low, high).
+
+    `weights` is int8 [kernel_h*kernel_w, channels]; `parameters` one 8-byte record (bias, multiplier, shift) a channel.
+    """
+
+    name = "tile.depthwise"
+
+    input = operand(BufferType)
+    weights = operand(BufferType)
+    parameters = operand(BufferType)
+    output = operand(BufferType)
+
+    weights_offset = attribute(int, default=0, bits=32)
+    parameters_offset = attribute(int, default=0, bits=32)
+    input_zero = attribute(int, bits=-16)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+    useful_macs = attribute(int, default=0)
+
+    def evaluate(self, input: Array, weights: Array, parameters: Array, output: Array) -> None:
+        windows = self.windows(self.padded_input(input, self.channels, self.input_zero)).astype(np.float64)
+        shape = (self.kernel_h, self.kernel_w, self.channels)
+        strides = (self.kernel_w * self.channels, self.channels, 1)
+        taps = strided_view(weights, self.weights_offset, shape, strides).astype(np.float64)
+        total = np.einsum("...hwijc,ijc->...hwc", windows, taps if taps.ndim == 3 else taps[0])
+        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, self.channels)
+        flat = (*bias.shape[:-1], 1, 1, self.channels)
+        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        biased = total + bias.reshape(flat)
+        self.output_view(output)[...] = rescale(biased, multiplier.reshape(flat), shift.reshape(flat), *clip)
+
+
+def _counted(count: int, stride: int, kernel: int, dilation: int, pad: int) -> Array:
+    return np.arange(count)[:, None] * stride + np.arange(kernel)[None, :] * dilation - pad

@@ -1,0 +1,42 @@
+"""Packed parameters that vector instructions read from SRAM: fixed-point multipliers and biases."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.types import Array
+
+RECORD_BYTES = 4
+
+
+def pack_multipliers(multiplier: Array, shift: Array) -> Array:
+    """One 32-bit word a multiplier: bits 0-23 the signed multiplier, bits 24-31 the shift. Returns uint32."""
+    words = (np.asarray(multiplier, np.int64) & 0xFFFFFF) | (np.asarray(shift, np.int64) << 24)
+    return words.astype("<u4")
+
+
+def unpack_multipliers(memory: Array, offset: int, count: int) -> tuple[Array, Array]:
+    """`count` packed words at a byte offset (on the last axis): signed multipliers and shifts, both int64."""
+    words = _words(memory, offset, count, "<u4").astype(np.int64)
+    multiplier = words & 0xFFFFFF
+    return multiplier - ((multiplier & 0x800000) << 1), words >> 24
+
+
+def pack_requantization(bias: Array, multiplier: Array, shift: Array) -> Array:
+    """8 bytes a channel: int32 bias, packed multiplier. Returns int8 bytes."""
+    pairs = np.stack([np.asarray(bias).astype("<i4").view("<u4"), pack_multipliers(multiplier, shift)], axis=-1)
+    return pairs.reshape(-1).view(np.int8)
+
+
+def unpack_requantization(memory: Array, offset: int, count: int) -> tuple[Array, Array, Array]:
+    """`count` records at a byte offset: bias, multiplier and shift, each int64 [count]."""
+    multiplier, shift = unpack_multipliers(memory, offset, 2 * count)
+    bias = _words(memory, offset, 2 * count, "<i4")[..., 0::2].astype(np.int64)
+    return bias, multiplier[..., 1::2], shift[..., 1::2]
+
+
+def _words(memory: Array, offset: int, count: int, dtype: str) -> Array:
+    span = memory[..., offset : offset + RECORD_BYTES * count]
+    if span.shape[-1] != RECORD_BYTES * count:
+        raise ValueError(f"{count} words at offset {offset} are outside a buffer of {memory.shape[-1]}")
+    return np.ascontiguousarray(span).view(dtype)

@@ -1,0 +1,223 @@
+"""Element-wise instructions of the vector unit: requantize accumulators, add and multiply, look up, rescale."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.fields import attribute, operand
+from ..core.types import Array, Type
+from ..quant.arithmetic import rescale
+from .instruction import InstructionOp
+from .records import unpack_multipliers, unpack_requantization
+from .types import BufferType, strided_view
+
+
+class VectorOp(InstructionOp):
+    """Writes `out_h` x `out_w` pixels of `out_c` int8 channels; pixel (y, x) at output_offset + y*row + x*pixel stride."""
+
+    engine = "vector"
+
+    out_h = attribute(int, bits=16)
+    out_w = attribute(int, bits=16)
+    out_c = attribute(int, bits=16)
+    output_offset = attribute(int, default=0, bits=32)
+    output_row_stride = attribute(int, bits=24)
+    output_pixel_stride = attribute(int, bits=24)
+
+    def infer_types(self) -> tuple[Type, ...]:
+        return ()
+
+    def output_view(self, memory: Array) -> Array:
+        """The output as a writable view [..., out_h, out_w, out_c]."""
+        shape = (self.out_h, self.out_w, self.out_c)
+        return strided_view(memory, self.output_offset, shape, (self.output_row_stride, self.output_pixel_stride, 1))
+
+
+class RequantizeOp(VectorOp):
+    """out = clip(round((acc + bias) * M * 2^-s) + zero_point, low, high) per channel, from accumulators to SRAM.
+
+    Reads the accumulators that a matmul with `groups` groups of `group_columns` channels laid out (rows = out_h*out_w)
+    and of each group the `out_c` columns from `first_column` on; group g of the output is output_group_stride bytes
+    further. `parameters` holds one 8-byte record (bias, multiplier, shift) for every column written, group by group.
+    """
+
+    name = "tile.requantize"
+
+    accumulator = operand(BufferType)
+    parameters = operand(BufferType)
+    output = operand(BufferType)
+
+    accumulator_offset = attribute(int, default=0, bits=20)
+    parameters_offset = attribute(int, default=0, bits=32)
+    tile_columns = attribute(int, bits=12)
+    groups = attribute(int, default=1, bits=16)
+    group_columns = attribute(int, bits=16)
+    first_column = attribute(int, default=0, bits=16)
+    output_group_stride = attribute(int, default=0, bits=16)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+
+    @property
+    def accumulator_rows(self) -> int:
+        """Accumulator rows of the whole matmul result it reads from."""
+        return self.groups * -(-self.group_columns // self.tile_columns) * self.out_h * self.out_w
+
+    def verify(self) -> None:
+        if self.first_column + self.out_c > self.group_columns:
+            found = f"{self.first_column} to {self.first_column + self.out_c}"
+            raise self.error(f"reads columns {found}, a group has {self.group_columns}")
+
+    def evaluate(self, accumulator: Array, parameters: Array, output: Array) -> None:
+        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, self.groups * self.out_c)
+        values = self.accumulator_view(accumulator)
+        grouped = (*values.shape[:-4], self.groups, 1, 1, self.out_c)
+        total = values + bias.reshape(grouped)
+        result = rescale(
+            total,
+            multiplier.reshape(grouped),
+            shift.reshape(grouped),
+            self.zero_point,
+            self.low,
+            self.high,
+            np.dtype(np.int8),
+        )
+        self.grouped_output_view(output)[...] = result
+
+    def accumulator_view(self, memory: Array) -> Array:
+        """The accumulators it reads: [..., groups, out_h, out_w, out_c]; a copy when columns span tiles."""
+        rows, tile = self.out_h * self.out_w, self.tile_columns
+        tiles = -(-self.group_columns // tile)
+        first, last = self.first_column // tile, (self.first_column + self.out_c - 1) // tile
+        base = self.accumulator_offset * tile + first * rows * tile
+        count = last - first + 1
+        shape = (self.groups, self.out_h, self.out_w, count, tile)
+        strides = (tiles * rows * tile, self.out_w * tile, tile, rows * tile, 1)
+        view = strided_view(memory, base, shape, strides)
+        flat = view.reshape(*view.shape[:-2], count * tile)
+        skip = self.first_column - first * tile
+        return flat[..., skip : skip + self.out_c]
+
+    def grouped_output_view(self, memory: Array) -> Array:
+        """The output as a writable view [..., groups, out_h, out_w, out_c]."""
+        shape = (self.groups, self.out_h, self.out_w, self.out_c)
+        strides = (self.output_group_stride, self.output_row_stride, self.output_pixel_stride, 1)
+        return strided_view(memory, self.output_offset, shape, strides)
+
+
+class BinaryOp(VectorOp):
+    """Two inputs element by element, one rounding: add, sub, mul or div of (lhs - lhs_zero) and (rhs - rhs_zero).
+
+    add, sub: clip(round((l*Ml +- r*Mr) * 2^-s) + zero_point); mul: l*r*Ml; div: (l*Ml*2^-s) / r, where x/0 saturates
+    by the sign of x and 0/0 is 0. A stride of 0 broadcasts that axis.
+    """
+
+    name = "tile.binary"
+
+    lhs = operand(BufferType)
+    rhs = operand(BufferType)
+    output = operand(BufferType)
+
+    kind = attribute(str, choices=("add", "sub", "mul", "div"), bits=2)
+    lhs_offset = attribute(int, default=0, bits=32)
+    lhs_row_stride = attribute(int, bits=24)
+    lhs_pixel_stride = attribute(int, bits=24)
+    lhs_channel_stride = attribute(int, default=1, bits=1)
+    rhs_offset = attribute(int, default=0, bits=32)
+    rhs_row_stride = attribute(int, bits=24)
+    rhs_pixel_stride = attribute(int, bits=24)
+    rhs_channel_stride = attribute(int, default=1, bits=1)
+    lhs_zero = attribute(int, default=0, bits=-16)
+    rhs_zero = attribute(int, default=0, bits=-16)
+    lhs_multiplier = attribute(int, bits=-24)
+    rhs_multiplier = attribute(int, default=0, bits=-24)
+    shift = attribute(int, bits=8)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+
+    def evaluate(self, lhs: Array, rhs: Array, output: Array) -> None:
+        left, right = (view.astype(np.int64) for view in self.input_views(lhs, rhs))
+        left, right = left - self.lhs_zero, right - self.rhs_zero
+        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        if self.kind == "mul":
+            result = rescale(left * right, self.lhs_multiplier, self.shift, *clip)
+        elif self.kind == "div":
+            scaled = left * float(self.lhs_multiplier) * 2.0**-self.shift
+            saturated = np.sign(left) * float(2**31)
+            quotient = np.divide(scaled, right, out=saturated, where=right != 0)
+            result = np.clip(np.rint(quotient) + self.zero_point, self.low, self.high).astype(np.int8)
+        else:
+            sign = -1 if self.kind == "sub" else 1
+            total = left * self.lhs_multiplier + sign * right * self.rhs_multiplier
+            result = rescale(total, 1, self.shift, *clip)
+        self.output_view(output)[...] = result
+
+    def input_views(self, lhs: Array, rhs: Array) -> tuple[Array, Array]:
+        """Both inputs as views [..., out_h, out_w, out_c]."""
+        shape = (self.out_h, self.out_w, self.out_c)
+        left = (self.lhs_row_stride, self.lhs_pixel_stride, self.lhs_channel_stride)
+        right = (self.rhs_row_stride, self.rhs_pixel_stride, self.rhs_channel_stride)
+        return strided_view(lhs, self.lhs_offset, shape, left), strided_view(rhs, self.rhs_offset, shape, right)
+
+
+class UnaryVectorOp(VectorOp):
+    """One input of the output's shape."""
+
+    input = operand(BufferType)
+
+    input_offset = attribute(int, default=0, bits=32)
+    input_row_stride = attribute(int, bits=24)
+    input_pixel_stride = attribute(int, bits=24)
+
+    def input_view(self, memory: Array) -> Array:
+        """The input as a view [..., out_h, out_w, out_c]."""
+        shape = (self.out_h, self.out_w, self.out_c)
+        return strided_view(memory, self.input_offset, shape, (self.input_row_stride, self.input_pixel_stride, 1))
+
+
+class LookupOp(UnaryVectorOp):
+    """out = table[input + 128]; the table is 256 bytes of SRAM."""
+
+    name = "tile.lookup"
+
+    table = operand(BufferType)
+    output = operand(BufferType)
+
+    table_offset = attribute(int, default=0, bits=32)
+
+    def evaluate(self, input: Array, table: Array, output: Array) -> None:
+        values = strided_view(table, self.table_offset, (256,), (1,))
+        index = self.input_view(input).astype(np.int64) + 128
+        self.output_view(output)[...] = values[index] if values.ndim == 1 else values[0][index]
+
+
+class RescaleOp(UnaryVectorOp):
+    """out = clip(round((in - input_zero) * M * 2^-s) + zero_point), M one of two multipliers by the sign of in - input_zero.
+
+    `parameters` holds two packed multipliers (for values >= 0, for values < 0) a channel, or one pair for all channels
+    when `per_channel` is false.
+    """
+
+    name = "tile.rescale"
+
+    parameters = operand(BufferType)
+    output = operand(BufferType)
+
+    parameters_offset = attribute(int, default=0, bits=32)
+    per_channel = attribute(bool, default=False, bits=1)
+    input_zero = attribute(int, bits=-16)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+
+    def evaluate(self, input: Array, parameters: Array, output: Array) -> None:
+        values = self.input_view(input).astype(np.int64) - self.input_zero
+        pairs = self.out_c if self.per_channel else 1
+        multiplier, shift = unpack_multipliers(parameters, self.parameters_offset, 2 * pairs)
+        rows = (*multiplier.shape[:-1], 1, 1, pairs)
+        above = values >= 0
+        chosen = np.where(above, multiplier[..., 0::2].reshape(rows), multiplier[..., 1::2].reshape(rows))
+        shifts = np.where(above, shift[..., 0::2].reshape(rows), shift[..., 1::2].reshape(rows))
+        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        self.output_view(output)[...] = rescale(values, chosen, shifts, *clip)
