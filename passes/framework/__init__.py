@@ -1,0 +1,1 @@
+"""What every pass stands on: passes and their options, pipelines as text, instrumentation, pattern rewriting."""

@@ -1,0 +1,83 @@
+"""What a pass may know besides the module: target, calibration data, precision, and where its remarks go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...backends.target import Target
+from ...dialects.core.diagnostics import UNKNOWN, CompileError, Location
+from ...dialects.core.types import Array
+
+Advance = Callable[[int], None]
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+def silent_progress(title: str, total: int) -> AbstractContextManager[Advance]:
+    """A progress bar that nobody sees: `with progress("calibrating", 128) as advance: advance(1)`."""
+    return nullcontext(lambda count: None)
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a pass wants a report to say: `kind` is a word such as `applied`, `missed` or `analysis`; `data` is JSON."""
+
+    pass_name: str
+    location: Location
+    kind: str
+    message: str
+    data: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __str__(self) -> str:
+        where = f" [{self.location.layer}]" if self.location.nodes else ""
+        return f"remark: {self.pass_name}: {self.message}{where}"
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """Sample inputs by input name; the first axis of every array counts samples, and all arrays hold equally many.
+
+    Raises CompileError if the arrays disagree about the number of samples or hold none.
+    """
+
+    samples: Mapping[str, Array]
+
+    def __post_init__(self) -> None:
+        counts = {name: len(array) if array.ndim else 0 for name, array in self.samples.items()}
+        if len(set(counts.values())) != 1 or 0 in counts.values():
+            found = ", ".join(f"'{name}' {count}" for name, count in counts.items()) or "nothing"
+            raise CompileError(f"calibration data must hold the same number of samples for every input, found {found}")
+
+    @property
+    def count(self) -> int:
+        """The number of samples."""
+        return len(next(iter(self.samples.values())))
+
+    def batch(self, start: int, size: int) -> dict[str, Array]:
+        """Samples start .. start + size - 1 of every input, the last one repeated where the data end."""
+        last = self.count - 1
+        indices = [min(start + offset, last) for offset in range(size)]
+        return {name: array[indices] for name, array in self.samples.items()}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The surroundings of a pipeline. Remarks are only ever appended."""
+
+    target: Target | None = None
+    calibration: CalibrationData | None = None
+    precision: str = "int8"
+    remarks: list[Remark] = field(default_factory=list[Remark])
+    progress: Progress = silent_progress
+
+    def remark(self, pass_name: str, kind: str, message: str, *, location: Location = UNKNOWN, **data: Any) -> None:
+        """Append one remark."""
+        self.remarks.append(Remark(pass_name, location, kind, message, data))
+
+    def require_target(self, pass_name: str) -> Target:
+        """The target, or a CompileError saying which pass needs one."""
+        if self.target is None:
+            raise CompileError(f"pass '{pass_name}' needs a target, expected --target NAME or FILE")
+        return self.target
