@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..core.fields import AttributeField, list_attribute
+from ..core.fields import AttributeField, attribute, list_attribute
 from ..core.operation import Operation
 
 ENGINES = ("load", "array", "vector", "store")
@@ -16,11 +16,12 @@ class InstructionOp(Operation):
 
     `wait` names the engines from which one token is taken before the start; `signal` those that get one at the end.
     Every operand called X that is a buffer has an attribute `X_offset`: bytes (rows in accumulators) from its start.
-    `macs` counts the multiply-accumulates of the model in it, `layer` is its index in the list of layers.
+    `layer` is its index in the module's attribute `layers`, the names of the layers in order of execution.
     """
 
     engine: ClassVar[str]
 
+    layer = attribute(int, default=0)
     wait = list_attribute(str, default=())
     signal = list_attribute(str, default=())
 
