@@ -63,7 +63,8 @@ class Rewriter:
         """Let the users of `op` read `replacement` instead, and erase `op`.
 
         A replacing operation is inserted before `op` if it is nowhere yet, and its location becomes the union of both:
-        it now does the work of `op` (and must not read its results). Replacing values only inherit the ONNX node names that no other operation bears.
+        it now does the work of `op` (and must not read its results). Replacing values only inherit the ONNX node names
+        that no other operation bears.
         """
         if isinstance(replacement, Operation):
             if replacement.parent is None:

@@ -1,0 +1,183 @@
+"""Checks every pass by running the module before and after it: `--verify-semantics`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from ...dialects.core.diagnostics import CompileError, Diagnostic
+from ...dialects.core.interpreter import run
+from ...dialects.core.operation import Module, Operation
+from ...dialects.core.types import Array, ScalarType, TensorType, Type
+from .base import Pass
+from .environment import Environment
+from .pass_manager import Instrumentation
+
+
+@runtime_checkable
+class _RealElement(Protocol):
+    """An element type that stands for real numbers, such as `!quant.i8<...>`."""
+
+    def dequantize(self, stored: Array) -> Array: ...
+
+
+@dataclass
+class VerifySemantics(Instrumentation):
+    """Runs @main on `inputs` (else one batch of calibration data, else seeded noise) and compares every output.
+
+    Between two modules that compute in integers outputs must be equal. Between two float modules they may differ by
+    `float_tolerance` times the largest magnitude of the output, and where a pass brings integers into a float module by
+    `quantized_tolerance` times it. A difference is a CompileError that names the pass, the output and its first wrong
+    element, and the first operation whose value disagrees with the value of the same ONNX nodes before the pass.
+    """
+
+    inputs: Mapping[str, Array] | None = None
+    seed: int = 0
+    float_tolerance: float = 1e-4
+    quantized_tolerance: float = 0.1
+    compared: int = 0
+    _inputs: dict[str, Array] = field(default_factory=dict[str, Array])
+    _outputs: dict[str, Array] = field(default_factory=dict[str, Array])
+    _before: Module = field(default_factory=Module)
+
+    def before_pipeline(self, module: Module, environment: Environment) -> None:
+        self._inputs = dict(self.inputs) if self.inputs is not None else seeded_inputs(module, environment, self.seed)
+        self._outputs = run(module, self._inputs)
+
+    def before_pass(self, index: int, running: Pass, module: Module) -> None:
+        self._before = module.clone()
+
+    def after_pass(self, index: int, running: Pass, module: Module) -> None:
+        try:
+            outputs = run(module, self._inputs)
+        except CompileError as error:
+            raise error.with_note(f"the module cannot be run any more after pass '{running}'") from error
+        tolerance = self._tolerance(module)
+        old_types, new_types = _output_types(self._before), _output_types(module)
+        if list(outputs) != list(self._outputs):
+            raise CompileError(f"pass '{running}' changed the outputs from {list(self._outputs)} to {list(outputs)}")
+        for name, expected in self._outputs.items():
+            message = _difference(expected, old_types[name], outputs[name], new_types[name], tolerance)
+            if message is not None:
+                self._fail(running, f"output '{name}' {message}", module, tolerance)
+        self._outputs = outputs
+        self.compared += 1
+
+    def _tolerance(self, module: Module) -> float:
+        if computes_in_integers(self._before):
+            return 0.0
+        return self.quantized_tolerance if computes_in_integers(module) else self.float_tolerance
+
+    def _fail(self, running: Pass, message: str, module: Module, tolerance: float) -> None:
+        """Run both modules once more and look for the first operation that went astray."""
+        known = _values_by_node(self._before, self._inputs)
+        culprit: list[tuple[Operation, str]] = []
+
+        def observe(op: Operation, results: tuple[Any, ...]) -> None:
+            found = _arrays(results)
+            if culprit or not op.location.nodes or not found:
+                return
+            differences = [
+                _difference(expected, type, found[0], op.results[0].type, tolerance)
+                for node in op.location.nodes
+                for expected, type in known.get(node, ())
+                if expected.shape == found[0].shape
+            ]
+            if differences and None not in differences:
+                culprit.append((op, cast(str, differences[-1])))
+
+        run(module, self._inputs, observer=observe)
+        allowed = f"tolerance {tolerance:g} of the largest magnitude" if tolerance else "exactly equal is required"
+        summary = f"pass '{running}' changed the meaning of the module: {message} ({allowed})"
+        if not culprit:
+            raise CompileError(summary)
+        op, difference = culprit[0]
+        raise CompileError(Diagnostic(summary, op.location, (f"first differing operation: '{op.name}' {difference}",)))
+
+
+def computes_in_integers(module: Module) -> bool:
+    """True if an operation yields integers, or a dialect type that stands for them, from an element of a tensor."""
+    return any(
+        isinstance(result.type, TensorType)
+        and not (isinstance(result.type.element, ScalarType) and result.type.element.is_float)
+        for op in module.walk()
+        for result in op.results
+    )
+
+
+def seeded_inputs(module: Module, environment: Environment, seed: int) -> dict[str, Array]:
+    """One input for @main: calibration samples where there are any, else noise that depends on seed and name only."""
+    inputs: dict[str, Array] = {}
+    for argument in module.main.arguments:
+        name, type = str(argument.name), argument.type
+        if not isinstance(type, TensorType):
+            raise CompileError(f"input '{name}' is {type}; only tensors can be made up to verify semantics")
+        calibration = environment.calibration
+        if calibration is not None and name in calibration.samples and type.rank:
+            inputs[name] = calibration.batch(0, type.shape[0])[name].astype(type.element.dtype)
+            continue
+        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        dtype = type.element.dtype
+        if dtype.kind in "iu":
+            bounds = np.iinfo(dtype)
+            inputs[name] = random.integers(
+                max(bounds.min, -128), min(bounds.max, 127), type.shape, dtype, endpoint=True
+            )
+        else:
+            inputs[name] = np.asarray(random.standard_normal(type.shape)).astype(dtype)
+    return inputs
+
+
+def _output_types(module: Module) -> dict[str, Type]:
+    return dict(zip(module.main.output_names, module.main.result_types, strict=True))
+
+
+def _values_by_node(module: Module, inputs: Mapping[str, Array]) -> dict[str, list[tuple[Array, Type]]]:
+    known: dict[str, list[tuple[Array, Type]]] = {}
+
+    def observe(op: Operation, results: tuple[Any, ...]) -> None:
+        for node in op.location.nodes:
+            for value, array in zip(op.results, _arrays(results), strict=False):
+                known.setdefault(node, []).append((array, value.type))
+
+    run(module, inputs, observer=observe)
+    return known
+
+
+def _arrays(results: tuple[Any, ...]) -> list[Array]:
+    """The results, if all of them are arrays (the tile dialect has others)."""
+    arrays = [cast(Array, value) for value in results if isinstance(value, np.ndarray)]
+    return arrays if len(arrays) == len(results) else []
+
+
+def _real(array: Array, type: Type) -> Array:
+    element = type.element if isinstance(type, TensorType) else type
+    return np.asarray(element.dequantize(array) if isinstance(element, _RealElement) else array)
+
+
+def _difference(old: Array, old_type: Type, new: Array, new_type: Type, tolerance: float) -> str | None:
+    """How `new` differs from `old` beyond the tolerance, or None."""
+    if old.shape != new.shape:
+        return f"has shape {list(new.shape)}, before {list(old.shape)}"
+    if old_type == new_type and tolerance == 0.0:
+        expected, actual = old, new
+        wrong = (actual != expected) & ~((actual != actual) & (expected != expected))
+    else:
+        expected = _real(old, old_type).astype(np.float64)
+        actual = _real(new, new_type).astype(np.float64)
+        finite = np.abs(expected[np.isfinite(expected)])
+        allowed = tolerance * float(finite.max(initial=0.0))
+        with np.errstate(invalid="ignore"):
+            close = (np.abs(actual - expected) <= allowed) | (actual == expected)
+        wrong = ~(close | (np.isnan(actual) & np.isnan(expected)))
+    count = int(np.count_nonzero(wrong))
+    if not count:
+        return None
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+    element = f"element {list(index)}" if index else "the only element"
+    share = f"; {count} of {wrong.size} elements differ"
+    return f"differs at {element}: {actual[index]:.9g}, before {expected[index]:.9g}{share}"
