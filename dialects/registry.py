@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from .builtin import BUILTIN
 from .core.context import Context
+from .nn import NN
+from .quant import QUANT
 
-CONTEXT = Context((BUILTIN,))
+CONTEXT = Context((BUILTIN, NN, QUANT))

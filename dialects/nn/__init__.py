@@ -1,0 +1,47 @@
+"""The nn dialect: the tensor graph of a network, channels last, in float or in quantized integers."""
+
+from __future__ import annotations
+
+from ..core.context import Dialect
+from .activation import ClipOp, HardSigmoidOp, HardSwishOp, LeakyReluOp, PReluOp, ReluOp, SigmoidOp, TanhOp
+from .convolution import Conv2dOp
+from .elementwise import AddOp, DivOp, MulOp, SubOp
+from .matmul import MatmulOp
+from .movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
+from .normalization import BatchNormOp, LrnOp
+from .pooling import AveragePoolOp, MaxPoolOp
+from .reduction import ReduceMeanOp
+from .softmax import SoftmaxOp
+
+NN = Dialect(
+    "nn",
+    (
+        Conv2dOp,
+        MatmulOp,
+        AddOp,
+        SubOp,
+        MulOp,
+        DivOp,
+        ReluOp,
+        ClipOp,
+        LeakyReluOp,
+        SigmoidOp,
+        HardSigmoidOp,
+        HardSwishOp,
+        TanhOp,
+        PReluOp,
+        MaxPoolOp,
+        AveragePoolOp,
+        ReduceMeanOp,
+        BatchNormOp,
+        LrnOp,
+        SoftmaxOp,
+        ConcatOp,
+        SliceOp,
+        PadOp,
+        GatherOp,
+        ReshapeOp,
+        TransposeOp,
+        PermuteChannelsOp,
+    ),
+)

@@ -1,0 +1,103 @@
+"""What `nn` operations ask of their operands' element types, and the real clamp that many of them carry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.fields import AttributeField, attribute
+from ..core.operation import Operation, Value
+from ..core.tensor import TensorOperation
+from ..core.types import F32, Array, ElementType, TensorType
+from ..quant.arithmetic import clamp_bounds
+from ..quant.types import QuantizedType, quantized_element
+
+
+def is_quantized(value: Value[TensorType]) -> bool:
+    """True if the tensor has a quantized element type."""
+    return isinstance(value.type.element, QuantizedType)
+
+
+def require_element(op: Operation, name: str, value: Value[Any], expected: ElementType) -> None:
+    """Raise a located error unless operand `name` has exactly this element type."""
+    if value.type.element != expected:
+        raise op.error(f"{name} has element type {value.type.element}, expected {expected}")
+
+
+def require_rank(op: Operation, name: str, value: Value[Any], rank: int, layout: str) -> None:
+    """Raise a located error unless operand `name` has `rank` axes; `layout` names them, as NHWC."""
+    if value.type.rank != rank:
+        raise op.error(f"{name} has {value.type.rank} axes, expected {rank} ({layout})")
+
+
+def require_length(op: Operation, attribute_name: str, expected: int) -> None:
+    """Raise a located error unless the list attribute has `expected` entries."""
+    actual = getattr(op, attribute_name)
+    if len(actual) != expected:
+        raise op.error(f"{attribute_name} has {len(actual)} entries, expected {expected}")
+
+
+def require_at_least(op: Operation, attribute_name: str, bound: int) -> None:
+    """Raise a located error if an entry of the list attribute is below `bound`."""
+    smallest = min(getattr(op, attribute_name), default=bound)
+    if smallest < bound:
+        raise op.error(f"{attribute_name} holds {smallest}, expected at least {bound}")
+
+
+def require_axis(op: Operation, axis: int, rank: int) -> None:
+    """Raise a located error unless `axis` is one of `rank` axes, counted from 0."""
+    if not 0 <= axis < rank:
+        raise op.error(f"axis is {axis}, expected 0 to {rank - 1}")
+
+
+def require_permutation(op: Operation, permutation: tuple[int, ...], count: int) -> None:
+    """Raise a located error unless `permutation` holds each of 0 .. count - 1 once."""
+    if len(permutation) != count:
+        raise op.error(f"permutation has {len(permutation)} entries, expected {count}")
+    if sorted(permutation) != list(range(count)):
+        raise op.error(f"permutation is {list(permutation)[:8]}, expected each of 0 to {count - 1} once")
+
+
+def real_or_quantized(op: Operation, **values: Value[TensorType]) -> bool:
+    """True if all the named operands are quantized, False if all are f32; a located error for anything else."""
+    (first, head), *others = values.items()
+    quantized = is_quantized(head)
+    if not quantized and head.type.element != F32:
+        raise op.error(f"{first} has element type {head.type.element}, expected f32 or a quantized type")
+    for name, value in others:
+        if is_quantized(value) != quantized or (not quantized and value.type.element != F32):
+            expected = f"a quantized type as {first} has" if quantized else "f32 as " + first + " has"
+            raise op.error(f"{name} has element type {value.type.element}, expected {expected}")
+    return quantized
+
+
+class ClampedOperation(TensorOperation):
+    """An operation whose real result is clamped to [clamp_min, clamp_max]: a fused ReLU or Clip."""
+
+    clamp_min: AttributeField[float | None] = attribute(float, default=None)
+    clamp_max: AttributeField[float | None] = attribute(float, default=None)
+
+    @property
+    def is_clamped(self) -> bool:
+        """True if either bound is set."""
+        return self.clamp_min is not None or self.clamp_max is not None
+
+    def verify(self) -> None:
+        super().verify()
+        low, high = self.clamp_min, self.clamp_max
+        if low is not None and high is not None and low > high:
+            raise self.error(f"clamp_min is {low}, expected at most clamp_max {high}")
+        if self.is_clamped and self.out.type.element != F32 and not is_quantized(self.out):
+            raise self.error(f"a clamp of an {self.out.type.element} result, expected f32 or a quantized type")
+
+    @property
+    def integer_bounds(self) -> tuple[int, int]:
+        """(low, high) of the stored integers under the clamp, for a quantized result."""
+        return clamp_bounds(quantized_element(self.out.type), self.clamp_min, self.clamp_max)
+
+    def clamp(self, reals: Array) -> Array:
+        """The clamp of a float array; the array itself if there is none."""
+        if not self.is_clamped:
+            return reals
+        return np.clip(reals, self.clamp_min, self.clamp_max)

@@ -1,0 +1,65 @@
+"""Matrix multiplication with its fused bias and clamp."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.fields import AttributeField, attribute, operand, optional_operand
+from ..core.types import F32, I8, I32, Array, ElementType, TensorType
+from ..quant.types import QuantizedType
+from .elements import ClampedOperation, is_quantized, require_element
+from .products import exact_matmul
+
+
+class MatmulOp(ClampedOperation):
+    """lhs [..., M, K] times rhs [..., K, N] plus optional bias [N], leading axes broadcast as in numpy.
+
+    f32: clamp(lhs @ rhs + b). Quantized lhs with i8 rhs (weights) or quantized rhs (activations) and optional i32
+    bias gives the exact i32 accumulator of the operands less their zero points; no clamp then. `macs` is the number
+    of multiply-accumulates of the original model, where a pass has changed the shapes.
+    """
+
+    name = "nn.matmul"
+
+    lhs = operand(TensorType)
+    rhs = operand(TensorType)
+    bias = optional_operand(TensorType)
+    macs: AttributeField[int | None] = attribute(int, default=None)
+
+    @property
+    def macs_total(self) -> int:
+        return self.out.type.size * self.lhs.type.shape[-1] if self.macs is None else self.macs
+
+    def expected_shape(self) -> tuple[int, ...]:
+        lhs, rhs = self.lhs.type.shape, self.rhs.type.shape
+        if len(lhs) < 2 or len(rhs) < 2:
+            raise self.error(f"operands have {len(lhs)} and {len(rhs)} axes, expected at least 2")
+        if lhs[-1] != rhs[-2]:
+            raise self.error(f"lhs has {lhs[-1]} columns, rhs expects {rhs[-2]}")
+        if self.bias is not None and self.bias.type.shape != (rhs[-1],):
+            raise self.error(f"bias has shape {list(self.bias.type.shape)}, expected [{rhs[-1]}]")
+        try:
+            leading = np.broadcast_shapes(lhs[:-2], rhs[:-2])
+        except ValueError:
+            message = f"leading axes are {list(lhs[:-2])} and {list(rhs[:-2])}, expected shapes that broadcast"
+            raise self.error(message) from None
+        return (*leading, lhs[-2], rhs[-1])
+
+    def expected_element(self) -> ElementType:
+        quantized = is_quantized(self.lhs)
+        if not quantized:
+            require_element(self, "lhs", self.lhs, F32)
+        if not (quantized and is_quantized(self.rhs)):
+            require_element(self, "rhs", self.rhs, I8 if quantized else F32)
+        if self.bias is not None:
+            require_element(self, "bias", self.bias, I32 if quantized else F32)
+        return I32 if quantized else F32
+
+    def evaluate(self, lhs: Array, rhs: Array, bias: Array | None = None) -> Array:
+        left, right = self.lhs.type.element, self.rhs.type.element
+        if isinstance(left, QuantizedType):
+            zero_point = right.zero_point if isinstance(right, QuantizedType) else 0
+            total = exact_matmul(lhs, left.zero_point, rhs, zero_point)
+            return total if bias is None else total + bias
+        product = np.matmul(lhs, rhs)
+        return self.clamp(product if bias is None else product + bias)

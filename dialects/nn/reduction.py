@@ -1,0 +1,70 @@
+"""Reductions over whole axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..core.fields import attribute, list_attribute, operand
+from ..core.types import F32, Array, ElementType, TensorType
+from ..quant.arithmetic import fixed_point, rescale
+from ..quant.types import quantized_element
+from .elements import ClampedOperation, is_quantized, real_or_quantized
+
+
+class ReduceMeanOp(ClampedOperation):
+    """The mean over `axes` (sorted, counted from 0), kept with length 1 if `keepdims`; f32 or quantized.
+
+    Quantized: clip(rint(sum(x - zp_in) * M * 2^-s) + zp_out) with (M, s) = fixed_point(scale_in / (scale_out * n));
+    the result type is the data's element type unless given.
+    """
+
+    name = "nn.reduce_mean"
+
+    data = operand(TensorType)
+    axes = list_attribute(int)
+    keepdims = attribute(bool, default=True)
+
+    @property
+    def count(self) -> int:
+        """How many elements each mean is over."""
+        return math.prod(self.data.type.shape[axis] for axis in self.axes)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        shape, axes = self.data.type.shape, self.axes
+        if list(axes) != sorted(set(axes)) or any(not 0 <= axis < len(shape) for axis in axes):
+            raise self.error(f"axes are {list(axes)}, expected distinct and sorted from 0 to {len(shape) - 1}")
+        if self.count < 1:
+            raise self.error(f"data has shape {list(shape)}, expected elements along axes {list(axes)}")
+        if self.keepdims:
+            return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+        return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+    def expected_element(self) -> ElementType | None:
+        if real_or_quantized(self, data=self.data):
+            return None if self.results else self.data.type.element
+        return F32
+
+    def verify(self) -> None:
+        super().verify()
+        if is_quantized(self.data):
+            try:
+                self.fixed_point()
+            except ValueError as error:
+                raise self.error(f"the scales do not fit: {error}") from None
+
+    def fixed_point(self) -> tuple[Array, Array]:
+        """(M, s) that turn the sum into the mean, for quantized data."""
+        source, target = quantized_element(self.data.type), quantized_element(self.out.type)
+        return fixed_point(source.scale / (target.scale * self.count))
+
+    def evaluate(self, data: Array) -> Array:
+        if not is_quantized(self.data):
+            return self.clamp(np.asarray(data.mean(axis=self.axes, keepdims=self.keepdims, dtype=np.float32)))
+        source, target = quantized_element(self.data.type), quantized_element(self.out.type)
+        total = (
+            np.asarray(data.sum(axis=self.axes, keepdims=self.keepdims, dtype=np.int64))
+            - source.zero_point * self.count
+        )
+        return rescale(total, *self.fixed_point(), target.zero_point, *self.integer_bounds, target.dtype)

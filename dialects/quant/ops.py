@@ -1,0 +1,135 @@
+"""Operations between real numbers, quantized integers and 32-bit accumulators."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.fields import AttributeField, attribute, operand
+from ..core.operation import Constant, Elementwise, Pure
+from ..core.tensor import TensorOperation
+from ..core.types import F32, I32, Array, ElementType, TensorType
+from .arithmetic import fixed_point, rescale
+from .types import QuantizedType, quantized_element
+
+
+class QuantizeOp(TensorOperation):
+    """Real to quantized, any shape: clip(rint(x / scale) + zero point) in float32; the input holds no NaN."""
+
+    name = "quant.quantize"
+    traits = frozenset({Pure, Elementwise})
+
+    data = operand(TensorType)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        return self.data.type.shape
+
+    def expected_element(self) -> ElementType | None:
+        if self.data.type.element != F32:
+            raise self.error(f"data has element type {self.data.type.element}, expected f32")
+        return None
+
+    def evaluate(self, data: Array) -> Array:
+        return quantized_element(self.out.type).quantize(data)
+
+
+class DequantizeOp(TensorOperation):
+    """Quantized to real, any shape: (q - zero point) * scale in float32."""
+
+    name = "quant.dequantize"
+    traits = frozenset({Pure, Elementwise})
+
+    data = operand(TensorType)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        return self.data.type.shape
+
+    def expected_element(self) -> ElementType:
+        if not isinstance(self.data.type.element, QuantizedType):
+            raise self.error(f"data has element type {self.data.type.element}, expected a quantized type")
+        return F32
+
+    def evaluate(self, data: Array) -> Array:
+        return quantized_element(self.data.type).dequantize(data)
+
+
+class RequantizeOp(TensorOperation):
+    """Integers at one scale to another: clip(rint((x - zp_in) * M * 2^-s) + zp_out, low, high), (M, s) ~= scale.
+
+    `data` is an i32 accumulator (zp_in = 0) or quantized. `scale` is a constant f32 tensor of shape [1], or [C] for
+    one factor per channel of the last axis. `low` and `high` default to the range of the result type.
+    """
+
+    name = "quant.requantize"
+
+    data = operand(TensorType)
+    scale = operand(TensorType)
+    low: AttributeField[int | None] = attribute(int, default=None)
+    high: AttributeField[int | None] = attribute(int, default=None)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        data, scale = self.data.type, self.scale.type
+        channels = data.shape[-1] if data.shape else 1
+        if scale.element != F32 or scale.shape not in ((1,), (channels,)):
+            raise self.error(f"scale is {scale}, expected tensor<1xf32> or tensor<{channels}xf32>")
+        return data.shape
+
+    def expected_element(self) -> ElementType | None:
+        if not isinstance(self.data.type.element, QuantizedType) and self.data.type.element != I32:
+            raise self.error(f"data has element type {self.data.type.element}, expected i32 or a quantized type")
+        return None
+
+    def verify(self) -> None:
+        super().verify()
+        if not isinstance(self.scale, Constant):
+            raise self.error("scale is computed, expected a constant")
+        try:
+            fixed_point(self.scale.array)
+        except ValueError as error:
+            raise self.error(str(error)) from None
+        target = quantized_element(self.out.type)
+        low, high = self.bounds
+        if not target.low <= low <= high <= target.high:
+            raise self.error(f"bounds are [{low}, {high}], expected a range within [{target.low}, {target.high}]")
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The integer (low, high) that results are clipped to."""
+        target = quantized_element(self.out.type)
+        return (target.low if self.low is None else self.low, target.high if self.high is None else self.high)
+
+    def evaluate(self, data: Array, scale: Array) -> Array:
+        source, target = self.data.type.element, quantized_element(self.out.type)
+        values = data.astype(np.int32) - source.zero_point if isinstance(source, QuantizedType) else data
+        return rescale(values, *fixed_point(scale), target.zero_point, *self.bounds, target.dtype)
+
+
+class LookupOp(TensorOperation):
+    """Any function of one 8-bit number: out = table[q - low]. `table` is a constant of 256 stored result integers."""
+
+    name = "quant.lookup"
+    traits = frozenset({Pure, Elementwise})
+
+    data = operand(TensorType)
+    table = operand(TensorType)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        if self.table.type.shape != (256,):
+            raise self.error(f"table is {self.table.type}, expected 256 elements")
+        return self.data.type.shape
+
+    def expected_element(self) -> ElementType | None:
+        element = self.data.type.element
+        if not isinstance(element, QuantizedType) or element.dtype.itemsize != 1:
+            raise self.error(f"data has element type {element}, expected an 8-bit quantized type")
+        return None
+
+    def verify(self) -> None:
+        super().verify()
+        target = quantized_element(self.out.type)
+        if self.table.type.element != target.storage:
+            raise self.error(f"table holds {self.table.type.element}, result is stored in {target.storage}")
+        if not isinstance(self.table, Constant):
+            raise self.error("table is computed, expected a constant")
+
+    def evaluate(self, data: Array, table: Array) -> Array:
+        return table[data.astype(np.intp) - quantized_element(self.data.type).low]
