@@ -55,15 +55,19 @@ def read_module(path: Path, context: Context) -> Module:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CompileError(f"{path}: cannot be read: {error}") from None
+    return parse_module(text, context, file=str(path), constants=read_constants(path))
+
+
+def read_constants(path: Path) -> dict[str, Array]:
+    """The elided constants in the .npz file beside `path`, empty if there is none; CompileError if it is unreadable."""
     companion = path.with_suffix(".npz")
-    constants: dict[str, Array] = {}
-    if companion.exists():
-        try:
-            with np.load(companion, allow_pickle=False) as data:
-                constants = {name: data[name] for name in data.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise CompileError(f"{companion}: cannot be read: {error}") from None
-    return parse_module(text, context, file=str(path), constants=constants)
+    if not companion.exists():
+        return {}
+    try:
+        with np.load(companion, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CompileError(f"{companion}: cannot be read: {error}") from None
 
 
 def _storable(array: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def run_function(
             outcome = op.evaluate(*arguments)
         except (ValueError, IndexError, TypeError, NotImplementedError) as error:
             raise CompileError(Diagnostic(f"'{op.name}': cannot be executed: {error}", op.location)) from error
-        results = outcome if isinstance(outcome, tuple) else () if outcome is None else (outcome,)
+        results = _as_tuple(outcome)
         if observer is not None:
             observer(op, results)
         values.update(zip(op.results, results, strict=True))
@@ -64,6 +64,12 @@ def last_uses(function: Function) -> dict[Operation, tuple[Value[Any], ...]]:
     for value, op in final.items():
         freed[op] = (*freed.get(op, ()), value)
     return freed
+
+
+def _as_tuple(outcome: Any) -> tuple[Any, ...]:
+    if isinstance(outcome, tuple):
+        return cast(tuple[Any, ...], outcome)
+    return () if outcome is None else (outcome,)
 
 
 def _checked_input(name: str, type: Any, inputs: Mapping[str, Array]) -> Array:

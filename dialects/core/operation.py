@@ -123,10 +123,11 @@ class Operation:
     def __init_subclass__(cls) -> None:
         """Collect the declared fields, base classes first, in order of declaration."""
         members = {name: member for base in reversed(cls.__mro__) for name, member in base.__dict__.items()}
-        fields = list(members.values())
-        cls.operand_fields = tuple(f for f in fields if isinstance(f, OperandField))
-        cls.result_fields = tuple(f for f in fields if isinstance(f, ResultField))
-        cls.attribute_fields = {f.name: f for f in fields if isinstance(f, AttributeField)}
+        fields: list[Any] = list(members.values())
+        cls.operand_fields = tuple(cast(OperandField[Any], f) for f in fields if isinstance(f, OperandField))
+        cls.result_fields = tuple(cast(ResultField[Any], f) for f in fields if isinstance(f, ResultField))
+        attributes = [cast(AttributeField[Any], f) for f in fields if isinstance(f, AttributeField)]
+        cls.attribute_fields = {f.name: f for f in attributes}
         for index, field in enumerate(cls.operand_fields):
             field.index = index
         for index, field in enumerate(cls.result_fields):
@@ -156,7 +157,7 @@ class Operation:
         result_types: Sequence[Type] | None = None,
         **attributes: AttributeValue,
     ) -> OpT:
-        """Create an operation; result types come from `infer_types` unless given. Trailing None operands are dropped."""
+        """Create an operation; result types come from `infer_types` unless given. None operands are dropped."""
         present = [value for value in operands if value is not None]
         op = cls(present, (), attributes, location)
         types = result_types if result_types is not None else op.infer_types()

@@ -45,6 +45,10 @@ _EXPECTED_WORDS = {
 }
 
 
+_Tree = Any
+"""A lark tree; its stubs leave the children unknown, and the grammar fixes what they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Elided:
     """Marks a constant whose data stands beside the text."""
@@ -70,7 +74,7 @@ def parse_module(
 
 @cache
 def _grammar() -> lark.Lark:
-    text = resources.files(__package__).joinpath("syntax.lark").read_text(encoding="utf-8")
+    text = resources.files(__package__ or __name__).joinpath("syntax.lark").read_text(encoding="utf-8")
     return lark.Lark(text, start="module", parser="lalr", lexer="contextual", propagate_positions=True)
 
 
@@ -87,7 +91,7 @@ class _Builder:
 
     def build(self) -> Module:
         try:
-            tree = _grammar().parse(self.text)
+            tree: _Tree = cast(Any, _grammar()).parse(self.text)
         except lark.UnexpectedInput as error:
             raise CompileError(self._syntax_error(error)) from None
         module = Module()
@@ -117,8 +121,9 @@ class _Builder:
     def _syntax_error(self, error: lark.UnexpectedInput) -> Diagnostic:
         line, column = max(error.line, 1), max(error.column, 1)
         if isinstance(error, lark.UnexpectedToken):
-            found = "end of text" if error.token.type == "$END" else repr(str(error.token))
-            if error.token.type == "$END":
+            token = cast(Any, error).token
+            found = "end of text" if token.type == "$END" else repr(str(token))
+            if token.type == "$END":
                 line, column = max(len(self.lines), 1), len(self.lines[-1]) + 1 if self.lines else 1
             expected = sorted(_EXPECTED_WORDS.get(name, name.lower()) for name in error.accepts or error.expected)
         else:
@@ -131,14 +136,14 @@ class _Builder:
 
     # module level
 
-    def _constant(self, module: Module, tree: lark.Tree[Any]) -> None:
+    def _constant(self, module: Module, tree: _Tree) -> None:
         symbol, type_tree, literal = tree.children
         name, type = _unquote(symbol), self._type(type_tree)
         if not isinstance(type, TensorType):
             return self._fail(symbol, f"constant @{name} has type {type}, expected a tensor")
         if name in module.constants:
             return self._fail(symbol, f"constant @{name} is defined twice")
-        value = self._literal(literal)
+        value: Any = self._literal(literal)
         if isinstance(value, _Elided):
             array = self.constants.get(name)
             if array is None:
@@ -149,33 +154,36 @@ class _Builder:
                 actual = f"{array.dtype}{list(array.shape)}"
                 return self._fail(symbol, f"data of constant @{name} is {actual}, expected {type}")
         else:
-            if isinstance(value, list) and len(value) != type.size:
-                return self._fail(symbol, f"constant @{name} lists {len(value)} elements, expected {type.size}")
+            count = len(cast(list[Any], value)) if isinstance(value, list) else type.size
+            if count != type.size:
+                return self._fail(symbol, f"constant @{name} lists {count} elements, expected {type.size}")
             try:
                 array = np.asarray(value, dtype=np.float64 if type.element.dtype.kind not in "iub" else None)
                 array = np.array(np.broadcast_to(array, (type.size,))).astype(type.element.dtype).reshape(type.shape)
             except (ValueError, OverflowError):
                 return self._fail(symbol, f"constant @{name} does not fit {type}")
-            if array.dtype.kind in "iu" and not np.array_equal(array.reshape(-1), np.broadcast_to(value, (type.size,))):
+            if array.dtype.kind in "iu" and not np.array_equal(
+                array.reshape(-1), np.broadcast_to(cast(Any, value), (type.size,))
+            ):
                 return self._fail(symbol, f"constant @{name} does not fit {type}")
         module.add_constant(name, array, type)
 
-    def _literal(self, tree: lark.Tree[Any]) -> Any:
+    def _literal(self, tree: _Tree) -> Any:
         if tree.data == "elided":
             return _Elided()
         if tree.data == "number_list":
             return [self._attribute(child) for child in tree.children if child is not None]
         return self._attribute(tree)
 
-    def _function(self, module: Module, tree: lark.Tree[Any]) -> None:
-        children = list(tree.children)
+    def _function(self, module: Module, tree: _Tree) -> None:
+        children: list[Any] = list(tree.children)
         symbol = cast(lark.Token, children[0])
-        trees = [child for child in children[1:] if isinstance(child, lark.Tree)]
+        trees: list[_Tree] = [child for child in children[1:] if isinstance(child, lark.Tree)]
         name = _unquote(symbol)
         if name in module.functions:
             self._fail(symbol, f"function @{name} is defined twice")
         types = next(self._types(t) for t in trees if t.data == "types")
-        attributes = next((self._attributes(t) for t in trees if t.data == "attributes"), {})
+        attributes = next((self._attributes(t) for t in trees if t.data == "attributes"), None)
         arguments = [t for t in trees if t.data == "argument"]
         function = module.add_function(
             name, [(_unquote(a.children[0]), self._type(a.children[1])) for a in arguments], types, attributes
@@ -190,7 +198,7 @@ class _Builder:
             if child.data == "operation":
                 self._operation(function, scope, self._operation_text(child))
 
-    def _operation_text(self, tree: lark.Tree[Any]) -> _OperationText:
+    def _operation_text(self, tree: _Tree) -> _OperationText:
         results: list[lark.Token] = []
         operands: list[lark.Token] = []
         attributes: dict[str, AttributeValue] = {}
@@ -230,7 +238,9 @@ class _Builder:
                 self._fail(token, f"{token} has type {value.type}, but is used as {type}")
             operands.append(value)
         if text.results and len(text.results) != len(text.result_types):
-            self._fail(text.name, f"'{text.name}': {len(text.result_types)} result types for {len(text.results)} results")
+            self._fail(
+                text.name, f"'{text.name}': {len(text.result_types)} result types for {len(text.results)} results"
+            )
         op_class = self.context.operations.get(str(text.name))
         if op_class is None:
             near = self.context.similar_operation(str(text.name))
@@ -249,7 +259,7 @@ class _Builder:
 
     # attributes and types
 
-    def _attributes(self, tree: lark.Tree[Any]) -> dict[str, AttributeValue]:
+    def _attributes(self, tree: _Tree) -> dict[str, AttributeValue]:
         found: dict[str, AttributeValue] = {}
         for entry in tree.children:
             if entry is None:
@@ -260,7 +270,7 @@ class _Builder:
             found[str(name)] = self._attribute(value)
         return found
 
-    def _attribute(self, tree: lark.Tree[Any]) -> AttributeValue:
+    def _attribute(self, tree: _Tree) -> AttributeValue:
         kind = tree.data
         if kind == "number":
             token = cast(lark.Token, tree.children[0])
@@ -275,10 +285,10 @@ class _Builder:
             return tuple(self._attribute(child) for child in tree.children if child is not None)
         return self._type(tree)
 
-    def _types(self, tree: lark.Tree[Any]) -> list[Type]:
+    def _types(self, tree: _Tree) -> list[Type]:
         return [self._type(child) for child in tree.children if child is not None]
 
-    def _type(self, tree: lark.Tree[Any]) -> Type:
+    def _type(self, tree: _Tree) -> Type:
         if tree.data == "scalar":
             return ScalarType(str(tree.children[0]))
         if tree.data == "tensor":
@@ -298,10 +308,10 @@ class _Builder:
         self._fail(token, f"unknown type {token}")
         return ScalarType("f32")
 
-    def _parameter(self, tree: lark.Tree[Any]) -> int | float | str:
+    def _parameter(self, tree: _Tree) -> int | float | str:
         if tree.data == "keyword_parameter":
             return str(tree.children[0])
-        return cast(float, self._attribute(cast(Any, tree.children[0])))
+        return cast(float, self._attribute(tree.children[0]))
 
 
 def _unquote(token: lark.Token | Any) -> str:

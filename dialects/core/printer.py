@@ -126,6 +126,11 @@ def _literal(constant: Constant, elide_above: int) -> str:
         return _number(array.flat[0])
     if array.size > elide_above:
         return "elided"
+    return format_elements(array)
+
+
+def format_elements(array: Array) -> str:
+    """All elements in row-major order as a list, a scalar as one number."""
     if array.ndim == 0:
         return _number(array[()])
     return f"[{', '.join(_number(item) for item in array.flat)}]"

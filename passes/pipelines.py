@@ -1,0 +1,51 @@
+"""The named pipelines and the order that passes must keep, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .framework.base import Pass
+from .framework.pipeline import parse_pipeline
+from .registry import PASSES
+
+PIPELINES: dict[str, str] = {}
+"""Pipeline text by name; a name may stand in a pipeline wherever a pass may."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Pass `before` must not stand behind the first `after` of a pipeline that has both, because of `reason`."""
+
+    before: str
+    after: str
+    reason: str
+
+
+CONSTRAINTS: tuple[Constraint, ...] = ()
+
+
+def check_order(names: Iterable[str], constraints: Iterable[Constraint] = CONSTRAINTS) -> list[str]:
+    """What is wrong with a sequence of passes, one sentence a violated constraint."""
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        first.setdefault(name, index)
+    return [
+        f"'{c.before}' must run before '{c.after}': {c.reason}"
+        for c in constraints
+        if c.before in first and c.after in first and first[c.before] > first[c.after]
+    ]
+
+
+def check_tables(pipelines: Mapping[str, str], constraints: Iterable[Constraint], passes: Iterable[type[Pass]]) -> None:
+    """Raise ValueError if a table names a pass that does not exist, or a pipeline violates a constraint."""
+    rows, classes = tuple(constraints), tuple(passes)
+    known = {p.name for p in classes}
+    problems = [f"constraint names unknown pass '{n}'" for c in rows for n in (c.before, c.after) if n not in known]
+    for name, text in pipelines.items():
+        problems += [f"{name}: {p}" for p in check_order((p.name for p in parse_pipeline(text, classes)), rows)]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+check_tables(PIPELINES, CONSTRAINTS, PASSES)
