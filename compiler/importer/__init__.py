@@ -1,0 +1,8 @@
+"""The ONNX importer: `import_model`, and the table of the operators it knows."""
+
+from __future__ import annotations
+
+from .importing import import_model
+from .table import OPERATORS, Operator
+
+__all__ = ["OPERATORS", "Operator", "import_model"]

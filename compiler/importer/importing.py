@@ -1,0 +1,155 @@
+"""The importer: an ONNX model becomes a module whose @main computes it with nn operations on float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
+
+from ...dialects.builtin import ReturnOp
+from ...dialects.core.diagnostics import CompileError, Diagnostic
+from ...dialects.core.operation import BlockArgument, Function, Module, Value
+from ...dialects.core.types import TensorType, scalar_type
+from .folding import fold, folds
+from .lowering import ConstantPool, Imported, Known, Lowering, Unsupported
+from .model import GraphInput, Model, Node
+from .ordering import ordered_nodes
+from .reading import check_node, opset_of_operator, read_model
+from .signature import inferred_types, resolve_inputs
+from .table import CONTROL_FLOW, find_operator
+
+
+def import_model(source: Path | bytes | ModelProto, *, batch: int = 1) -> Module:
+    """Import a model; a symbolic first dimension of its inputs becomes `batch`.
+
+    @main takes the model's inputs and returns its outputs under their names, shapes and layouts (attribute `outputs`).
+    Every operation carries the ONNX node it came from. All operations are float32 on NHWC images, with transposes
+    around each where ONNX has NCHW.
+
+    Raises CompileError with one message: for an unreadable or malformed model where the fault is, for unsupported
+    nodes a list of all of them with their reasons.
+    """
+    model = read_model(source)
+    inputs = resolve_inputs(model, batch)
+    return _Importer(model, inputs).run()
+
+
+class _Importer:
+    """One import: what every ONNX name stands for, and what could not be imported."""
+
+    def __init__(self, model: Model, inputs: Sequence[GraphInput]) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.module = Module()
+        self.pool = ConstantPool(self.module)
+        arguments = [(value.name, TensorType(_sizes(value), scalar_type(value.dtype))) for value in inputs]
+        self.function: Function = self.module.add_function("main", arguments, (), {"outputs": model.outputs})
+        self.values: dict[str, Imported | None] = {
+            name: Known(name, array) for name, array in model.initializers.items()
+        }
+        self.values.update({str(argument.name): argument for argument in self.function.arguments})
+        self.failures: list[tuple[Node, str]] = []
+
+    def run(self) -> Module:
+        """Lower all nodes that the outputs need, then end the function."""
+        nodes = ordered_nodes(self.model)
+        used = {name for node in nodes for name in node.inputs} | set(self.model.outputs)
+        for node in nodes:
+            self.values.update(zip(node.outputs, self.outputs_of(_with_used_outputs(node, used)), strict=False))
+        if self.failures:
+            raise self.failure()
+        returned = [self.returned(name) for name in self.model.outputs]
+        self.function.result_types = tuple(value.type for value in returned)
+        self.function.body.append(ReturnOp.build(*returned))
+        self.module.drop_unused_constants()
+        return self.module
+
+    def outputs_of(self, node: Node) -> Sequence[Imported | None]:
+        """What the outputs of a node stand for; for a failed node, stand-ins that let the next ones be checked."""
+        try:
+            return self.lowered(node)
+        except Unsupported as reason:
+            self.failures.append((node, str(reason)))
+        except CompileError:
+            # After a failure the inputs are stand-ins, and what follows from them is not the user's fault.
+            if not self.failures:
+                raise
+        return self.stand_ins(node)
+
+    def lowered(self, node: Node) -> Sequence[Imported | None]:
+        """Fold or lower one node."""
+        _check_supported(node)
+        inputs = [self.values[name] if name else None for name in node.inputs]
+        unknown = any(name and value is None for name, value in zip(node.inputs, inputs, strict=True))
+        operator = find_operator(node.op_type)
+        if not unknown and folds(node, inputs):
+            check_node(node)
+            known = [value if isinstance(value, Known) else None for value in inputs]
+            try:
+                return fold(node, known)
+            except Unsupported:
+                if operator is None:
+                    raise
+        if operator is None:
+            raise Unsupported("the operator is not supported")
+        if not operator.first <= node.opset <= operator.last:
+            raise Unsupported(f"opset {node.opset} is not supported, expected {operator.opsets}")
+        check_node(node)
+        if unknown:
+            return self.stand_ins(node)
+        result = operator.lower(Lowering(node, inputs, self.function.body, self.pool))
+        return result if isinstance(result, Sequence) else [result]
+
+    def returned(self, name: str) -> Value[Any]:
+        """The value of an output; known data becomes a constant of its own type."""
+        value = self.values[name]
+        if isinstance(value, Known):
+            return self.module.add_constant(name, value.array)
+        if value is None:
+            raise CompileError(f"{self.model.source}: output '{name}' is not available")
+        return value
+
+    def stand_ins(self, node: Node) -> Sequence[Imported | None]:
+        """Values of the types that shape inference finds, None where it finds none."""
+        types = self.types
+        return [BlockArgument(types[name], name) if name in types else None for name in node.outputs]
+
+    @cached_property
+    def types(self) -> dict[str, TensorType]:
+        """The types of values by shape inference; only computed after a failure."""
+        return inferred_types(self.model, self.inputs)
+
+    def failure(self) -> CompileError:
+        """One error that lists every failed node."""
+        count = len(self.failures)
+        text = "1 node is not supported" if count == 1 else f"{count} nodes are not supported"
+        notes = tuple(f"{node.op_type} '{node.label}': {reason}" for node, reason in self.failures)
+        return CompileError(Diagnostic(f"{self.model.source}: {text}", notes=notes))
+
+
+def _check_supported(node: Node) -> None:
+    """What can be said of a node without its inputs."""
+    if node.domain:
+        raise Unsupported(f"the operator domain '{node.domain}' is not supported")
+    if node.op_type in CONTROL_FLOW:
+        raise Unsupported("control flow is not supported")
+    if node.subgraphs:
+        raise Unsupported(f"the attribute '{node.subgraphs[0]}' holds a graph, which is not supported")
+    since = opset_of_operator(node.op_type)
+    if since is None:
+        raise Unsupported("the operator is not part of the ONNX standard")
+    if since > node.opset:
+        raise Unsupported(f"the operator exists from opset {since} on, the model uses {node.opset}")
+
+
+def _with_used_outputs(node: Node, used: set[str]) -> Node:
+    """The node with empty names for outputs that nothing reads."""
+    outputs = tuple(name if name in used else "" for name in node.outputs)
+    return node if outputs == node.outputs else node.with_outputs(outputs)
+
+
+def _sizes(value: GraphInput) -> tuple[int, ...]:
+    return tuple(size for size in value.shape or () if isinstance(size, int))

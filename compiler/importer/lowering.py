@@ -1,0 +1,211 @@
+"""What a handler works with: the inputs of one node, and the means to emit nn operations for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...dialects.core.diagnostics import CompileError
+from ...dialects.core.operation import Block, Constant, Module, Operation, Value
+from ...dialects.core.types import F32, Array, TensorType
+from ...dialects.core.verifier import verify_operation
+from ...dialects.nn.movement import ReshapeOp, TransposeOp
+from .model import Node
+
+
+class Unsupported(Exception):  # noqa: N818 - a finding that is collected, not an error by itself
+    """Why a well-formed node cannot be imported; the importer collects these over the whole model."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """A value known at import: an initializer, a constant or folded arithmetic. `name` is its ONNX name."""
+
+    name: str
+    array: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape."""
+        return tuple(int(n) for n in self.array.shape)
+
+
+Imported = Known | Value[Any]
+"""What an ONNX value name stands for: known data, or a value of the function."""
+
+
+def shape_of(value: Imported) -> tuple[int, ...]:
+    """The shape of either kind."""
+    return value.shape if isinstance(value, Known) else value.type.shape
+
+
+@dataclass
+class ConstantPool:
+    """Turns known data into module constants; the same data in the same layout becomes one constant."""
+
+    module: Module
+    _made: dict[tuple[object, ...], tuple[Array, Constant]] = field(default_factory=dict[Any, Any])
+
+    def constant(self, known: Known) -> Constant:
+        """The float32 constant; float16, bfloat16 and float64 data is converted. CompileError for NaN or infinity."""
+        array = known.array
+        start = array.__array_interface__["data"][0]
+        key = (known.name, start, array.shape, array.strides, array.dtype)
+        if key in self._made:
+            return self._made[key][1]
+        with np.errstate(over="ignore"):
+            single = array if array.dtype == np.float32 else array.astype(np.float32)
+        if not _is_finite(single):
+            place = np.argwhere(~np.isfinite(single))[0]
+            found = single[tuple(place)]
+            raise CompileError(f"constant '{known.name}' holds {found} at {[int(i) for i in place]}")
+        constant = self.module.add_constant(known.name or "constant", single)
+        self._made[key] = (array, constant)
+        return constant
+
+
+def _is_finite(array: Array) -> bool:
+    """True if no element is NaN or infinite: a float64 sum of finite float32 values cannot overflow."""
+    return bool(np.isfinite(array.sum(dtype=np.float64)))
+
+
+class Lowering:
+    """One node being lowered: its inputs, and `emit`, which appends operations that carry the node's location."""
+
+    def __init__(self, node: Node, inputs: Sequence[Imported | None], block: Block, pool: ConstantPool) -> None:
+        self.node = node
+        self.inputs = tuple(inputs)
+        self._block = block
+        self._pool = pool
+
+    # inputs
+
+    def has(self, index: int) -> bool:
+        """True if the input is present (an empty name is an absent input)."""
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def input(self, index: int) -> Imported:
+        """An input that must be present."""
+        value = self.inputs[index] if index < len(self.inputs) else None
+        if value is None:
+            raise self.error(f"input {index} is missing")
+        return value
+
+    def optional(self, index: int) -> Imported | None:
+        """An input, or None where it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """The shape of an input."""
+        return shape_of(self.input(index))
+
+    def array(self, index: int, what: str) -> Array:
+        """The data of an input that must be known at import; `what` names it in the message."""
+        value = self.input(index)
+        if not isinstance(value, Known):
+            raise Unsupported(f"input '{what}' is computed at run time, expected a constant")
+        return value.array
+
+    def integers(self, index: int, what: str) -> tuple[int, ...]:
+        """A known input as a tuple of integers."""
+        array = self.array(index, what)
+        if array.dtype.kind not in "iu":
+            raise self.error(f"input '{what}' is {array.dtype}, expected integers")
+        return tuple(int(item) for item in array.reshape(-1))
+
+    def scalar(self, index: int, what: str, default: float) -> float:
+        """A known input of one element, or the default where it is absent."""
+        if not self.has(index):
+            return default
+        array = self.array(index, what)
+        if array.size != 1:
+            raise self.error(f"input '{what}' has shape {list(array.shape)}, expected one element")
+        return float(array.reshape(-1)[0])
+
+    def axes(self, index: int, rank: int) -> tuple[int, ...] | None:
+        """The normalised `axes`, from the attribute or from input `index`; None where neither is given."""
+        axes = self.node.integers("axes")
+        if axes is None and self.has(index):
+            axes = self.integers(index, "axes")
+        if axes is None:
+            return None
+        normalised = tuple(self.axis(axis, rank) for axis in axes)
+        if len(set(normalised)) != len(normalised):
+            raise self.error(f"axes {list(axes)} name an axis twice")
+        return normalised
+
+    def axis(self, axis: int, rank: int) -> int:
+        """A normalised axis of a tensor of `rank`."""
+        if not -rank <= axis < rank:
+            raise self.error(f"axis {axis} is out of range for a tensor of rank {rank}")
+        return axis % rank
+
+    # operations
+
+    def error(self, message: str) -> CompileError:
+        """A located error: the node is malformed."""
+        return self.node.error(message)
+
+    def value(self, imported: Imported) -> Value[TensorType]:
+        """A value that an operation can read: known data becomes a float32 constant of the module."""
+        if isinstance(imported, Known):
+            if imported.array.dtype.name not in _FLOATS:
+                raise Unsupported(f"'{imported.name}' is {imported.array.dtype.name}, expected float32")
+            try:
+                return self._pool.constant(imported)
+            except CompileError as error:
+                raise self.error(error.diagnostics[0].message) from None
+        if imported.type.element != F32:
+            raise Unsupported(f"reads '{imported.name}', an input of type {imported.type.element}, expected float32")
+        return imported
+
+    def emit(self, kind: type[Operation], *operands: Imported | None, **attributes: Any) -> Value[TensorType]:
+        """Append one operation and return its result; raises located errors if it is malformed."""
+        values = [None if operand is None else self.value(operand) for operand in operands]
+        op = kind.build(*values, location=self.node.location, **attributes)
+        errors = verify_operation(op)
+        if errors:
+            raise CompileError(errors)
+        if 0 in op.result.type.shape:
+            raise Unsupported(f"the result is empty: its shape is {list(op.result.type.shape)}")
+        return self._block.append(op).result
+
+    def transposed(self, value: Imported, permutation: Sequence[int]) -> Imported:
+        """The value with permuted axes: a view of known data, nn.transpose otherwise, nothing for the identity."""
+        if tuple(permutation) == tuple(range(len(permutation))):
+            return value
+        if isinstance(value, Known):
+            return Known(value.name, value.array.transpose(permutation))
+        return self.emit(TransposeOp, value, permutation=tuple(permutation))
+
+    def reshaped(self, value: Imported, shape: Sequence[int]) -> Imported:
+        """The value in another shape: a view of known data, nn.reshape otherwise, nothing for the same shape."""
+        if tuple(shape) == shape_of(value):
+            return value
+        if isinstance(value, Known):
+            return Known(value.name, value.array.reshape(tuple(shape)))
+        return self.emit(ReshapeOp, value, shape=tuple(shape))
+
+    # layouts
+
+    def channels_last(self, value: Imported) -> Imported:
+        """ONNX N C D1 .. Dk as N D1 .. Dk C; sequences N C W become images N 1 W C."""
+        rank = len(shape_of(value))
+        moved = self.transposed(value, (0, *range(2, rank), 1)) if rank > 2 else value
+        if rank != 3:
+            return moved
+        batch, width, channels = shape_of(moved)
+        return self.reshaped(moved, (batch, 1, width, channels))
+
+    def channels_first(self, value: Imported, rank: int) -> Imported:
+        """The inverse of `channels_last`, for a result of `rank` axes."""
+        if rank == 3:
+            batch, _, width, channels = shape_of(value)
+            value = self.reshaped(value, (batch, width, channels))
+        return self.transposed(value, (0, rank - 1, *range(1, rank - 1))) if rank > 2 else value
+
+
+_FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})

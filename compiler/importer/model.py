@@ -1,0 +1,91 @@
+"""An ONNX model as plain data: nodes with decoded attributes, initializers as arrays, inputs with their dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...dialects.core.diagnostics import CompileError, Diagnostic, Location
+from ...dialects.core.types import Array
+
+Attribute = int | float | str | Array | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
+"""A decoded attribute; None stands for a kind nothing reads (graphs, types)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of the default domain or of another; empty names mark absent inputs and outputs.
+
+    `subgraphs` names the attributes that hold graphs. `proto` is the original, for the checker and the evaluator.
+    """
+
+    op_type: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    opset: int
+    subgraphs: tuple[str, ...] = ()
+    proto: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The node's name, or `OpType:first_output` where it has none."""
+        return self.name or f"{self.op_type}:{next(filter(None, self.outputs), '')}"
+
+    @property
+    def location(self) -> Location:
+        """The location every operation made from this node carries."""
+        return Location((self.label,))
+
+    def with_outputs(self, outputs: tuple[str, ...]) -> Node:
+        """The same node, under the same label, with other output names."""
+        return replace(self, name=self.label, outputs=outputs)
+
+    def error(self, message: str) -> CompileError:
+        """A located error: this node is malformed."""
+        return CompileError(Diagnostic(f"'{self.op_type}': {message}", self.location))
+
+    def integer(self, name: str, default: int) -> int:
+        """An integer attribute."""
+        value = self.attributes.get(name, default)
+        return value if isinstance(value, int) else default
+
+    def number(self, name: str, default: float) -> float:
+        """A float attribute."""
+        value = self.attributes.get(name, default)
+        return float(value) if isinstance(value, (int, float)) else default
+
+    def text(self, name: str, default: str) -> str:
+        """A string attribute."""
+        value = self.attributes.get(name, default)
+        return value if isinstance(value, str) else default
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """A list of integers, or None where the attribute is absent."""
+        value = self.attributes.get(name)
+        return tuple(int(item) for item in value) if isinstance(value, tuple) else None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """A graph input: numpy type name and dimensions; a symbolic dimension is its name or '?'. None: no shape given."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A whole model: `source` is the word for it in messages (the path, or 'model')."""
+
+    source: str
+    opset: int
+    nodes: tuple[Node, ...]
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[str, ...]
+    initializers: Mapping[str, Array]
+    proto: Any = field(default=None, compare=False, repr=False)

@@ -1,0 +1,159 @@
+"""Reads an ONNX file, bytes or message into a `Model`; everything that is untyped in the onnx package stays here."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, ModelProto, checker, defs, inliner
+
+from ...dialects.core.diagnostics import CompileError
+from .model import Attribute, GraphInput, Model, Node
+from .tensors import array_of, dense_array, dtype_name
+
+FIRST_OPSET = 7
+"""From opset 7 on, broadcasting follows numpy."""
+LAST_OPSET = int(defs.onnx_opset_version())
+"""The newest opset that the installed onnx package knows."""
+
+
+def read_model(source: Path | bytes | ModelProto) -> Model:
+    """Decode a model. Raises CompileError if it is unreadable, not ONNX, or of an opset outside the range."""
+    proto, name, folder = _load(source)
+    if not proto.HasField("graph"):
+        raise CompileError(f"{name}: not an ONNX model: it has no graph")
+    opsets = {_domain(entry.domain): int(entry.version) for entry in proto.opset_import}
+    opset = opsets.get("", 1)
+    if not FIRST_OPSET <= opset <= LAST_OPSET:
+        raise CompileError(f"{name}: opset {opset} is not supported, expected {FIRST_OPSET} to {LAST_OPSET}")
+    if proto.functions:
+        proto = _inlined(proto, name)
+    graph = proto.graph
+    initializers = {tensor.name: array_of(tensor, name, folder) for tensor in graph.initializer}
+    for sparse in graph.sparse_initializer:
+        initializers[sparse.values.name] = dense_array(sparse, name, folder)
+    return Model(
+        source=name,
+        opset=opset,
+        nodes=tuple(_node(node, opsets, name, folder) for node in graph.node),
+        inputs=tuple(_graph_input(value, name) for value in graph.input if value.name not in initializers),
+        outputs=tuple(value.name for value in graph.output),
+        initializers=initializers,
+        proto=proto,
+    )
+
+
+def check_node(node: Node) -> None:
+    """Compare a node of the default domain with the schema of its opset; raises CompileError in one line."""
+    context: Any = type(checker.DEFAULT_CONTEXT)()
+    context.ir_version = onnx.IR_VERSION
+    context.opset_imports = {"": node.opset, "ai.onnx": node.opset}
+    try:
+        checker.check_node(node.proto, context)
+    except checker.ValidationError as error:
+        raise node.error(str(error).splitlines()[0].rstrip(".")) from None
+
+
+def opset_of_operator(op_type: str) -> int | None:
+    """The first opset that has the operator; None where the standard does not know it."""
+    return _first_opsets().get(op_type)
+
+
+@cache
+def _first_opsets() -> dict[str, int]:
+    first: dict[str, int] = {}
+    for schema in defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            since = int(schema.since_version)
+            first[schema.name] = min(since, first.get(schema.name, since))
+    return first
+
+
+def _load(source: Path | bytes | ModelProto) -> tuple[ModelProto, str, Path | None]:
+    if isinstance(source, ModelProto):
+        return source, "model", None
+    name, folder = "model", None
+    if isinstance(source, Path):
+        name, folder = str(source), source.parent
+        try:
+            data = source.read_bytes()
+        except OSError as error:
+            raise CompileError(f"{name}: cannot be read: {error.strerror or error}") from None
+    else:
+        data = source
+    if not data:
+        raise CompileError(f"{name}: not an ONNX model: it is empty")
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError:
+        raise CompileError(f"{name}: not an ONNX model, or a damaged one: it cannot be decoded") from None
+    return proto, name, folder
+
+
+def _inlined(proto: ModelProto, name: str) -> ModelProto:
+    try:
+        return inliner.inline_local_functions(proto)
+    except (ValueError, RuntimeError) as error:
+        raise CompileError(f"{name}: model functions cannot be inlined: {str(error).splitlines()[0]}") from None
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _graph_input(value: onnx.ValueInfoProto, source: str) -> GraphInput:
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        raise CompileError(
+            f"{source}: input '{value.name}' is {'untyped' if kind is None else kind}, expected a tensor"
+        )
+    tensor = value.type.tensor_type
+    shape: tuple[int | str, ...] | None = None
+    if tensor.HasField("shape"):
+        shape = tuple(
+            int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value >= 0 else (dim.dim_param or "?")
+            for dim in tensor.shape.dim
+        )
+    return GraphInput(value.name, dtype_name(tensor.elem_type), shape)
+
+
+def _node(proto: onnx.NodeProto, opsets: dict[str, int], source: str, folder: Path | None) -> Node:
+    graphs = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+    domain = _domain(proto.domain)
+    return Node(
+        op_type=proto.op_type,
+        domain=domain,
+        name=proto.name,
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes={attribute.name: _attribute(attribute, source, folder) for attribute in proto.attribute},
+        opset=opsets.get(domain, 1),
+        subgraphs=tuple(attribute.name for attribute in proto.attribute if attribute.type in graphs),
+        proto=proto,
+    )
+
+
+def _attribute(attribute: AttributeProto, source: str, folder: Path | None) -> Attribute:
+    match attribute.type:
+        case AttributeProto.INT:
+            return int(attribute.i)
+        case AttributeProto.FLOAT:
+            return float(attribute.f)
+        case AttributeProto.STRING:
+            return attribute.s.decode("utf-8", "replace")
+        case AttributeProto.INTS:
+            return tuple(int(item) for item in attribute.ints)
+        case AttributeProto.FLOATS:
+            return tuple(float(item) for item in attribute.floats)
+        case AttributeProto.STRINGS:
+            return tuple(item.decode("utf-8", "replace") for item in attribute.strings)
+        case AttributeProto.TENSOR:
+            return array_of(attribute.t, source, folder)
+        case AttributeProto.SPARSE_TENSOR:
+            return dense_array(attribute.sparse_tensor, source, folder)
+        case _:
+            return None

@@ -1,0 +1,97 @@
+"""The inputs of a model with every dimension settled, and the types that shape inference finds for its values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx
+from onnx import ModelProto, TensorProto, helper, shape_inference
+
+from ...dialects.core.diagnostics import CompileError
+from ...dialects.core.types import F32, TensorType
+from .model import GraphInput, Model
+
+FLOATS = ("float16", "bfloat16", "float64")
+INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+"""Inputs of these types may only be asked for their shape."""
+
+
+def resolve_inputs(model: Model, batch: int) -> list[GraphInput]:
+    """The graph inputs with `batch` in place of a symbolic first dimension (and of its name elsewhere).
+
+    Raises CompileError for any other symbolic dimension, an element type other than float32 (integers may stay, for
+    shape arithmetic), and a batch that no input can take.
+    """
+    if batch < 1:
+        raise CompileError(f"the batch is {batch}, expected at least 1")
+    names: set[str] = set()
+    symbolic = False
+    resolved: list[GraphInput] = []
+    batch_names = {v.shape[0] for v in model.inputs if v.shape and isinstance(v.shape[0], str)} - {"?"}
+    for value in model.inputs:
+        what = f"{model.source}: input '{value.name}'"
+        if value.name in names:
+            raise CompileError(f"{what} is declared twice")
+        names.add(value.name)
+        if value.dtype in FLOATS:
+            raise CompileError(f"{what} is {value.dtype}, expected float32", notes=("convert the model to float32",))
+        if value.dtype != "float32" and value.dtype not in INTEGERS:
+            raise CompileError(f"{what} is {value.dtype}, expected float32")
+        if value.shape is None:
+            raise CompileError(f"{what} has no shape", notes=("export the model with the shapes of its inputs",))
+        shape: list[int | str] = []
+        for axis, size in enumerate(value.shape):
+            if isinstance(size, str) and (axis == 0 or size in batch_names):
+                symbolic = True
+                shape.append(batch)
+            elif isinstance(size, str):
+                name = "an unnamed dynamic dimension" if size == "?" else f"the dynamic dimension '{size}'"
+                raise CompileError(
+                    f"{what} has {name} at axis {axis}, only the batch (axis 0) may be dynamic",
+                    notes=("export the model with a fixed size, or fix it with onnx.tools.update_model_dims",),
+                )
+            elif size == 0:
+                raise CompileError(f"{what} is empty: its shape is {list(value.shape)}")
+            else:
+                shape.append(size)
+        resolved.append(replace(value, shape=tuple(shape)))
+    if batch != 1 and not symbolic and any(value.shape and value.shape[0] != batch for value in resolved):
+        fixed = next(value for value in resolved if value.shape and value.shape[0] != batch)
+        size = fixed.shape[0] if fixed.shape else 0
+        raise CompileError(
+            f"{model.source}: the batch of input '{fixed.name}' is fixed at {size}, it cannot be {batch}"
+        )
+    return resolved
+
+
+def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, TensorType]:
+    """The float32 values whose whole shape the shape inference of the onnx package finds; used to explain failures."""
+    proto = ModelProto(ir_version=onnx.IR_VERSION)
+    proto.opset_import.extend(model.proto.opset_import)
+    graph = proto.graph
+    graph.node.extend(node.proto for node in model.nodes)
+    for value in inputs:
+        graph.input.append(helper.make_tensor_value_info(value.name, _ELEMENTS[value.dtype], value.shape))
+    for tensor in model.proto.graph.initializer:
+        if model.initializers[tensor.name].size <= _SMALL and tensor.data_location != TensorProto.EXTERNAL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    try:
+        inferred = shape_inference.infer_shapes(proto, data_prop=True)
+    except (RuntimeError, ValueError):
+        return {}
+    types: dict[str, TensorType] = {}
+    for value in inferred.graph.value_info:
+        tensor_type = value.type.tensor_type
+        sizes = tuple(int(dim.dim_value) for dim in tensor_type.shape.dim)
+        if tensor_type.elem_type == TensorProto.FLOAT and tensor_type.HasField("shape") and all(s > 0 for s in sizes):
+            types[value.name] = TensorType(sizes, F32)
+    return types
+
+
+_SMALL = 1024
+"""Initializers up to this size may hold a shape that inference needs; larger ones are only declared."""
+
+_ELEMENTS = {name: int(getattr(TensorProto, name.upper())) for name in INTEGERS} | {"float32": int(TensorProto.FLOAT)}

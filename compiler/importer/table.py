@@ -1,0 +1,93 @@
+"""Every ONNX operator the importer knows, in one table: handler, opsets, restrictions, and what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from . import activation, arithmetic, convolution, movement, normalization, pooling, shapes
+from .lowering import Imported, Lowering
+from .reading import FIRST_OPSET, LAST_OPSET
+
+Handler = Callable[[Lowering], Imported | Sequence[Imported | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One row: `becomes` says how the operator executes, `restrictions` what of it is refused."""
+
+    op_type: str
+    lower: Handler
+    becomes: str
+    restrictions: str = ""
+    first: int = FIRST_OPSET
+    last: int = LAST_OPSET
+
+    @property
+    def opsets(self) -> str:
+        """The range of opsets in words."""
+        return f"{self.first} to {self.last}"
+
+
+IMAGES = "float32, one or two spatial axes"
+
+OPERATORS: tuple[Operator, ...] = (
+    Operator("Add", arithmetic.lower_add, "nn.add"),
+    Operator("AveragePool", pooling.lower_average_pool, "nn.average_pool", IMAGES),
+    Operator(
+        "BatchNormalization", normalization.lower_batch_normalization, "nn.batch_norm", "inference form, spatial = 1"
+    ),
+    Operator("Cast", arithmetic.lower_cast, "nothing", "at run time float32 to float32; any type on constants"),
+    Operator("Clip", activation.lower_clip, "nn.clip or nn.relu", "constant bounds"),
+    Operator("Concat", movement.lower_concat, "nn.concat"),
+    Operator("Constant", shapes.lower_constant, "a constant", "no strings"),
+    Operator("ConstantOfShape", shapes.lower_constant_of_shape, "a constant", "constant shape", first=9),
+    Operator("Conv", convolution.lower_conv, "nn.conv2d", IMAGES),
+    Operator("Div", arithmetic.lower_div, "nn.div"),
+    Operator("Dropout", arithmetic.lower_dropout, "nothing", "inference, no mask output"),
+    Operator("Flatten", shapes.lower_flatten, "nn.reshape"),
+    Operator("Gather", movement.lower_gather, "nn.gather or nn.slice", "constant indices"),
+    Operator("Gemm", arithmetic.lower_gemm, "nn.matmul, nn.add where C is no row"),
+    Operator("GlobalAveragePool", pooling.lower_global_average_pool, "nn.reduce_mean"),
+    Operator("GlobalMaxPool", pooling.lower_global_max_pool, "nn.max_pool", IMAGES),
+    Operator("HardSigmoid", activation.lower_hard_sigmoid, "nn.hard_sigmoid"),
+    Operator("HardSwish", activation.lower_hard_swish, "nn.hard_swish", first=14),
+    Operator("Identity", arithmetic.lower_identity, "nothing"),
+    Operator("LRN", normalization.lower_lrn, "nn.lrn"),
+    Operator("LeakyRelu", activation.lower_leaky_relu, "nn.leaky_relu"),
+    Operator("MatMul", arithmetic.lower_matmul, "nn.matmul"),
+    Operator("MaxPool", pooling.lower_max_pool, "nn.max_pool", f"{IMAGES}, no Indices output"),
+    Operator("Mul", arithmetic.lower_mul, "nn.mul"),
+    Operator("PRelu", activation.lower_prelu, "nn.prelu, nn.leaky_relu, or nn.relu, nn.clip, nn.mul and nn.add"),
+    Operator(
+        "Pad",
+        movement.lower_pad,
+        "nn.pad, nn.slice for negative pads, nn.gather for edge, reflect and wrap",
+        "constant pads",
+    ),
+    Operator("ReduceMean", pooling.lower_reduce_mean, "nn.reduce_mean", "constant axes"),
+    Operator("Relu", activation.lower_relu, "nn.relu"),
+    Operator("Reshape", shapes.lower_reshape, "nn.reshape", "constant shape"),
+    Operator("Shape", shapes.lower_shape, "a constant"),
+    Operator("Sigmoid", activation.lower_sigmoid, "nn.sigmoid"),
+    Operator("Size", shapes.lower_size, "a constant"),
+    Operator("Slice", movement.lower_slice, "nn.slice, nn.gather for negative steps", "constant bounds"),
+    Operator("Softmax", normalization.lower_softmax, "nn.softmax"),
+    Operator("Split", movement.lower_split, "nn.slice", "constant sizes"),
+    Operator("Squeeze", shapes.lower_squeeze, "nn.reshape", "constant axes"),
+    Operator("Sub", arithmetic.lower_sub, "nn.sub"),
+    Operator("Sum", arithmetic.lower_sum, "nn.add"),
+    Operator("Tanh", activation.lower_tanh, "nn.tanh"),
+    Operator("Transpose", shapes.lower_transpose, "nn.transpose"),
+    Operator("Unsqueeze", shapes.lower_unsqueeze, "nn.reshape", "constant axes"),
+)
+"""In alphabetical order. Besides these, any deterministic standard operator on constants is evaluated at import."""
+
+BY_NAME = {operator.op_type: operator for operator in OPERATORS}
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+def find_operator(op_type: str) -> Operator | None:
+    """The row of an operator of the default domain."""
+    return BY_NAME.get(op_type)
