@@ -1,10 +1,13 @@
 """Convolution and matrix products at BLAS speed: in float32, and exactly over integers.
 
-A float GEMM over integers is exact in any order of summation while the sum of |x * w| stays within the mantissa:
-2^24 in float32, 2^53 in float64. The bound is checked on the weights, and the cheaper type that is exact is used.
+A float GEMM over integers is exact in any order of summation while the sum of |x * w| stays within the mantissa, 2^24
+in float32 and 2^53 in float64. So an integer reduction is cut into spans short enough for float32 whatever the
+values are (514 products of 255 * 128), and the spans are added as int32; wider integers take float64.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,7 +17,11 @@ from .windows import output_extent, pad_image, windows
 PATCH_BYTES = 8 << 20
 """Patches are gathered for as many output rows at once as fit this many bytes."""
 
-_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+DEPTHWISE_BYTES = 1 << 18
+"""A depthwise convolution runs on as many output rows at once as fit this many bytes, to stay in the cache."""
+
+SHORTEST_SPAN = 64
+"""If exact float32 spans were shorter than this, float64 is faster."""
 
 
 def convolve(
@@ -24,13 +31,11 @@ def convolve(
     pads: tuple[int, ...],
     dilations: tuple[int, ...],
     groups: int,
-    pad_value: float = 0.0,
 ) -> Array:
-    """Data NHWC * weight HWIO -> NHWC in the (float) type of `weight`."""
-    image = pad_image(data, pads, pad_value, weight.dtype)
-    if groups > 1 and weight.shape[2] == 1:
-        return _depthwise(image, weight, strides, dilations)
-    return _patches_times_weight(image, weight, strides, dilations, groups)
+    """Data NHWC * weight HWIO -> NHWC, all float32."""
+    image = pad_image(data, pads, 0.0, weight.dtype)
+    length = weight.shape[0] * weight.shape[1] * weight.shape[2]
+    return _convolve_image(image, weight, strides, dilations, groups, length, weight.dtype)
 
 
 def exact_convolve(
@@ -43,74 +48,108 @@ def exact_convolve(
     groups: int,
 ) -> Array:
     """sum((data - zero_point) * weight) as int32, exact; padding contributes 0. Integers NHWC and HWIO."""
-    sums = weight.sum(axis=(0, 1, 2), dtype=np.int64)
-    kind = _exact_type(data, np.abs(weight.astype(np.int32)).sum(axis=(0, 1, 2), dtype=np.int64))
-    product = convolve(data, weight.astype(kind), strides, pads, dilations, groups, pad_value=zero_point)
-    return product.astype(np.int32) - (zero_point * sums).astype(np.int32)
+    kind, span = _exact_span(_magnitude(data, zero_point), _magnitude(weight, 0))
+    image = pad_image(data, pads, zero_point, kind)
+    if zero_point:
+        image = np.subtract(image, kind.type(zero_point), out=image)
+    return _convolve_image(image, weight.astype(kind), strides, dilations, groups, span, np.dtype(np.int32))
 
 
 def exact_matmul(lhs: Array, lhs_zero_point: int, rhs: Array, rhs_zero_point: int) -> Array:
     """(lhs - its zero point) @ (rhs - its zero point) as int32, exact. Integers [..., M, K] and [..., K, N]."""
-    right = rhs.astype(np.int32) - rhs_zero_point
-    kind = _exact_type(lhs, np.abs(right).sum(axis=-2, dtype=np.int64))
-    product = np.matmul(lhs.astype(kind), right.astype(kind)).astype(np.int32)
-    return product - (lhs_zero_point * right.sum(axis=-2, keepdims=True, dtype=np.int64)).astype(np.int32)
+    kind, span = _exact_span(_magnitude(lhs, lhs_zero_point), _magnitude(rhs, rhs_zero_point))
+    left = lhs.astype(kind) - kind.type(lhs_zero_point)
+    total = np.zeros((), np.int32)
+    for cut in _spans(lhs.shape[-1], span):
+        right = rhs[..., cut, :].astype(kind)
+        if rhs_zero_point:
+            right -= kind.type(rhs_zero_point)
+        total = total + np.matmul(left[..., cut], right).astype(np.int32)
+    return total
 
 
-def _exact_type(data: Array, weight_sums: Array) -> np.dtype[np.floating]:
-    magnitude = -int(np.iinfo(data.dtype).min) or int(np.iinfo(data.dtype).max)
-    return _SINGLE if magnitude * int(weight_sums.max(initial=0)) <= 2**24 else _DOUBLE
+def _magnitude(stored: Array, zero_point: int) -> int:
+    limits = np.iinfo(stored.dtype)
+    return max(int(limits.max) - zero_point, zero_point - int(limits.min))
 
 
-def _depthwise(image: Array, weight: Array, strides: tuple[int, ...], dilations: tuple[int, ...]) -> Array:
-    kernel_height, kernel_width, _, outputs = weight.shape
-    batch, height, width, channels = image.shape
-    rows = output_extent(height, kernel_height, strides[0], dilations[0], 0, 0)
-    columns = output_extent(width, kernel_width, strides[1], dilations[1], 0, 0)
-    row_span, column_span = strides[0] * (rows - 1) + 1, strides[1] * (columns - 1) + 1
-    taps = weight.reshape(kernel_height, kernel_width, channels, outputs // channels)
-    total = np.zeros((batch, rows, columns, channels, outputs // channels), weight.dtype)
-    product = np.empty_like(total)
-    for i in range(kernel_height):
-        for j in range(kernel_width):
-            top, left = i * dilations[0], j * dilations[1]
-            pixels = image[:, top : top + row_span : strides[0], left : left + column_span : strides[1], :, None]
-            np.multiply(pixels, taps[i, j], out=product)
-            total += product
-    return total.reshape(batch, rows, columns, outputs)
+def _exact_span(*magnitudes: int) -> tuple[np.dtype[np.floating], int]:
+    """The float type and the number of products of such integers that it can add up exactly."""
+    largest = magnitudes[0] * magnitudes[1]
+    if 2**24 // largest >= SHORTEST_SPAN:
+        return np.dtype(np.float32), 2**24 // largest
+    return np.dtype(np.float64), 2**53 // largest
 
 
-def _patches_times_weight(
-    image: Array, weight: Array, strides: tuple[int, ...], dilations: tuple[int, ...], groups: int
+def _spans(length: int, span: int) -> Iterator[slice]:
+    """Equal cuts of `length`, none longer than `span`."""
+    count = max(1, -(-length // span))
+    step = max(1, -(-length // count))
+    return (slice(start, start + step) for start in range(0, max(length, 1), step))
+
+
+def _convolve_image(
+    image: Array,
+    weight: Array,
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    groups: int,
+    span: int,
+    dtype: np.dtype[np.generic],
 ) -> Array:
+    """A padded image times weight, both of one float type, reduced in spans of at most `span`, added up as `dtype`."""
     kernel_height, kernel_width, inputs, outputs = weight.shape
-    length = kernel_height * kernel_width * inputs
+    depthwise = groups > 1 and inputs == 1 and kernel_height * kernel_width <= span
+    rows = output_extent(image.shape[1], kernel_height, strides[0], dilations[0], 0, 0)
+    columns = output_extent(image.shape[2], kernel_width, strides[1], dilations[1], 0, 0)
+    out = np.empty((image.shape[0], rows, columns, groups, outputs // groups), dtype)
     view = windows(image, (kernel_height, kernel_width), strides, dilations)
-    batch, rows, columns = view.shape[:3]
-    matrix = weight.reshape(kernel_height, kernel_width, inputs, groups, outputs // groups)
-    matrix = matrix.transpose(3, 0, 1, 2, 4).reshape(groups, length, outputs // groups)
-    out = np.empty((batch, rows, columns, groups, outputs // groups), weight.dtype)
-    row_step = max(1, PATCH_BYTES // (columns * length * groups * weight.itemsize))
+    length = kernel_height * kernel_width * inputs
+    row_bytes = columns * groups * weight.itemsize * (outputs // groups if depthwise else length)
+    row_step = max(1, (DEPTHWISE_BYTES if depthwise else PATCH_BYTES) // max(row_bytes, 1))
     sample_step = max(1, row_step // rows)
-    for sample in range(0, batch, sample_step):
+    matrix = weight.reshape(kernel_height, kernel_width, inputs, groups, outputs // groups)
+    for sample in range(0, image.shape[0], sample_step):
         for row in range(0, rows, row_step):
-            block = view[sample : sample + sample_step, row : row + row_step]
-            _store_product(block, matrix, out[sample : sample + sample_step, row : row + row_step])
-    return out.reshape(batch, rows, columns, outputs)
+            place = np.s_[sample : sample + sample_step, row : row + row_step]
+            if depthwise:
+                _store_taps(view[place], matrix[:, :, 0], out[place])
+            else:
+                _store_products(view[place], matrix, span, out[place])
+    return out.reshape(image.shape[0], rows, columns, outputs)
 
 
-def _store_product(block: Array, matrix: Array, out: Array) -> None:
-    """Out [n, h, w, G, O] = patches of `block` [n, h, w, KH, KW, C] times `matrix` [G, K, O]."""
-    groups, length, outputs = matrix.shape
-    if groups == 1:
-        np.matmul(block.reshape(-1, length), matrix[0], out=out.reshape(-1, outputs))
-        return
-    n, h, w, kernel_height, kernel_width, channels = block.shape
+def _store_taps(patches: Array, taps: Array, out: Array) -> None:
+    """Out [n, h, w, C, O] = the sum over kernel taps of patches [n, h, w, KH, KW, C] * taps [KH, KW, C, O]."""
+    total: Array | None = None
+    product = np.empty(out.shape, taps.dtype)
+    for i in range(taps.shape[0]):
+        for j in range(taps.shape[1]):
+            pixels = patches[:, :, :, i, j, :, None]
+            if total is None:
+                total = np.multiply(pixels, taps[i, j])
+            else:
+                total += np.multiply(pixels, taps[i, j], out=product)
+    out[...] = total
+
+
+def _store_products(patches: Array, weight: Array, span: int, out: Array) -> None:
+    """Out [n, h, w, G, O] = patches [n, h, w, KH, KW, G * I] times weight [KH, KW, I, G, O], a GEMM per span."""
+    kernel_height, kernel_width, inputs, groups, outputs = weight.shape
+    length, pixels = kernel_height * kernel_width * inputs, patches.shape[0] * patches.shape[1] * patches.shape[2]
     split = np.lib.stride_tricks.as_strided(
-        block,
-        (n, h, w, kernel_height, kernel_width, groups, channels // groups),
-        (*block.strides[:5], block.strides[5] * (channels // groups), block.strides[5]),
+        patches,
+        (*patches.shape[:5], groups, inputs),
+        (*patches.strides[:5], patches.strides[5] * inputs, patches.strides[5]),
         writeable=False,
     )
-    patches = split.transpose(5, 0, 1, 2, 3, 4, 6).reshape(groups, n * h * w, length)
-    out[...] = np.matmul(patches, matrix).transpose(1, 0, 2).reshape(n, h, w, groups, outputs)
+    rows = split.transpose(5, 0, 1, 2, 3, 4, 6).reshape(groups, pixels, length)
+    matrix = weight.transpose(3, 0, 1, 2, 4).reshape(groups, length, outputs)
+    target = out.reshape(pixels, groups, outputs).transpose(1, 0, 2)
+    for cut in _spans(length, span):
+        if cut.start:
+            target += np.matmul(rows[:, :, cut], matrix[:, cut]).astype(out.dtype)
+        elif out.dtype == weight.dtype:
+            np.matmul(rows[:, :, cut], matrix[:, cut], out=target)
+        else:
+            target[...] = np.matmul(rows[:, :, cut], matrix[:, cut])
