@@ -6,5 +6,6 @@ from .builtin import BUILTIN
 from .core.context import Context
 from .nn import NN
 from .quant import QUANT
+from .tile import TILE
 
-CONTEXT = Context((BUILTIN, NN, QUANT))
+CONTEXT = Context((BUILTIN, NN, QUANT, TILE))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array
+from .instruction import Region
 from .types import BufferType, strided_view
 from .window import WindowOp
 
@@ -28,6 +31,7 @@ class MatmulOp(WindowOp):
 
     name = "tile.matmul"
     engine = "array"
+    spaces = MappingProxyType({"accumulator": "acc"})
 
     input = operand(BufferType)
     weights = operand(BufferType)
@@ -82,6 +86,25 @@ class MatmulOp(WindowOp):
             found = f"{self.in_c} to {self.out_c} channels in {self.groups} groups"
             raise self.error(f"diagonal with {found}, expected as many inputs as outputs and one group")
 
+    def regions(self) -> tuple[Region, ...]:
+        tile, rows = self.tile_columns, self.rows
+        full, rest = divmod(self.out_c, tile)
+        group, base = self.column_tiles * rows * tile, self.accumulator_offset * tile
+        found = [
+            self.input_region(self.in_c, self.groups, self.input_group_stride),
+            Region("weights", False, self.weights_offset, (self.weight_bytes,), (1,)),
+        ]
+        targets: list[Region] = []
+        if full:
+            shape, strides = (self.groups, full, rows, tile), (group, rows * tile, tile, 1)
+            targets.append(Region("accumulator", True, base, shape, strides))
+        if rest:
+            shape, strides = (self.groups, rows, rest), (group, tile, 1)
+            targets.append(Region("accumulator", True, base + full * rows * tile, shape, strides))
+        if self.accumulate:
+            found += [Region(a.operand, False, a.offset, a.shape, a.strides) for a in targets]
+        return (*found, *targets)
+
     def evaluate(self, input: Array, weights: Array, accumulator: Array) -> None:
         windows = self.group_windows(input).astype(np.float64)
         if self.diagonal:
@@ -114,7 +137,7 @@ class MatmulOp(WindowOp):
         return moved.reshape(*front, self.groups, self.rows, self.taps * self.in_c)
 
     def dense_weights(self, memory: Array) -> Array:
-        """The weight matrices [groups, taps * in_c, out_c] (a copy)."""
+        """The weight matrices [..., groups, taps * in_c, out_c] (a copy)."""
         depth, full = self.taps * self.in_c, self.out_c // self.tile_columns
         rest = self.out_c - full * self.tile_columns
         parts: list[Array] = []
@@ -122,14 +145,15 @@ class MatmulOp(WindowOp):
         if full:
             shape = (self.groups, full, depth, self.tile_columns)
             view = strided_view(memory, self.weights_offset, shape, (group, tile, self.tile_columns, 1))
-            parts.append(np.moveaxis(view, 1, 2).reshape(self.groups, depth, full * self.tile_columns))
+            moved = np.moveaxis(view, -3, -2)
+            parts.append(moved.reshape(*memory.shape[:-1], self.groups, depth, full * self.tile_columns))
         if rest:
             offset = self.weights_offset + full * tile
             parts.append(strided_view(memory, offset, (self.groups, depth, rest), (group, rest, 1)))
         return np.concatenate(parts, axis=-1)
 
     def diagonal_weights(self, memory: Array) -> Array:
-        """The weights of a diagonal product [taps, out_c] (a copy)."""
+        """The weights of a diagonal product [..., taps, out_c] (a copy)."""
         full = self.out_c // self.tile_columns
         rest = self.out_c - full * self.tile_columns
         parts: list[Array] = []
@@ -137,7 +161,8 @@ class MatmulOp(WindowOp):
         if full:
             strides = (tile, self.tile_columns, 1)
             view = strided_view(memory, self.weights_offset, (full, self.taps, self.tile_columns), strides)
-            parts.append(np.moveaxis(view, 0, 1).reshape(self.taps, full * self.tile_columns))
+            moved = np.moveaxis(view, -3, -2)
+            parts.append(moved.reshape(*memory.shape[:-1], self.taps, full * self.tile_columns))
         if rest:
             parts.append(strided_view(memory, self.weights_offset + full * tile, (self.taps, rest), (rest, 1)))
         return np.concatenate(parts, axis=-1)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ..core.fields import attribute, operand, result
 from ..core.operation import Operation
 from ..core.types import Array, TensorType, Type
-from .instruction import InstructionOp
+from .instruction import InstructionOp, Region
 from .types import BufferType, strided_view
 
 
 class AllocOp(Operation):
-    """A buffer. `address` (bytes; rows in accumulators) is chosen by `allocate-banks`, -1 before; `tensor` names it."""
+    """A buffer. `address` (bytes; rows in accumulators) is chosen by `allocate-banks`, -1 before.
+
+    `row_stride` is the number of bytes of one image row when the buffer holds a tensor (the scheduler cuts it into
+    strips of whole rows), 0 otherwise. `columns` is the number of integers in an accumulator row.
+    """
 
     name = "tile.alloc"
 
     address = attribute(int, default=-1)
     columns = attribute(int, default=1)
+    row_stride = attribute(int, default=0)
     buffer = result(BufferType)
 
     def evaluate(self) -> Array:
@@ -89,6 +96,15 @@ class TransferOp(InstructionOp):
     def infer_types(self) -> tuple[Type, ...]:
         return ()
 
+    def regions(self) -> tuple[Region, ...]:
+        shape = (self.outer, self.inner, self.run)
+        read = (self.source_outer_stride, self.source_inner_stride, 1)
+        write = (self.destination_outer_stride, self.destination_inner_stride, 1)
+        return (
+            Region("source", False, self.source_offset, shape, read),
+            Region("destination", True, self.destination_offset, shape, write),
+        )
+
     def evaluate(self, source: Array, destination: Array) -> None:
         shape = (self.outer, self.inner, self.run)
         flat = source.reshape(-1).view(np.int8)
@@ -102,6 +118,7 @@ class LoadOp(TransferOp):
 
     name = "tile.load"
     engine = "load"
+    spaces = MappingProxyType({"source": "dram"})
 
     source = operand(Type)
     destination = operand(BufferType)
@@ -118,6 +135,7 @@ class StoreOp(TransferOp):
 
     name = "tile.store"
     engine = "store"
+    spaces = MappingProxyType({"destination": "dram"})
 
     source = operand(BufferType)
     destination = operand(BufferType)

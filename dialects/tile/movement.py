@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core.fields import attribute, operand
 from ..core.types import Array, Type
-from .instruction import InstructionOp
+from .instruction import InstructionOp, Region
 from .types import BufferType, strided_view
 
 
@@ -50,6 +50,12 @@ class MoveOp(InstructionOp):
     def infer_types(self) -> tuple[Type, ...]:
         return ()
 
+    def regions(self) -> tuple[Region, ...]:
+        return (
+            Region("input", False, self.input_offset, self.sizes, self.input_strides),
+            Region("output", True, self.output_offset, self.sizes, self.output_strides),
+        )
+
     def evaluate(self, input: Array, output: Array) -> None:
         source = strided_view(input, self.input_offset, self.sizes, self.input_strides)
         strided_view(output, self.output_offset, self.sizes, self.output_strides)[...] = source.copy()
@@ -73,6 +79,10 @@ class FillOp(InstructionOp):
 
     def infer_types(self) -> tuple[Type, ...]:
         return ()
+
+    def regions(self) -> tuple[Region, ...]:
+        strides = (self.output_outer_stride, self.output_inner_stride, 1)
+        return (Region("output", True, self.output_offset, (self.outer, self.inner, self.run), strides),)
 
     def evaluate(self, output: Array) -> None:
         shape = (self.outer, self.inner, self.run)

@@ -7,7 +7,8 @@ import numpy as np
 from ..core.fields import attribute, operand
 from ..core.types import Array
 from ..quant.arithmetic import rescale
-from .records import unpack_multipliers, unpack_requantization
+from .instruction import Region
+from .records import RECORD_BYTES, unpack_multipliers, unpack_requantization
 from .types import BufferType, strided_view
 from .window import WindowOp
 
@@ -21,6 +22,16 @@ class VectorWindowOp(WindowOp):
     output_offset = attribute(int, default=0, bits=32)
     output_row_stride = attribute(int, bits=24)
     output_pixel_stride = attribute(int, bits=24)
+
+    def regions(self) -> tuple[Region, ...]:
+        shape = (self.out_h, self.out_w, self.channels)
+        strides = (self.output_row_stride, self.output_pixel_stride, 1)
+        output = Region("output", True, self.output_offset, shape, strides)
+        return (self.input_region(self.channels), *self.parameter_regions(), output)
+
+    def parameter_regions(self) -> tuple[Region, ...]:
+        """The reads beside the input."""
+        return ()
 
     def output_view(self, memory: Array) -> Array:
         """The output as a writable view [..., out_h, out_w, channels]."""
@@ -64,6 +75,10 @@ class AveragePoolOp(VectorWindowOp):
     low = attribute(int, default=-128, bits=-16)
     high = attribute(int, default=127, bits=-16)
 
+    def parameter_regions(self) -> tuple[Region, ...]:
+        size = RECORD_BYTES * (self.kernel_h * self.kernel_w + 1)
+        return (Region("multipliers", False, self.multipliers_offset, (size,), (1,)),)
+
     def evaluate(self, input: Array, multipliers: Array, output: Array) -> None:
         windows = self.windows(self.padded_input(input, self.channels, self.input_zero))
         total = windows.sum(axis=(-3, -2), dtype=np.int64) - self.kernel_h * self.kernel_w * self.input_zero
@@ -102,6 +117,11 @@ class DepthwiseOp(VectorWindowOp):
     low = attribute(int, default=-128, bits=-16)
     high = attribute(int, default=127, bits=-16)
     useful_macs = attribute(int, default=0)
+
+    def parameter_regions(self) -> tuple[Region, ...]:
+        size = self.kernel_h * self.kernel_w * self.channels
+        weights = Region("weights", False, self.weights_offset, (size,), (1,))
+        return (weights, Region("parameters", False, self.parameters_offset, (2 * RECORD_BYTES * self.channels,), (1,)))
 
     def evaluate(self, input: Array, weights: Array, parameters: Array, output: Array) -> None:
         windows = self.windows(self.padded_input(input, self.channels, self.input_zero)).astype(np.float64)

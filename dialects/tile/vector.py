@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array, Type
 from ..quant.arithmetic import rescale
-from .instruction import InstructionOp
-from .records import unpack_multipliers, unpack_requantization
+from .instruction import InstructionOp, Region
+from .records import RECORD_BYTES, unpack_multipliers, unpack_requantization
 from .types import BufferType, strided_view
 
 
 class VectorOp(InstructionOp):
-    """Writes `out_h` x `out_w` pixels of `out_c` int8 channels; pixel (y, x) at output_offset + y*row + x*pixel stride."""
+    """Writes `out_h` x `out_w` pixels of `out_c` int8 channels; (y, x) at output_offset + y*row + x*pixel stride."""
 
     engine = "vector"
 
@@ -26,6 +28,11 @@ class VectorOp(InstructionOp):
 
     def infer_types(self) -> tuple[Type, ...]:
         return ()
+
+    def output_region(self) -> Region:
+        """The write of the output."""
+        shape = (self.out_h, self.out_w, self.out_c)
+        return Region("output", True, self.output_offset, shape, (self.output_row_stride, self.output_pixel_stride, 1))
 
     def output_view(self, memory: Array) -> Array:
         """The output as a writable view [..., out_h, out_w, out_c]."""
@@ -42,6 +49,7 @@ class RequantizeOp(VectorOp):
     """
 
     name = "tile.requantize"
+    spaces = MappingProxyType({"accumulator": "acc"})
 
     accumulator = operand(BufferType)
     parameters = operand(BufferType)
@@ -67,6 +75,25 @@ class RequantizeOp(VectorOp):
         if self.first_column + self.out_c > self.group_columns:
             found = f"{self.first_column} to {self.first_column + self.out_c}"
             raise self.error(f"reads columns {found}, a group has {self.group_columns}")
+
+    def regions(self) -> tuple[Region, ...]:
+        rows, tile = self.out_h * self.out_w, self.tile_columns
+        group = -(-self.group_columns // tile) * rows * tile
+        reads: list[Region] = []
+        column, end = self.first_column, self.first_column + self.out_c
+        while column < end:
+            first, inside = divmod(column, tile)
+            whole = (end - column) // tile if not inside else 0
+            width = tile if whole else min(tile - inside, end - column)
+            offset = self.accumulator_offset * tile + first * rows * tile + inside
+            shape, strides = (self.groups, max(whole, 1), rows, width), (group, rows * tile, tile, 1)
+            reads.append(Region("accumulator", False, offset, shape, strides))
+            column += width * max(whole, 1)
+        size = 2 * RECORD_BYTES * self.groups * self.out_c
+        parameters = Region("parameters", False, self.parameters_offset, (size,), (1,))
+        shape = (self.groups, self.out_h, self.out_w, self.out_c)
+        strides = (self.output_group_stride, self.output_row_stride, self.output_pixel_stride, 1)
+        return (*reads, parameters, Region("output", True, self.output_offset, shape, strides))
 
     def evaluate(self, accumulator: Array, parameters: Array, output: Array) -> None:
         bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, self.groups * self.out_c)
@@ -136,6 +163,16 @@ class BinaryOp(VectorOp):
     low = attribute(int, default=-128, bits=-16)
     high = attribute(int, default=127, bits=-16)
 
+    def regions(self) -> tuple[Region, ...]:
+        shape = (self.out_h, self.out_w, self.out_c)
+        left = (self.lhs_row_stride, self.lhs_pixel_stride, self.lhs_channel_stride)
+        right = (self.rhs_row_stride, self.rhs_pixel_stride, self.rhs_channel_stride)
+        return (
+            Region("lhs", False, self.lhs_offset, shape, left),
+            Region("rhs", False, self.rhs_offset, shape, right),
+            self.output_region(),
+        )
+
     def evaluate(self, lhs: Array, rhs: Array, output: Array) -> None:
         left, right = (view.astype(np.int64) for view in self.input_views(lhs, rhs))
         left, right = left - self.lhs_zero, right - self.rhs_zero
@@ -170,6 +207,16 @@ class UnaryVectorOp(VectorOp):
     input_row_stride = attribute(int, bits=24)
     input_pixel_stride = attribute(int, bits=24)
 
+    def regions(self) -> tuple[Region, ...]:
+        shape = (self.out_h, self.out_w, self.out_c)
+        strides = (self.input_row_stride, self.input_pixel_stride, 1)
+        source = Region("input", False, self.input_offset, shape, strides)
+        return (source, *self.parameter_regions(), self.output_region())
+
+    def parameter_regions(self) -> tuple[Region, ...]:
+        """The reads beside the input."""
+        return ()
+
     def input_view(self, memory: Array) -> Array:
         """The input as a view [..., out_h, out_w, out_c]."""
         shape = (self.out_h, self.out_w, self.out_c)
@@ -186,6 +233,9 @@ class LookupOp(UnaryVectorOp):
 
     table_offset = attribute(int, default=0, bits=32)
 
+    def parameter_regions(self) -> tuple[Region, ...]:
+        return (Region("table", False, self.table_offset, (256,), (1,)),)
+
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
         values = strided_view(table, self.table_offset, (256,), (1,))
         index = self.input_view(input).astype(np.int64) + 128
@@ -193,7 +243,7 @@ class LookupOp(UnaryVectorOp):
 
 
 class RescaleOp(UnaryVectorOp):
-    """out = clip(round((in - input_zero) * M * 2^-s) + zero_point), M one of two multipliers by the sign of in - input_zero.
+    """out = clip(round((in - input_zero) * M * 2^-s) + zero_point), (M, s) one of two by the sign of in - input_zero.
 
     `parameters` holds two packed multipliers (for values >= 0, for values < 0) a channel, or one pair for all channels
     when `per_channel` is false.
@@ -210,6 +260,10 @@ class RescaleOp(UnaryVectorOp):
     zero_point = attribute(int, bits=-16)
     low = attribute(int, default=-128, bits=-16)
     high = attribute(int, default=127, bits=-16)
+
+    def parameter_regions(self) -> tuple[Region, ...]:
+        size = 2 * RECORD_BYTES * (self.out_c if self.per_channel else 1)
+        return (Region("parameters", False, self.parameters_offset, (size,), (1,)),)
 
     def evaluate(self, input: Array, parameters: Array, output: Array) -> None:
         values = self.input_view(input).astype(np.int64) - self.input_zero

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.fields import attribute
 from ..core.types import Array, Type
-from .instruction import InstructionOp
+from .instruction import InstructionOp, Region
 from .types import strided_view
 
 
@@ -41,11 +41,29 @@ class WindowOp(InstructionOp):
             if self.attribute_or_default(name) == 0:
                 raise self.error(f"{name} is 0, expected at least 1")
 
-    def padded_input(self, memory: Array, channels: int, padding: int) -> Array:
-        """The input with its padding made explicit: [..., padded_h, padded_w, channels], a copy."""
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """Rows and pixels that the windows span, padding included."""
         need_h = (self.out_h - 1) * self.stride_h + (self.kernel_h - 1) * self.dilation_h + 1
         need_w = (self.out_w - 1) * self.stride_w + (self.kernel_w - 1) * self.dilation_w + 1
-        rows, columns = min(self.in_h, need_h - self.pad_top), min(self.in_w, need_w - self.pad_left)
+        return need_h, need_w
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Rows and pixels that are read from the input; not positive where all is padding."""
+        need_h, need_w = self.padded_size
+        return min(self.in_h, need_h - self.pad_top), min(self.in_w, need_w - self.pad_left)
+
+    def input_region(self, channels: int, groups: int = 1, group_stride: int = 0) -> Region:
+        """The read of `groups` runs of `channels` bytes at each pixel of the input."""
+        rows, columns = (max(size, 0) for size in self.input_size)
+        strides = (self.input_row_stride, self.input_pixel_stride, group_stride, 1)
+        return Region("input", False, self.input_offset, (rows, columns, groups, channels), strides)
+
+    def padded_input(self, memory: Array, channels: int, padding: int) -> Array:
+        """The input with its padding made explicit: [..., padded_h, padded_w, channels], a copy."""
+        need_h, need_w = self.padded_size
+        rows, columns = self.input_size
         padded = np.full((*memory.shape[:-1], need_h, need_w, channels), padding, memory.dtype)
         if rows > 0 and columns > 0:
             strides = (self.input_row_stride, self.input_pixel_stride, 1)

@@ -1,0 +1,29 @@
+"""The tile dialect: buffers, and one operation for every instruction of the machine."""
+
+from __future__ import annotations
+
+from ..core.context import Dialect
+from .array import MatmulOp
+from .instruction import InstructionOp
+from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
+from .movement import FillOp, MoveOp
+from .pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
+from .types import BufferType
+from .vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
+
+INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
+    LoadOp,
+    StoreOp,
+    MatmulOp,
+    RequantizeOp,
+    BinaryOp,
+    LookupOp,
+    RescaleOp,
+    MaxPoolOp,
+    AveragePoolOp,
+    DepthwiseOp,
+    MoveOp,
+    FillOp,
+)
+
+TILE = Dialect("tile", (AllocOp, HostWriteOp, HostReadOp, *INSTRUCTIONS), (BufferType,))
