@@ -125,8 +125,8 @@ def _scaled(lowering: Lowering, value: Imported, factor: float) -> Imported:
     if factor == 1.0:
         return value
     if isinstance(value, Known):
-        return Known(value.name, value.array * value.array.dtype.type(factor))
-    return lowering.emit(MulOp, value, Known("factor", np.float32(factor) * np.ones((), np.float32)))
+        return Known(value.name, np.asarray(value.array * value.array.dtype.type(factor)))
+    return lowering.emit(MulOp, value, Known("factor", np.full((), factor, np.float32)))
 
 
 def _check_broadcast(lowering: Lowering, left: tuple[int, ...], right: tuple[int, ...]) -> None:
