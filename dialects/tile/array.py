@@ -26,7 +26,8 @@ class MatmulOp(WindowOp):
     How it runs on the blocks: `fold` says how the window fills the lanes (each tap rounded up to whole lanes, a
     window row at a time, or the whole window at once); `split_k`, `split_n` and `split_m` are how many blocks share the
     reduction, the column tiles and the pixels. Accumulators are laid out [group, column tile, row] from
-    `accumulator_offset`, `tile_columns` int32 each. `useful_macs` counts the multiply-accumulates of the model.
+    `accumulator_offset`, `tile_columns` int32 each. `useful_macs` counts the multiply-accumulates of the model;
+    `pack` groups of the model share a group of the instruction, so that all but 1/pack of its weights are zeros.
     """
 
     name = "tile.matmul"
@@ -52,6 +53,7 @@ class MatmulOp(WindowOp):
     split_n = attribute(int, default=1, bits=8)
     split_m = attribute(int, default=1, bits=8)
     useful_macs = attribute(int, default=0)
+    pack = attribute(int, default=1)
 
     @property
     def rows(self) -> int:

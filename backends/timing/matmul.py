@@ -1,0 +1,381 @@
+"""Cycles and MAC slots of the matmul instruction, and what the crossbar lets it do.
+
+The reduction of a group, in the order (kernel row, kernel column, channel), is cut into reduction vectors of at most
+`lanes` elements: fold "none" starts a new vector at every tap, "row" at every kernel row, "window" never. `split_k`
+consecutive vectors, `split_n` consecutive column tiles and `split_m` consecutive output pixels run side by side on the
+blocks. The loops, outermost first: groups, column steps, reduction steps, pixel steps.
+
+A pixel step takes max(1, ceil(lines of the widest vector / lines_per_vector), max over banks of
+ceil(distinct lines / read_ports)) cycles; padding taps read nothing. Before a (group, column, reduction) step its
+weights are loaded: ceil(lines / rate) cycles, where lines is the sum over the tiles of ceil(bytes / line_bytes) and
+rate = min(weight_lines_per_cycle, interleave * read_ports), because the weights lie in one group. Weights are
+double-buffered: with stream cycles T and load cycles W of the steps 0..n,
+
+    occupancy = W[0] + sum(max(T[i], W[i+1])) + T[n],    or sum(W) + sum(T) when input and weights share a bank group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+
+from ...dialects.core.types import Array
+from ..target import Target
+from .banks import BankMap, bank_map
+from .record import Instruction
+
+
+class MatmulShape(NamedTuple):
+    """The fields of a matmul that its cost depends on, named as in `MatmulOp`."""
+
+    in_h: int
+    in_w: int
+    out_h: int
+    out_w: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    pad_top: int
+    pad_left: int
+    input_row_stride: int
+    input_pixel_stride: int
+    in_c: int
+    out_c: int
+    groups: int
+    input_group_stride: int
+    tile_columns: int
+    diagonal: bool
+    fold: str
+    split_k: int
+    split_n: int
+    split_m: int
+
+    @property
+    def rows(self) -> int:
+        """Output pixels."""
+        return self.out_h * self.out_w
+
+    @property
+    def column_tiles(self) -> int:
+        """Tiles of output channels in a group."""
+        return -(-self.out_c // self.tile_columns)
+
+    @property
+    def depth(self) -> int:
+        """Elements of the reduction of one output (of the whole tile, where diagonal)."""
+        return self.kernel_h * self.kernel_w * (1 if self.diagonal else self.in_c)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the instruction, padded channels and zeros of block-diagonal weights included."""
+        return self.groups * self.rows * self.depth * self.out_c
+
+    @property
+    def input_span(self) -> int:
+        """Bytes from the first to the last byte of the input."""
+        channels = (self.groups - 1) * self.input_group_stride + self.in_c
+        return (self.in_h - 1) * self.input_row_stride + (self.in_w - 1) * self.input_pixel_stride + channels
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights."""
+        return self.groups * self.depth * self.out_c
+
+    @property
+    def accumulator_rows(self) -> int:
+        """Accumulator rows written."""
+        return self.groups * self.column_tiles * self.rows
+
+
+class ArrayMachine(NamedTuple):
+    """The fields of a target that the cost of a matmul depends on."""
+
+    lanes: int
+    columns: int
+    blocks: int
+    weight_lines_per_cycle: int
+    lines_per_vector: int
+    banks: BankMap
+
+
+class MatmulCost(NamedTuple):
+    """Cycles and MAC slots of a matmul.
+
+    The slots are those of the machine's structure: `macs` of them do a multiply-accumulate of the instruction. The
+    others are the causes of the ledger of the same names.
+    """
+
+    occupancy: int
+    bank_stall_cycles: int
+    weight_load_cycles: int
+    macs: int
+    reduction_padding: int
+    column_padding: int
+    edge_rows: int
+    depthwise_diagonal: int
+    input_lines: int
+    weight_lines: int
+
+
+class Segments(NamedTuple):
+    """Reduction vectors as pieces of single taps; all arrays [vectors, pieces], length 0 where there is no piece."""
+
+    kernel_row: Array
+    kernel_column: Array
+    channel: Array
+    length: Array
+
+
+_shape_of = attrgetter(*MatmulShape._fields)
+
+
+def matmul_shape(op: Instruction) -> MatmulShape:
+    """The shape of a matmul instruction."""
+    return MatmulShape._make(_shape_of(op))
+
+
+def array_machine(target: Target) -> ArrayMachine:
+    """What the cost of a matmul needs to know of a target."""
+    array = target.array
+    return ArrayMachine(
+        array.lanes,
+        array.columns,
+        array.blocks,
+        array.weight_lines_per_cycle,
+        target.crossbar.lines_per_vector,
+        bank_map(target),
+    )
+
+
+@lru_cache(maxsize=2**16)
+def matmul_cost(shape: MatmulShape, machine: ArrayMachine, input_address: int, shared_group: bool) -> MatmulCost:
+    """The cost of a matmul whose input lies at a canonical address (`BankMap.canonical`).
+
+    `shared_group`: input and weights have a bank group in common, so that loading weights stops the stream.
+    """
+    vectors = reduction_vectors(shape, machine.lanes)
+    column_steps = -(-shape.column_tiles // shape.split_n)
+    reduction_steps = -(-len(vectors.length) // shape.split_k)
+    pixel_steps = -(-shape.rows // shape.split_m)
+    stream, lines = _stream_cycles(shape, machine, vectors, input_address)
+    stream = np.broadcast_to(
+        stream.reshape(shape.groups, -1, reduction_steps), (shape.groups, column_steps, reduction_steps)
+    )
+    weight_lines = _weight_lines(shape, machine, vectors)
+    rate = min(machine.weight_lines_per_cycle, machine.banks.interleave * machine.banks.read_ports)
+    load = np.broadcast_to(-(-weight_lines // rate), stream.shape).ravel()
+    steps = stream.size * pixel_steps
+    streamed = int(stream.sum())
+    exposed = int(load[0] + np.maximum(load[1:] - stream.ravel()[:-1], 0).sum())
+    collision = int(load.sum()) - exposed if shared_group else 0
+    return MatmulCost(
+        occupancy=streamed + exposed + collision,
+        bank_stall_cycles=streamed - steps + collision,
+        weight_load_cycles=exposed,
+        **_slots(shape, machine, len(vectors.length), steps),
+        input_lines=lines * (1 if shape.diagonal else column_steps),
+        weight_lines=shape.groups * int(weight_lines.sum()),
+    )
+
+
+def reduction_vectors(shape: MatmulShape, lanes: int) -> Segments:
+    """How the reduction of a group is cut into vectors; the taps themselves for a diagonal product."""
+    taps = shape.kernel_h * shape.kernel_w
+    channels = 1 if shape.diagonal else shape.in_c
+    unit = {"none": channels, "row": channels * shape.kernel_w, "window": channels * taps}[shape.fold]
+    if shape.diagonal:
+        unit = 1
+    inside = np.arange(0, unit, lanes)
+    start = (np.arange(0, taps * channels, unit)[:, None] + inside).ravel()
+    end = start + np.broadcast_to(np.minimum(lanes, unit - inside), (len(start) // len(inside), len(inside))).ravel()
+    pieces = int(((end - 1) // channels - start // channels).max()) + 1
+    tap = start[:, None] // channels + np.arange(pieces)
+    low = np.maximum(start[:, None], tap * channels)
+    length = np.maximum(np.minimum(end[:, None], (tap + 1) * channels) - low, 0)
+    return Segments(tap // shape.kernel_w, tap % shape.kernel_w, low - tap * channels, length)
+
+
+def _slots(shape: MatmulShape, machine: ArrayMachine, vectors: int, steps: int) -> dict[str, int]:
+    """The slots of one cycle for each of `steps` pixel steps (over all groups, column and reduction steps)."""
+    lanes, columns, tiles = machine.lanes, machine.columns, shape.column_tiles
+    block = lanes * columns
+    grid = shape.split_k * shape.split_n * shape.split_m
+    pixels = shape.groups * shape.rows
+    column_positions = -(-tiles // shape.split_n) * shape.split_n
+    vector_positions = -(-vectors // shape.split_k) * shape.split_k
+    missing_vectors = pixels * column_positions * (vector_positions - vectors)
+    missing_tiles = pixels * vectors * (column_positions - tiles)
+    missing_pixels = steps * grid - pixels * column_positions * vector_positions
+    column_padding = pixels * vectors * (tiles * columns - shape.out_c) * lanes
+    diagonal, used = 0, shape.depth * shape.out_c
+    if shape.diagonal:
+        rest = shape.out_c - (tiles - 1) * shape.tile_columns
+        used = vectors * ((tiles - 1) * shape.tile_columns**2 + rest**2)
+        diagonal = pixels * (used - vectors * shape.out_c)
+    return {
+        "macs": shape.macs,
+        "reduction_padding": pixels * (vectors * lanes * shape.out_c - used) + missing_vectors * block,
+        "column_padding": column_padding + missing_tiles * block,
+        "edge_rows": (missing_pixels + steps * (machine.blocks - grid)) * block,
+        "depthwise_diagonal": diagonal,
+    }
+
+
+def _weight_lines(shape: MatmulShape, machine: ArrayMachine, vectors: Segments) -> Array:
+    """Lines of weights of each step: [column steps, reduction steps]."""
+    depth = _padded(vectors.length.sum(axis=1), shape.split_k).sum(axis=1)
+    first = np.arange(shape.column_tiles) * shape.tile_columns
+    columns = np.minimum(shape.tile_columns, shape.out_c - first)
+    lines = -(-columns[:, None] * depth // machine.banks.line_bytes)
+    return _padded(lines, shape.split_n).sum(axis=1)
+
+
+def _stream_cycles(shape: MatmulShape, machine: ArrayMachine, vectors: Segments, address: int) -> tuple[Array, int]:
+    """Cycles of each step over all its pixels: int [groups * column steps (diagonal only) * reduction steps].
+
+    Also the number of distinct lines read, summed over all pixel steps.
+    """
+    kernel_row, kernel_column, offset, length = _ports(shape, vectors)
+    pixel_row, pixel_column, present, counts = _pixel_steps(shape, machine.banks, address)
+    # axes: step, pixel step, port, pixel of the step, piece of the vector
+    y = pixel_row[:, None, :, None] + (kernel_row * shape.dilation_h)[:, None, :, None, :]
+    x = pixel_column[:, None, :, None] + (kernel_column * shape.dilation_w)[:, None, :, None, :]
+    reads = (y >= 0) & (y < shape.in_h) & (x >= 0) & (x < shape.in_w) & present[:, None, :, None]
+    reads &= (length > 0)[:, None, :, None, :]
+    first = address + y * shape.input_row_stride + x * shape.input_pixel_stride + offset[:, None, :, None, :]
+    last = (first + length[:, None, :, None, :] - 1) // machine.banks.line_bytes
+    first //= machine.banks.line_bytes
+    width = int((last - first).max(initial=0, where=reads)) + 1
+    lines = first[..., None] + np.arange(width)
+    lines = np.where(reads[..., None] & (lines <= last[..., None]), lines, -1)
+    steps, pixel_steps, ports, pixels = lines.shape[:4]
+    by_vector = lines.reshape(steps, pixel_steps, ports * pixels, -1)
+    widest = _distinct(by_vector)[1].max(axis=-1)
+    together, distinct = _distinct(by_vector.reshape(steps * pixel_steps, -1))
+    cycles = np.maximum(1, -(-widest // machine.lines_per_vector))
+    cycles = np.maximum(
+        cycles, -(-_fullest_bank(together, machine.banks) // machine.banks.read_ports).reshape(widest.shape)
+    )
+    return cycles @ counts, int(distinct.reshape(widest.shape).sum(axis=0) @ counts)
+
+
+def _ports(shape: MatmulShape, vectors: Segments) -> Segments:
+    """What the ports read in each step, [steps, ports, pieces]; `channel` is the byte offset within a pixel."""
+    row, column, channel, length = (_padded(part, shape.split_k) for part in vectors)
+    if not shape.diagonal:
+        group = np.arange(shape.groups) * shape.input_group_stride
+        offset = (group[:, None, None, None] + channel).reshape(-1, *channel.shape[1:])
+        copies = (shape.groups, 1, 1)
+        return Segments(np.tile(row, copies), np.tile(column, copies), offset, np.tile(length, copies))
+    first = np.arange(shape.column_tiles) * shape.tile_columns
+    tile_offset = _padded(first, shape.split_n)
+    tile_length = _padded(np.minimum(shape.tile_columns, shape.out_c - first), shape.split_n)
+    steps, ports = len(tile_offset) * len(row), shape.split_n * shape.split_k
+
+    def spread(taps: Array, tiles: Array) -> Array:
+        return (taps[None, :, None, :, :] * tiles[:, None, :, None, None]).reshape(steps, ports, 1)
+
+    every = np.ones_like(tile_offset)
+    present = spread(length, tile_length)
+    return Segments(spread(row, every), spread(column, every), spread(np.ones_like(length), tile_offset), present)
+
+
+def _pixel_steps(shape: MatmulShape, banks: BankMap, address: int) -> tuple[Array, Array, Array, Array]:
+    """The distinct pixel steps: input row, column and presence of every pixel [steps, split_m], and how often [steps].
+
+    Steps are alike when their pixels see the same padding and lie at the same distances in the same banks.
+    """
+    index = np.arange(-(-shape.rows // shape.split_m) * shape.split_m).reshape(-1, shape.split_m)
+    present = index < shape.rows
+    row = index // shape.out_w * shape.stride_h - shape.pad_top
+    column = index % shape.out_w * shape.stride_w - shape.pad_left
+    place = row * shape.input_row_stride + column * shape.input_pixel_stride
+    start = place[:, :1]
+    if banks.fits_one_group(address, shape.input_span):
+        start = start % banks.period_bytes
+    above = _outside(row, shape.kernel_h, shape.dilation_h, shape.in_h)
+    beside = _outside(column, shape.kernel_w, shape.dilation_w, shape.in_w)
+    key = np.concatenate([start, place - place[:, :1], *above, *beside, present], axis=1)
+    _, chosen, counts = np.unique(key, axis=0, return_index=True, return_counts=True)
+    return row[chosen], column[chosen], present[chosen], counts
+
+
+def _outside(place: Array, kernel: int, dilation: int, size: int) -> tuple[Array, Array]:
+    """How many taps of a window that starts at `place` lie before the input, and how many are not past its end."""
+    before = np.clip(-(place // dilation), 0, kernel)
+    return before, np.clip(-((place - size) // dilation), 0, kernel)
+
+
+def _padded(array: Array, width: int) -> Array:
+    """`array` with its first axis cut into rows of `width`, the last one filled with zeros."""
+    missing = -len(array) % width
+    filled = np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) if missing else array
+    return filled.reshape(-1, width, *array.shape[1:])
+
+
+def _distinct(lines: Array) -> tuple[Array, Array]:
+    """The lines with every repetition on the last axis made -1, and how many are left."""
+    if lines.shape[-1] > 1:
+        lines = np.sort(lines, axis=-1)
+        lines[..., 1:][lines[..., 1:] == lines[..., :-1]] = -1
+    return lines, (lines >= 0).sum(axis=-1)
+
+
+def _fullest_bank(lines: Array, banks: BankMap) -> Array:
+    """For every row of line numbers (-1: none) how many lie in the same bank at most."""
+    kept = lines >= 0
+    bank = banks.banks(lines[kept])
+    width = int(bank.max(initial=0)) + 1
+    row = np.broadcast_to(np.arange(len(lines))[:, None], lines.shape)[kept]
+    return np.bincount(row * width + bank, minlength=len(lines) * width).reshape(len(lines), width).max(axis=1)
+
+
+def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]) -> str | None:
+    """Why the machine cannot run a matmul with its operands at these addresses, or None.
+
+    The split product is at most `blocks`, tiles fit the columns (and the lanes, where diagonal), the results fit the
+    accumulators, input and weights lie in groups that every block port reaches. Without lane rotation a byte of the
+    input reaches only the lane of its offset within the line: every vector is one piece that starts a line.
+    """
+    shape, array = matmul_shape(op), target.array
+    blocks = shape.split_k * shape.split_n * shape.split_m
+    if blocks > array.blocks:
+        splits = f"{shape.split_k} x {shape.split_n} x {shape.split_m}"
+        return f"splits {splits} need {blocks} blocks, the target has {array.blocks}"
+    if shape.tile_columns > (widest := min(array.columns, array.lanes) if shape.diagonal else array.columns):
+        return f"tile_columns is {shape.tile_columns}, expected at most {widest}"
+    last = addresses["accumulator"] + shape.accumulator_rows
+    if last > target.accumulators.rows:
+        return f"needs accumulator rows up to {last}, the target has {target.accumulators.rows}"
+    for name, span in (("input", shape.input_span), ("weights", shape.weight_bytes)):
+        outside = set(target.groups_of(addresses[name], span)) - target.reachable_groups
+        if outside:
+            return f"{name} lies in bank group {min(outside)}, which the block ports do not all reach"
+    return None if target.crossbar.lane_rotation else _alignment_problem(shape, target, addresses["input"])
+
+
+def _alignment_problem(shape: MatmulShape, target: Target, address: int) -> str | None:
+    line = target.sram.line_bytes
+    vectors = reduction_vectors(shape, target.array.lanes)
+    if vectors.length.shape[1] > 1:
+        return f"fold {shape.fold} joins taps in one vector, which needs lane rotation"
+    if (vectors.channel % line).any():
+        return f"vectors of {target.array.lanes} lanes do not start at lines of {line} bytes, which needs lane rotation"
+    places = {
+        "input address": address,
+        "input_row_stride": shape.input_row_stride if shape.in_h > 1 else 0,
+        "input_pixel_stride": shape.input_pixel_stride if shape.in_w > 1 else 0,
+        "input_group_stride": shape.input_group_stride if shape.groups > 1 else 0,
+        "tile_columns": shape.tile_columns if shape.diagonal and shape.column_tiles > 1 else 0,
+    }
+    for name, value in places.items():
+        if value % line:
+            return f"{name} is {value}, expected a multiple of {line} without lane rotation"
+    return None

@@ -1,0 +1,63 @@
+"""The result of timing one instruction, and the causes that array cycles are charged to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+CAUSES = (
+    "useful_mac",
+    "reduction_padding",
+    "column_padding",
+    "edge_rows",
+    "depthwise_diagonal",
+    "weight_load",
+    "fill_drain",
+    "bank_stall",
+    "dma_wait",
+    "token_wait",
+    "vector_wait",
+    "idle",
+)
+"""What a MAC slot (one cycle of one lane of one column of one block) can be spent on, in the order of the reports.
+
+useful_mac: a multiply-accumulate of the model. reduction_padding: lanes without an input, channels added by padding,
+and blocks without a reduction vector in the last reduction step. column_padding: columns without an output, and blocks
+without a column tile in the last column step. edge_rows: blocks without a pixel: in the last pixel step, and blocks
+that no split uses. depthwise_diagonal: structural zeros of diagonal and block-diagonal weights. weight_load: streaming
+waits for weights. fill_drain: the array's own pipeline empties while others wait for its results. bank_stall: bank
+conflicts, crossbar limits, and waiting for a bank group. dma_wait, vector_wait: waiting for these engines.
+token_wait: the result of the vector unit is still in its pipeline. idle: nothing to explain it.
+"""
+
+
+class Instruction(Protocol):
+    """Anything with the `name` of a tile instruction and its attributes as Python attributes: an op, or its twin."""
+
+    @property
+    def name(self) -> str:
+        """The operation name, as `tile.matmul`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionTiming:
+    """The static cost of one instruction; see `duration.instruction_timing`.
+
+    `occupancy` (at least 1): cycles its engine is busy. `latency`: further cycles until the effect is visible, tokens
+    are put and bank groups are released. `slots`: cause -> MAC slots, array engine only; they sum to occupancy x blocks
+    x lanes x columns. `bank_stall_cycles`: cycles of the occupancy that bank conflicts and crossbar limits cost.
+    `reads` and `writes`: bank groups held from the start to the end of the latency. Lines are SRAM line accesses.
+    """
+
+    occupancy: int
+    latency: int
+    slots: Mapping[str, int] = field(default_factory=dict[str, int])
+    bank_stall_cycles: int = 0
+    reads: frozenset[int] = frozenset()
+    writes: frozenset[int] = frozenset()
+    dram_read_bytes: int = 0
+    dram_write_bytes: int = 0
+    sram_read_lines: int = 0
+    sram_write_lines: int = 0

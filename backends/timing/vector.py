@@ -1,0 +1,252 @@
+"""Cycles of the vector unit's instructions.
+
+    occupancy = max(ceil(element passes / lanes), reads, writes, 1)
+    reads, writes = max over banks of ceil(lines touched / ports)
+
+A run of contiguous bytes touches each of its lines once; bytes at a stride cost one line each. Every pass over the data
+reads it again. Accumulators are a memory of their own with a row a cycle for each lane and cost no lines.
+
+Passes over the elements: requantize, binary, lookup, rescale 1; pooling and depthwise one for every tap; softmax 3
+(maximum, sum of exponentials, division); lrn its `size` + 3 (squares, window sum a tap at a time, power, product).
+Moves and fills have no arithmetic: lines only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...dialects.core.types import Array
+from .banks import BankMap, lines_of_runs
+
+RECORD_BYTES = 4
+
+
+class Box(NamedTuple):
+    """Bytes at sum(index * stride) over `sizes`, outermost axis first, met `passes` times in this order."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    passes: int = 1
+
+    @property
+    def span(self) -> int:
+        """Bytes from the first to the last."""
+        return sum((size - 1) * stride for size, stride in zip(self.sizes, self.strides, strict=True)) + 1
+
+    def runs(self) -> tuple[Array, Array]:
+        """Start (relative to the address) and length of every run of contiguous bytes."""
+        axes = [axis for axis in zip(self.sizes, self.strides, strict=True) if axis[0] > 1]
+        length = 1
+        while axes and axes[-1][1] == length:
+            length *= axes.pop()[0]
+        starts = np.zeros(1, np.int64)
+        for size, stride in axes:
+            starts = (starts[:, None] + np.arange(size) * stride).ravel()
+        return np.tile(starts, self.passes), np.full(len(starts) * self.passes, length)
+
+
+class Window(NamedTuple):
+    """The pixels of a sliding window, read tap by tap; fields as in `WindowOp`. Padding reads nothing."""
+
+    in_h: int
+    in_w: int
+    out_h: int
+    out_w: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    pad_top: int
+    pad_left: int
+    row_stride: int
+    pixel_stride: int
+    channels: int
+
+    @property
+    def span(self) -> int:
+        """Bytes from the first to the last of the input."""
+        return (self.in_h - 1) * self.row_stride + (self.in_w - 1) * self.pixel_stride + self.channels
+
+    def runs(self) -> tuple[Array, Array]:
+        """Start and length of every run of contiguous bytes; neighbouring pixels of a tap join, rows do not."""
+        taps_y, taps_x = np.arange(self.kernel_h)[:, None], np.arange(self.kernel_w)[:, None]
+        y = (np.arange(self.out_h) * self.stride_h + taps_y * self.dilation_h - self.pad_top).ravel()
+        x = np.arange(self.out_w) * self.stride_w + taps_x * self.dilation_w - self.pad_left
+        y, inside = y[(y >= 0) & (y < self.in_h)], (x >= 0) & (x < self.in_w)
+        if self.stride_w * self.pixel_stride == self.channels:
+            counts = inside.sum(axis=1)
+            first, lengths = x[np.arange(self.kernel_w), inside.argmax(axis=1)], counts * self.channels
+            first, lengths = first[counts > 0], lengths[counts > 0]
+        else:
+            first = x[inside]
+            lengths = np.full(len(first), self.channels)
+        starts = y[:, None] * self.row_stride + first * self.pixel_stride
+        return starts.ravel(), np.tile(lengths, len(y))
+
+
+Pattern = Box | Window
+
+
+class Work(NamedTuple):
+    """What an instruction does: results times passes, and the patterns it reads and writes by operand name."""
+
+    element_passes: int
+    reads: tuple[tuple[str, Pattern], ...]
+    writes: tuple[tuple[str, Pattern], ...]
+
+
+class VectorCost(NamedTuple):
+    """Cycles, cycles more than an even spread over the banks would take, and SRAM lines."""
+
+    occupancy: int
+    bank_stall_cycles: int
+    read_lines: int
+    write_lines: int
+
+
+Placed = tuple[tuple[Pattern, int, int], ...]
+"""Patterns with their canonical address and the first bank group they lie in."""
+
+
+@lru_cache(maxsize=2**14)
+def vector_cost(elements: int, reads: Placed, writes: Placed, lanes: int, banks: BankMap) -> VectorCost:
+    """The cost of an instruction with `elements` element passes; groups only tell apart what can conflict."""
+    arithmetic = -(-elements // lanes)
+    read_cycles, read_even, read_lines = _line_cycles(reads, banks, banks.read_ports)
+    write_cycles, write_even, write_lines = _line_cycles(writes, banks, banks.write_ports)
+    occupancy = max(1, arithmetic, read_cycles, write_cycles)
+    return VectorCost(occupancy, occupancy - max(1, arithmetic, read_even, write_even), read_lines, write_lines)
+
+
+def _line_cycles(patterns: Placed, banks: BankMap, ports: int) -> tuple[int, int, int]:
+    """Cycles of the busiest bank, cycles if the lines of every group were spread evenly, number of lines."""
+    if not patterns:
+        return 0, 0, 0
+    group_lines = banks.group_bytes // banks.line_bytes
+    found: list[Array] = []
+    for pattern, address, group in patterns:
+        starts, lengths = pattern.runs()
+        lines = lines_of_runs(starts + address, lengths, banks.line_bytes)
+        found.append(lines + (group - address // banks.group_bytes) * group_lines)
+    lines = np.concatenate(found)
+    by_group = np.bincount(lines // group_lines)
+    even = -(-int(by_group.max(initial=0)) // (ports * banks.interleave))
+    return banks.busiest(lines, ports), even, len(lines)
+
+
+def work_of(op: Any) -> Work:
+    """What a vector instruction does; KeyError for the name of an instruction that the vector unit does not have."""
+    return _WORK[op.name](op)
+
+
+def _run(size: int) -> Box:
+    return Box((size,), (1,))
+
+
+def _output(op: Any) -> Box:
+    return Box((op.out_h, op.out_w, op.out_c), (op.output_row_stride, op.output_pixel_stride, 1))
+
+
+def _requantize(op: Any) -> Work:
+    elements = op.groups * op.out_h * op.out_w * op.out_c
+    strides = (op.output_group_stride, op.output_row_stride, op.output_pixel_stride, 1)
+    output = Box((op.groups, op.out_h, op.out_w, op.out_c), strides)
+    return Work(elements, (("parameters", _run(2 * RECORD_BYTES * op.groups * op.out_c)),), (("output", output),))
+
+
+def _binary(op: Any) -> Work:
+    sizes = (op.out_h, op.out_w, op.out_c)
+    lhs = Box(sizes, (op.lhs_row_stride, op.lhs_pixel_stride, op.lhs_channel_stride))
+    rhs = Box(sizes, (op.rhs_row_stride, op.rhs_pixel_stride, op.rhs_channel_stride))
+    return Work(op.out_h * op.out_w * op.out_c, (("lhs", lhs), ("rhs", rhs)), (("output", _output(op)),))
+
+
+def _unary(op: Any, passes: int = 1) -> Work:
+    sizes = (op.out_h, op.out_w, op.out_c)
+    read = Box(sizes, (op.input_row_stride, op.input_pixel_stride, 1), passes)
+    return Work(op.out_h * op.out_w * op.out_c * passes, (("input", read),), (("output", _output(op)),))
+
+
+def _with_reads(work: Work, **sizes: int) -> Work:
+    return work._replace(reads=(*work.reads, *((name, _run(size)) for name, size in sizes.items())))
+
+
+def _lookup(op: Any) -> Work:
+    return _with_reads(_unary(op), table=256)
+
+
+def _rescale(op: Any) -> Work:
+    return _with_reads(_unary(op), parameters=2 * RECORD_BYTES * (op.out_c if op.per_channel else 1))
+
+
+def _softmax(op: Any) -> Work:
+    return _with_reads(_unary(op, passes=3), table=256 * RECORD_BYTES)
+
+
+def _lrn(op: Any) -> Work:
+    return _with_reads(_unary(op, passes=op.size + 3), table=op.entries * RECORD_BYTES)
+
+
+def _pool(op: Any) -> Work:
+    taps = op.kernel_h * op.kernel_w
+    window = Window(
+        op.in_h,
+        op.in_w,
+        op.out_h,
+        op.out_w,
+        op.kernel_h,
+        op.kernel_w,
+        op.stride_h,
+        op.stride_w,
+        op.dilation_h,
+        op.dilation_w,
+        op.pad_top,
+        op.pad_left,
+        op.input_row_stride,
+        op.input_pixel_stride,
+        op.channels,
+    )
+    output = Box((op.out_h, op.out_w, op.channels), (op.output_row_stride, op.output_pixel_stride, 1))
+    return Work(op.out_h * op.out_w * op.channels * taps, (("input", window),), (("output", output),))
+
+
+def _average_pool(op: Any) -> Work:
+    return _with_reads(_pool(op), multipliers=RECORD_BYTES * (op.kernel_h * op.kernel_w + 1))
+
+
+def _depthwise(op: Any) -> Work:
+    weights = op.kernel_h * op.kernel_w * op.channels
+    return _with_reads(_pool(op), weights=weights, parameters=2 * RECORD_BYTES * op.channels)
+
+
+def _move(op: Any) -> Work:
+    sizes = (op.size0, op.size1, op.size2, op.size3)
+    read = Box(sizes, (op.input_stride0, op.input_stride1, op.input_stride2, op.input_stride3))
+    written = Box(sizes, (op.output_stride0, op.output_stride1, op.output_stride2, op.output_stride3))
+    return Work(0, (("input", read),), (("output", written),))
+
+
+def _fill(op: Any) -> Work:
+    written = Box((op.outer, op.inner, op.run), (op.output_outer_stride, op.output_inner_stride, 1))
+    return Work(0, (), (("output", written),))
+
+
+_WORK: dict[str, Callable[[Any], Work]] = {
+    "tile.requantize": _requantize,
+    "tile.binary": _binary,
+    "tile.lookup": _lookup,
+    "tile.rescale": _rescale,
+    "tile.softmax": _softmax,
+    "tile.lrn": _lrn,
+    "tile.max_pool": _pool,
+    "tile.average_pool": _average_pool,
+    "tile.depthwise": _depthwise,
+    "tile.move": _move,
+    "tile.fill": _fill,
+}
