@@ -16,7 +16,8 @@ _STORAGES = {"i8": I8, "i16": I16, "u8": U8}
 class QuantizedType(ElementType, DialectType):
     """The real number scale * (q - zero_point), stored as `q` in i8, i16 or u8: `!quant.i8<0.0078:-1>`.
 
-    `scale` is positive and a normal float32 in magnitude; `zero_point` is within the storage range, 0 for i16.
+    `scale` is from 2^-126 to 2^110, so that every real is a finite float32. `zero_point` is within the storage range,
+    and 0 for i16.
     """
 
     name: ClassVar[str] = "quant"
@@ -29,8 +30,8 @@ class QuantizedType(ElementType, DialectType):
     def __post_init__(self) -> None:
         if self.storage.name not in _STORAGES:
             raise ValueError(f"storage is {self.storage}, expected one of {', '.join(_STORAGES)}")
-        if not 2.0**-126 <= self.scale < 2.0**127:
-            raise ValueError(f"scale is {self.scale}, expected a positive normal float32")
+        if not 2.0**-126 <= self.scale < 2.0**110:
+            raise ValueError(f"scale is {self.scale}, expected 2^-126 to 2^110")
         if not self.low <= self.zero_point <= self.high:
             raise ValueError(f"zero point is {self.zero_point}, expected {self.low} to {self.high}")
         if self.storage == I16 and self.zero_point != 0:

@@ -1,0 +1,62 @@
+"""Tables against the functions they stand for, with the error bounds their docstrings state."""
+
+import numpy as np
+import pytest
+from evaluation import i8
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accelc.dialects.core.types import I16
+from accelc.dialects.quant.tables import lookup_table, lrn_gain, lrn_knots, lrn_table, softmax_table
+from accelc.dialects.quant.types import QuantizedType
+
+
+def test_a_lookup_table_holds_every_value_of_the_function():
+    source, target = i8(0.05, 10), i8(1 / 128, 0)
+    table = lookup_table(np.tanh, source, target)
+    assert table.dtype == np.int8
+    for stored in range(-128, 128):
+        exact = np.tanh((stored - 10) * 0.05) * 128
+        assert abs(int(table[stored + 128]) - min(exact, 127)) <= 0.5 + 1e-9
+
+
+def test_a_function_undefined_somewhere_gives_the_zero_point_there():
+    table = lookup_table(np.sqrt, i8(0.1, 0), i8(0.05, -7))
+    assert set(table[:128].tolist()) == {-7}
+    with pytest.raises(ValueError, match="expected an 8-bit type"):
+        lookup_table(np.sqrt, QuantizedType(I16, 0.1, 0), i8(0.05, -7))
+
+
+@pytest.mark.parametrize("length", [1, 10, 1000, 2047, 2048, 100_000])
+def test_a_softmax_sum_stays_in_32_bits(length):
+    table = softmax_table(0.1, length)
+    assert table[0] * length < 2**31
+    assert np.all(np.abs(table / table[0] - np.exp(-0.1 * np.arange(256))) <= 0.5 / table[0])
+    assert length > 2047 or table[0] == 2**20
+
+
+@given(
+    st.integers(1, 9),
+    st.floats(0, 1),
+    st.floats(0.1, 1.5),
+    st.floats(0.5, 4),
+    st.integers(-128, 127),
+    st.integers(0, 2**31),
+)
+def test_an_lrn_gain_is_within_its_stated_error(size, alpha, beta, bias, zero_point, seed):
+    source, target = i8(0.03, zero_point), i8(0.02, 0)
+    table, shift = lrn_table(source, target, size=size, alpha=alpha, beta=beta, bias=bias)
+    largest = size * source.magnitude**2
+    assert table.shape == lrn_knots(largest).shape
+    assert int(np.abs(table).max()) < 2**22
+    sums = np.append(np.random.default_rng(seed).integers(0, largest + 1, 200), [0, 1, 31, 32, 63, 64, largest])
+    exact = (bias + alpha / size * 0.03**2 * sums) ** -beta * (0.03 / 0.02)
+    actual = lrn_gain(table, sums)
+    assert np.array_equal(actual, np.rint(actual))
+    error = np.abs(actual * 2.0**-shift - exact)
+    assert np.all(error <= exact * (beta * (beta + 1) / 8 * 2.0**-10) + 2 * 2.0**-shift)
+
+
+def test_a_gain_without_a_real_value_is_refused():
+    with pytest.raises(ValueError, match="expected a positive number"):
+        lrn_table(i8(1.0, 0), i8(1.0, 0), size=5, alpha=-1.0, beta=0.75, bias=1.0)
