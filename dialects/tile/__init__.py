@@ -7,6 +7,7 @@ from .array import MatmulOp
 from .instruction import InstructionOp
 from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
 from .movement import FillOp, MoveOp
+from .normalization import LrnOp, SoftmaxOp
 from .pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from .types import BufferType
 from .vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
@@ -24,6 +25,8 @@ INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
     DepthwiseOp,
     MoveOp,
     FillOp,
+    SoftmaxOp,
+    LrnOp,
 )
 
 TILE = Dialect("tile", (AllocOp, HostWriteOp, HostReadOp, *INSTRUCTIONS), (BufferType,))

@@ -1,0 +1,76 @@
+"""Instructions of the vector unit that look at all channels of a pixel: softmax and local response normalisation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.fields import attribute, operand
+from ..core.types import Array
+from ..nn.normalization import window_sums
+from ..quant.arithmetic import round_to_range
+from ..quant.tables import lrn_gain
+from .instruction import Region
+from .types import BufferType
+from .vector import UnaryVectorOp
+
+
+class ChannelwiseOp(UnaryVectorOp):
+    """One input, and a table of int32 words in SRAM."""
+
+    table = operand(BufferType)
+    output = operand(BufferType)
+
+    table_offset = attribute(int, default=0, bits=32)
+
+    @property
+    def table_words(self) -> int:
+        """The number of int32 words read."""
+        return 256
+
+    def parameter_regions(self) -> tuple[Region, ...]:
+        return (Region("table", False, self.table_offset, (4 * self.table_words,), (1,)),)
+
+    def words(self, memory: Array) -> Array:
+        """The table; the same for all samples."""
+        first = memory.reshape(-1, memory.shape[-1])[0]
+        span = first[self.table_offset : self.table_offset + 4 * self.table_words]
+        return np.ascontiguousarray(span).view("<i4")
+
+
+class SoftmaxOp(ChannelwiseOp):
+    """out = min(round(256 * e / sum(e)), 255) - 128 over the channels of each pixel, e = table[maximum - in]."""
+
+    name = "tile.softmax"
+
+    def evaluate(self, input: Array, table: Array, output: Array) -> None:
+        wide = self.input_view(input).astype(np.intp)
+        powers = self.words(table)[wide.max(axis=-1, keepdims=True) - wide].astype(np.int64)
+        quotient = powers * 256 / powers.sum(axis=-1, keepdims=True)
+        self.output_view(output)[...] = round_to_range(quotient, -128, -128, 127, np.int8)
+
+
+class LrnOp(ChannelwiseOp):
+    """out = clip(round((in - input_zero) * G * 2^-shift) + zero_point), G the gain of the sum of squares of `size` channels.
+
+    The table has `entries` words; how it is indexed and interpolated: accelc.dialects.quant.tables.lrn_gain.
+    """
+
+    name = "tile.lrn"
+
+    size = attribute(int, bits=12)
+    entries = attribute(int, bits=16)
+    shift = attribute(int, bits=8)
+    input_zero = attribute(int, bits=-16)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+
+    @property
+    def table_words(self) -> int:
+        return self.entries
+
+    def evaluate(self, input: Array, table: Array, output: Array) -> None:
+        offset = self.input_view(input).astype(np.int64) - self.input_zero
+        gain = lrn_gain(self.words(table), window_sums(offset * offset, self.size))
+        steps = offset * gain * 2.0**-self.shift
+        self.output_view(output)[...] = round_to_range(steps, self.zero_point, self.low, self.high, np.int8)

@@ -1,0 +1,160 @@
+"""Quantized tensor operations become instructions on whole-layer buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..dialects.core.diagnostics import CompileError, Diagnostic
+from ..dialects.core.operation import Constant, Function, Module, Operation
+from ..dialects.core.types import TensorType
+from ..dialects.nn import (
+    AveragePoolOp,
+    Conv2dOp,
+    LrnOp,
+    MatmulOp,
+    MaxPoolOp,
+    PReluOp,
+    ReduceMeanOp,
+    SoftmaxOp,
+)
+from ..dialects.nn.elementwise import BinaryOperation
+from ..dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
+from ..dialects.quant.types import QuantizedType
+from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
+from ..dialects.tile.types import BufferType
+from .framework.base import Pass
+from .framework.environment import Environment
+from .lowering.elementwise import (
+    emit_average_pool,
+    emit_binary,
+    emit_lookup,
+    emit_lrn,
+    emit_max_pool,
+    emit_prelu,
+    emit_reduce_mean,
+    emit_rescale,
+    emit_softmax,
+)
+from .lowering.emission import Emitter
+from .lowering.mapping import MappingSearch
+from .lowering.matmul import Product, emit_product
+from .lowering.movement import emit_input, emit_movement, emit_output
+from .lowering.placement import Placement
+
+
+@dataclass(frozen=True)
+class LowerToTile(Pass):
+    """Choose how every layer runs on the machine and turn it into instructions.
+
+    The result holds one group of instructions a layer, on buffers as large as whole tensors: it can be executed, but
+    `schedule` still has to cut it into strips that fit. Operations on floats stay: the host does them.
+
+    `effort` is how many mappings are tried for a product: 0 the first legal one, 1 those that use all blocks, 2 all.
+    """
+
+    name: ClassVar[str] = "lower-to-tile"
+
+    effort: int = 1
+
+    def run(self, module: Module, environment: Environment) -> None:
+        """Lower @main; raises CompileError listing every operation that has no instruction."""
+        target = environment.require_target(self.name)
+        function = module.main
+        _check_legal(function)
+        emitter = Emitter(module, target, Placement.of(function, target))
+        search = MappingSearch(target, self.effort)
+        old = list(function.body)
+        for op in old:
+            op.detach()
+        errors: list[Diagnostic] = []
+        for op in old:
+            try:
+                _lower(emitter, op, search)
+            except CompileError as error:
+                errors += error.diagnostics
+        if errors:
+            raise CompileError(errors)
+        for op in (*emitter.placement.allocations, *emitter.operations):
+            function.body.append(op)
+        kept = set(function.body)
+        for op in reversed(old):
+            if op not in kept:
+                op.erase()
+        for op in emitter.placement.allocations:
+            if op.buffer.is_unused:
+                op.erase()
+        module.drop_unused_constants()
+        module.attributes |= {
+            "layers": tuple(layer.name for layer in emitter.layers),
+            "layer_kinds": tuple(layer.kind for layer in emitter.layers),
+            "layer_macs": tuple(layer.macs for layer in emitter.layers),
+        }
+
+
+def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
+    match op:
+        case QuantizeOp():
+            kind = op.out.type
+            buffer = AllocOp((), (BufferType("dram", kind.size * kind.element.dtype.itemsize),))
+            buffer.buffer.name = "input"
+            emitter.operations += [op, buffer, HostWriteOp([op.out, buffer.buffer])]
+            emit_input(emitter, op, buffer.buffer)
+        case DequantizeOp():
+            kind = op.data.type
+            buffer = AllocOp((), (BufferType("dram", kind.size * kind.element.dtype.itemsize),))
+            buffer.buffer.name = "output"
+            emitter.operations.append(buffer)
+            emit_output(emitter, op, buffer.buffer)
+            read = HostReadOp([buffer.buffer], (kind,))
+            emitter.operations += [read, op]
+            op.set_operand(0, read.data)
+        case Conv2dOp() | MatmulOp() if _is_integer(op):
+            (user,) = op.result.users
+            assert isinstance(user, RequantizeOp)
+            emit_product(emitter, Product.of(op, user), search)
+        case RequantizeOp():
+            if not isinstance(op.data.defining_op, (Conv2dOp, MatmulOp)):
+                emit_rescale(emitter, op)
+        case BinaryOperation() if _is_integer(op):
+            emit_binary(emitter, op)
+        case LookupOp():
+            emit_lookup(emitter, op)
+        case PReluOp() if _is_integer(op):
+            emit_prelu(emitter, op)
+        case MaxPoolOp() if _is_integer(op):
+            emit_max_pool(emitter, op)
+        case AveragePoolOp() if _is_integer(op):
+            emit_average_pool(emitter, op)
+        case ReduceMeanOp() if _is_integer(op):
+            emit_reduce_mean(emitter, op)
+        case SoftmaxOp() if _is_integer(op):
+            emit_softmax(emitter, op)
+        case LrnOp() if _is_integer(op):
+            emit_lrn(emitter, op)
+        case _:
+            if not _is_integer(op) or not emit_movement(emitter, op):
+                emitter.operations.append(op)
+
+
+def _check_legal(function: Function) -> None:
+    """Everything between quantize and dequantize must be integer and have an instruction."""
+    errors: list[Diagnostic] = []
+    for op in function.body:
+        if isinstance(op, (Conv2dOp, MatmulOp)) and _is_integer(op):
+            users = op.result.users
+            if len(users) != 1 or not isinstance(users[0], RequantizeOp):
+                found = ", ".join(user.name for user in users) or "nothing"
+                errors += op.error(f"accumulators are read by {found}, expected one quant.requantize").diagnostics
+        for value in op.operands:
+            element = value.type.element if isinstance(value.type, TensorType) else None
+            integer = isinstance(element, QuantizedType) and element.dtype.itemsize != 1
+            if integer and not isinstance(value, Constant):
+                errors += op.error(f"reads {value.type}, expected 8-bit elements").diagnostics
+    if errors:
+        raise CompileError(errors)
+
+
+def _is_integer(op: Operation) -> bool:
+    data = op.operands[0].type if op.operands else None
+    return isinstance(data, TensorType) and isinstance(data.element, QuantizedType)

@@ -1,0 +1,1 @@
+"""How quantized tensor operations become instructions: views, placement, mapping and emission."""

@@ -1,0 +1,305 @@
+"""Vector-unit layers that work element by element, pool, or normalise over channels."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from ...dialects.core.operation import Constant, Value
+from ...dialects.core.types import Array
+from ...dialects.nn import AveragePoolOp, LrnOp, MaxPoolOp, PReluOp, ReduceMeanOp, SoftmaxOp
+from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.quant.arithmetic import fixed_point
+from ...dialects.quant.ops import LookupOp, RequantizeOp
+from ...dialects.quant.types import quantized_element
+from ...dialects.tile import normalization, pooling, records, vector
+from .emission import Emitter, row_strides
+from .views import Shape4, View, axis4, dense_strides, shape4
+
+
+def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
+    """nn.add, sub, mul, div: one instruction a destination and sample; constants are loaded, small sides broadcast."""
+    kind = op.name.removeprefix("nn.")
+    emitter.begin_layer(op, kind)
+    shape = shape4(op.result.type.shape)
+    sides = [_broadcast(emitter, value, op.result) for value in op.operands]
+    multipliers, shift = op.multipliers()
+    left, right, out = (quantized_element(value.type) for value in (*op.operands, op.result))
+    low, high = op.integer_bounds
+    for first, count, place in emitter.outputs(op.result):
+        for sample in range(shape[0]):
+            lhs, rhs = (_channel_part(side, first, count).sample(sample) for side in sides)
+            view = place.sample(sample)
+            emitter.add(
+                vector.BinaryOp,
+                [lhs.buffer, rhs.buffer, view.buffer],
+                kind=kind,
+                **row_strides("lhs", lhs),
+                lhs_channel_stride=lhs.strides[3],
+                **row_strides("rhs", rhs),
+                rhs_channel_stride=rhs.strides[3],
+                **row_strides("output", view),
+                out_h=shape[1],
+                out_w=shape[2],
+                out_c=count,
+                lhs_zero=left.zero_point,
+                rhs_zero=right.zero_point,
+                lhs_multiplier=int(multipliers[0]),
+                rhs_multiplier=int(multipliers[1]) if len(multipliers) > 1 else 0,
+                shift=shift,
+                zero_point=out.zero_point,
+                low=low,
+                high=high,
+            )
+    emitter.written(op.result)
+
+
+def emit_lookup(emitter: Emitter, op: LookupOp) -> None:
+    """quant.lookup: the table is loaded, then one instruction a destination and sample."""
+    emitter.begin_layer(op, "lookup")
+    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array)
+    for source, view in _pairs(emitter, op.data, op.result):
+        emitter.add(
+            vector.LookupOp,
+            [source.buffer, table, view.buffer],
+            **row_strides("input", source),
+            **row_strides("output", view),
+            **_extent(view),
+        )
+    emitter.written(op.result)
+
+
+def emit_rescale(emitter: Emitter, op: RequantizeOp) -> None:
+    """quant.requantize between two quantized types: one factor for both signs, a channel or in all."""
+    multiplier, shift = fixed_point(cast(Constant, op.scale).array)
+    emitter.begin_layer(op, "rescale")
+    _emit_rescale(emitter, op, multiplier, multiplier, np.broadcast_to(shift, multiplier.shape), op.bounds)
+
+
+def emit_prelu(emitter: Emitter, op: PReluOp) -> None:
+    """nn.prelu: one factor for values >= 0 and one for each channel below."""
+    positive, negative, shift = op.fixed_point()
+    if negative.size != negative.shape[-1]:
+        raise op.error(f"slope has shape {list(negative.shape)}, expected one slope, or one for each channel")
+    target = quantized_element(op.result.type)
+    emitter.begin_layer(op, "prelu")
+    flat = negative.reshape(-1)
+    positives, shifts = np.full(flat.shape, positive), np.full(flat.shape, shift)
+    _emit_rescale(emitter, op, positives, flat, shifts, (target.low, target.high))
+
+
+def _emit_rescale(
+    emitter: Emitter,
+    op: RequantizeOp | PReluOp,
+    positive: Array,
+    negative: Array,
+    shift: Array,
+    bounds: tuple[int, int],
+) -> None:
+    per_channel = positive.size > 1
+    packed = [records.pack_multipliers(side, shift) for side in (positive, negative)]
+    words = np.stack(packed, axis=-1).reshape(-1)
+    parameters = emitter.load_constant(emitter.name("parameters"), words)
+    data = op.operands[0]
+    for first, count, place in emitter.outputs(op.result):
+        for sample in range(place.shape[0]):
+            source, view = emitter.view(data).channels(first, count).sample(sample), place.sample(sample)
+            emitter.add(
+                vector.RescaleOp,
+                [source.buffer, parameters, view.buffer],
+                **row_strides("input", source),
+                **row_strides("output", view),
+                **_extent(view),
+                parameters_offset=8 * first if per_channel else 0,
+                per_channel=per_channel,
+                input_zero=quantized_element(data.type).zero_point,
+                zero_point=quantized_element(op.result.type).zero_point,
+                low=bounds[0],
+                high=bounds[1],
+            )
+    emitter.written(op.result)
+
+
+def emit_max_pool(emitter: Emitter, op: MaxPoolOp) -> None:
+    """nn.max_pool."""
+    emitter.begin_layer(op, "max pool")
+    for source, view in _pairs(emitter, op.data, op.result):
+        emitter.add(
+            pooling.MaxPoolOp,
+            [source.buffer, view.buffer],
+            **row_strides("input", source),
+            **row_strides("output", view),
+            **_window(source, view, op),
+        )
+    emitter.written(op.result)
+
+
+def emit_average_pool(emitter: Emitter, op: AveragePoolOp) -> None:
+    """nn.average_pool: the multipliers are a table indexed by the number of counted elements."""
+    emitter.begin_layer(op, "average pool")
+    top, left, bottom, right = op.counted_pads
+    counted = {"counted_top": top, "counted_left": left, "counted_bottom": bottom, "counted_right": right}
+    table = _average_table(emitter, op, op.kernel[0] * op.kernel[1])
+    for source, view in _pairs(emitter, op.data, op.result):
+        operands = [source.buffer, table, view.buffer]
+        emitter.add(
+            pooling.AveragePoolOp, operands, **_average(op, source, view), **_window(source, view, op), **counted
+        )
+    emitter.written(op.result)
+
+
+def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
+    """nn.reduce_mean over rows and pixels: an average pool with one window over them."""
+    rank = len(op.data.type.shape)
+    axes = {axis4(rank, axis) for axis in op.axes}
+    if not axes <= {1, 2}:
+        raise op.error(f"axes are {list(op.axes)} of {rank}, expected axes between samples and channels")
+    emitter.begin_layer(op, "average pool")
+    n, h, w, c = shape4(op.data.type.shape)
+    kernel_h, kernel_w = h if 1 in axes else 1, w if 2 in axes else 1
+    pooled = (n, h // kernel_h, w // kernel_w, c)
+    table = _average_table(emitter, op, kernel_h * kernel_w)
+    whole = emitter.whole_output(op.result)
+    places = [
+        (first, count, place.reshaped((*pooled[:3], count))) for first, count, place in emitter.outputs(op.result)
+    ]
+    if any(place is None for _, _, place in places):
+        places = [(0, c, whole.reshaped(pooled))]
+    for first, count, place in places:
+        for sample in range(n):
+            view = cast(View, place).sample(sample)
+            source = emitter.view(op.data).channels(first, count).sample(sample)
+            emitter.add(
+                pooling.AveragePoolOp,
+                [source.buffer, table, view.buffer],
+                **_average(op, source, view),
+                **_image(source, view),
+                kernel_h=kernel_h,
+                kernel_w=kernel_w,
+                stride_h=kernel_h,
+                stride_w=kernel_w,
+            )
+    if len(places) == 1 and places[0][2] is not None and places[0][2].buffer is whole.buffer:
+        emitter.scatter(op.result, whole)
+    emitter.written(op.result)
+
+
+def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
+    """nn.softmax over channels."""
+    if op.axis != len(op.data.type.shape) - 1:
+        raise op.error(f"axis is {op.axis}, expected the last, {len(op.data.type.shape) - 1}")
+    emitter.begin_layer(op, "softmax")
+    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array.astype("<i4"))
+    _emit_channelwise(emitter, op, table, normalization.SoftmaxOp, {})
+
+
+def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
+    """nn.lrn."""
+    emitter.begin_layer(op, "lrn")
+    entries = cast(Constant, op.table).array
+    table = emitter.load_constant(emitter.name("table"), entries.astype("<i4"))
+    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
+    attributes = {
+        "size": op.size,
+        "entries": entries.size,
+        "shift": op.shift,
+        "input_zero": source.zero_point,
+        "zero_point": target.zero_point,
+    }
+    _emit_channelwise(emitter, op, table, normalization.LrnOp, attributes)
+
+
+def _emit_channelwise(
+    emitter: Emitter,
+    op: SoftmaxOp | LrnOp,
+    table: Value[Any],
+    instruction: type[normalization.ChannelwiseOp],
+    attributes: dict[str, int],
+) -> None:
+    whole = emitter.whole_output(op.result)
+    for sample in range(whole.shape[0]):
+        source, view = emitter.view(op.data).sample(sample), whole.sample(sample)
+        operands = [source.buffer, table, view.buffer]
+        places = {**row_strides("input", source), **row_strides("output", view)}
+        emitter.add(instruction, operands, **places, **_extent(view), **attributes)
+    emitter.scatter(op.result, whole)
+    emitter.written(op.result)
+
+
+def _average_table(emitter: Emitter, op: AveragePoolOp | ReduceMeanOp, taps: int) -> Value[Any]:
+    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
+    multiplier, shift = fixed_point(source.scale / (target.scale * np.arange(1, taps + 1)))
+    words = records.pack_multipliers(np.append(0, multiplier), np.append(0, shift))
+    return emitter.load_constant(emitter.name("multipliers"), words)
+
+
+def _average(op: AveragePoolOp | ReduceMeanOp, source: View, view: View) -> dict[str, int]:
+    low, high = op.integer_bounds
+    return {
+        **row_strides("input", source),
+        **row_strides("output", view),
+        "input_zero": quantized_element(op.data.type).zero_point,
+        "zero_point": quantized_element(op.result.type).zero_point,
+        "low": low,
+        "high": high,
+    }
+
+
+def _pairs(emitter: Emitter, data: Value[Any], result: Value[Any]) -> list[tuple[View, View]]:
+    """Input and output views of one sample, for every destination and sample of a channel-wise layer."""
+    source = emitter.view(data)
+    return [
+        (source.channels(first, count).sample(sample), place.sample(sample))
+        for first, count, place in emitter.outputs(result)
+        for sample in range(place.shape[0])
+    ]
+
+
+def _extent(view: View) -> dict[str, int]:
+    return {"out_h": view.shape[1], "out_w": view.shape[2], "out_c": view.shape[3]}
+
+
+def _image(source: View, view: View) -> dict[str, int]:
+    sizes = {"in_h": source.shape[1], "in_w": source.shape[2], "out_h": view.shape[1], "out_w": view.shape[2]}
+    return {**sizes, "channels": view.shape[3]}
+
+
+def _window(source: View, view: View, op: MaxPoolOp | AveragePoolOp) -> dict[str, int]:
+    return {
+        **_image(source, view),
+        "kernel_h": op.kernel[0],
+        "kernel_w": op.kernel[1],
+        "stride_h": op.strides[0],
+        "stride_w": op.strides[1],
+        "dilation_h": op.dilations[0],
+        "dilation_w": op.dilations[1],
+        "pad_top": op.pads[0],
+        "pad_left": op.pads[1],
+    }
+
+
+def _broadcast(emitter: Emitter, value: Value[Any], result: Value[Any]) -> View:
+    """A view of an operand with the result's shape; axes of length 1 that repeat have stride 0."""
+    rank = len(result.type.shape)
+    own: Shape4 = shape4((1,) * (rank - len(value.type.shape)) + value.type.shape)
+    if isinstance(value, Constant):
+        buffer = emitter.load_constant(emitter.name("constant"), value.array)
+        view = View(buffer, 0, own, dense_strides(own))
+    else:
+        found = emitter.view(value).reshaped(own)
+        if found is None:
+            source = emitter.view(value)
+            found = emitter.temporary(source.shape, "dense", 1)
+            emitter.move(source, found)
+            found = View(found.buffer, 0, own, dense_strides(own))
+        view = found
+    full = shape4(result.type.shape)
+    strides = [0 if a == 1 != b else s for a, b, s in zip(own, full, view.strides, strict=True)]
+    if any(a not in (1, b) for a, b in zip(own, full, strict=True)):
+        raise ValueError(f"{value.type} does not broadcast to {result.type} once leading axes merge")
+    return View(view.buffer, view.offset, full, (strides[0], strides[1], strides[2], strides[3]))
+
+
+def _channel_part(view: View, first: int, count: int) -> View:
+    return view.channels(first if view.strides[3] else 0, count)

@@ -1,0 +1,270 @@
+"""Layers that only move data: what placement could not turn into views becomes strided moves and fills."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...dialects.core.operation import Operation, Value
+from ...dialects.nn import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
+from ...dialects.quant.ops import DequantizeOp, QuantizeOp
+from ...dialects.quant.types import quantized_element
+from ...dialects.tile.memory import LoadOp, StoreOp
+from .emission import Emitter
+from .placement import operand_place, slice_view
+from .views import View, axis4, dense_strides, shape4
+
+
+def emit_concat(emitter: Emitter, op: ConcatOp) -> None:
+    """nn.concat: operands that were not written in place are copied there."""
+    places = [view for _, _, view in emitter.outputs(op.out)]
+    missing = [(i, value) for i, value in enumerate(op.inputs) if (op, i) not in emitter.placement.placed]
+    if missing:
+        emitter.begin_layer(op, "move")
+    for index, value in missing:
+        for place in places:
+            part = operand_place(op, index, place)
+            if part is None:
+                raise op.error(f"joins axis {op.axis} of {value.type}, expected one of its last four axes")
+            emitter.move(emitter.view(value), part)
+    emitter.written(op.out)
+
+
+def emit_pad(emitter: Emitter, op: PadOp) -> None:
+    """nn.pad: the border is filled; the inside is copied unless it was written in place."""
+    emitter.begin_layer(op, "move")
+    value = int(quantized_element(op.data.type).quantize(op.value))
+    for _, _, place in emitter.outputs(op.out):
+        inside = operand_place(op, 0, place)
+        if inside is None:
+            raise op.error(f"pads leading axes of {op.data.type}, expected only its last four axes")
+        for border in _borders(op, place):
+            emitter.fill(border, value)
+        if (op, 0) not in emitter.placement.placed:
+            emitter.move(emitter.view(op.data), inside)
+    emitter.written(op.out)
+
+
+def emit_slice(emitter: Emitter, op: SliceOp) -> None:
+    """nn.slice: a view, or a copy when channels are skipped."""
+    source = emitter.view(op.data) if op.data in emitter.views else None
+    if source is None:
+        return  # every reader of the slice was placed, so nothing reads the whole tensor
+    view = slice_view(op, source)
+    if view is not None:
+        emitter.written(op.out, view)
+        return
+    emitter.begin_layer(op, "move")
+    rank = len(op.data.type.shape)
+    for own, (start, step) in enumerate(zip(op.starts, op.steps, strict=True)):
+        axis = axis4(rank, own)
+        size = op.out.type.shape[own]
+        if axis is None:
+            if size != op.data.type.shape[own]:
+                raise op.error(f"cuts axis {own} of {op.data.type}, expected one of its last four axes")
+            continue
+        source = source.narrowed(axis, start, size, step)
+    whole = emitter.whole_output(op.out)
+    emitter.move(source, whole)
+    emitter.scatter(op.out, whole)
+    emitter.written(op.out)
+
+
+def emit_reshape(emitter: Emitter, op: ReshapeOp) -> None:
+    """nn.reshape: the same bytes under another shape; a copy only when they are not dense."""
+    source = emitter.view(op.data)
+    view = source.reshaped(shape4(op.out.type.shape))
+    if view is None:
+        emitter.begin_layer(op, "move")
+        copy = emitter.temporary(op.data.type.shape, "dense", 1)
+        emitter.move(source, copy)
+        view = copy.reshaped(shape4(op.out.type.shape))
+    emitter.written(op.out, view)
+
+
+def emit_gather(emitter: Emitter, op: GatherOp | PermuteChannelsOp) -> None:
+    """nn.gather and nn.permute_channels: one move for each run of evenly spaced indices."""
+    emitter.begin_layer(op, "move")
+    own = len(op.data.type.shape) - 1 if isinstance(op, PermuteChannelsOp) else op.axis
+    indices = op.permutation if isinstance(op, PermuteChannelsOp) else op.indices
+    axis = axis4(len(op.data.type.shape), own)
+    if axis is None or len(op.out.type.shape) != len(op.data.type.shape):
+        raise op.error(f"gathers along axis {own} of {op.data.type}, expected one of its last four axes")
+    source, whole = emitter.view(op.data), emitter.whole_output(op.out)
+    groups = _regular_shuffle(indices)
+    if axis == 3 and groups:
+        _emit_shuffle(emitter, source, whole, groups)
+    else:
+        position = 0
+        for start, step, count in _runs(indices):
+            part = whole.narrowed(axis, position, count)
+            emitter.move(source.narrowed(axis, start, count, step), part)
+            position += count
+    emitter.scatter(op.out, whole)
+    emitter.written(op.out)
+
+
+def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
+    """nn.transpose: a view when only axes of length 1 change places, else strided moves."""
+    shape = op.data.type.shape
+    source = emitter.view(op.data)
+    kept = [axis for axis in op.permutation if shape[axis] != 1]
+    target_shape = shape4(op.out.type.shape)
+    if kept == sorted(kept) and (view := source.reshaped(target_shape)) is not None:
+        emitter.written(op.out, view)
+        return
+    emitter.begin_layer(op, "move")
+    whole = emitter.whole_output(op.out)
+    source_strides = _axis_strides(emitter, op.data, source)
+    target_strides = _axis_strides(emitter, op.out, whole)
+    if source_strides is None or target_strides is None:
+        raise op.error(f"transposes {op.data.type} that is not dense, expected at most four axes")
+    sizes = op.out.type.shape
+    moved = tuple(source_strides[axis] for axis in op.permutation)
+    _move_axes(emitter, source, whole, sizes, moved, target_strides)
+    emitter.scatter(op.out, whole)
+    emitter.written(op.out)
+
+
+def emit_input(emitter: Emitter, op: QuantizeOp, buffer: Value[Any]) -> None:
+    """The quantized model input: loaded from the DRAM buffer the host has written, row by row."""
+    emitter.begin_layer(op, "input")
+    shape = shape4(op.out.type.shape)
+    dense = View(buffer, 0, shape, dense_strides(shape))
+    for first, count, place in emitter.outputs(op.out):
+        for sample in range(shape[0]):
+            _transfer(emitter, LoadOp, dense.channels(first, count).sample(sample), place.sample(sample))
+    emitter.written(op.out)
+
+
+def emit_output(emitter: Emitter, op: DequantizeOp, buffer: Value[Any]) -> None:
+    """A quantized model output: stored densely into the DRAM buffer the host reads."""
+    emitter.begin_layer(op, "output")
+    shape = shape4(op.data.type.shape)
+    dense = View(buffer, 0, shape, dense_strides(shape))
+    for sample in range(shape[0]):
+        _transfer(emitter, StoreOp, emitter.view(op.data).sample(sample), dense.sample(sample))
+
+
+def _transfer(emitter: Emitter, op_class: type[LoadOp] | type[StoreOp], source: View, target: View) -> None:
+    _, h, w, c = source.shape
+    contiguous = all(view.strides[3] == 1 and (view.strides[2] == c or w == 1) for view in (source, target))
+    emitter.add(
+        op_class,
+        [source.buffer, target.buffer],
+        outer=h,
+        inner=1 if contiguous else w,
+        run=w * c if contiguous else c,
+        source_offset=source.offset,
+        source_outer_stride=source.strides[1],
+        source_inner_stride=0 if contiguous else source.strides[2],
+        destination_offset=target.offset,
+        destination_outer_stride=target.strides[1],
+        destination_inner_stride=0 if contiguous else target.strides[2],
+    )
+
+
+def _borders(op: PadOp, whole: View) -> list[View]:
+    """The padded region as disjoint boxes, outermost axis first."""
+    boxes: list[View] = []
+    rank = len(op.data.type.shape)
+    for own, size in enumerate(op.data.type.shape):
+        axis = axis4(rank, own)
+        if axis is None:
+            continue
+        low, high = op.low[own], op.high[own]
+        if low:
+            boxes.append(whole.narrowed(axis, 0, low))
+        if high:
+            boxes.append(whole.narrowed(axis, low + size, high))
+        whole = whole.narrowed(axis, low, size)
+    return boxes
+
+
+def _runs(indices: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(start, step, count) of maximal runs with one positive step."""
+    runs: list[tuple[int, int, int]] = []
+    position = 0
+    while position < len(indices):
+        start, count = indices[position], 1
+        step = indices[position + 1] - start if position + 1 < len(indices) else 1
+        while step > 0 and position + count < len(indices) and indices[position + count] == start + step * count:
+            count += 1
+        runs.append((start, max(step, 1), count))
+        position += count
+    return runs
+
+
+def _regular_shuffle(indices: tuple[int, ...]) -> int:
+    """The number of groups g if the indices are the shuffle out[i * g + j] = in[j * n + i], else 0."""
+    total = len(indices)
+    if total < 4 or indices[0] != 0 or total % max(indices[1], 1):
+        return 0
+    n = indices[1]
+    g = total // n if n > 1 else 0
+    regular = g > 1 and list(indices) == [j * n + i for i in range(n) for j in range(g)]
+    return g if regular else 0
+
+
+def _emit_shuffle(emitter: Emitter, source: View, target: View, groups: int) -> None:
+    n = source.shape[3] // groups
+    for sample in range(source.shape[0]):
+        a, b = source.sample(sample), target.sample(sample)
+        sizes = (a.shape[1], a.shape[2], n, groups)
+        emitter.strided_move(a, b, sizes, (*a.strides[1:3], 1, n), (*b.strides[1:3], groups, 1))
+
+
+def _axis_strides(emitter: Emitter, value: Value[Any], view: View) -> tuple[int, ...] | None:
+    """The stride in bytes of each own axis of a tensor."""
+    shape = value.type.shape
+    if view.is_dense:
+        strides: list[int] = []
+        step = 1
+        for size in reversed(shape):
+            strides.append(step)
+            step *= size
+        return tuple(reversed(strides))
+    axes = [axis4(len(shape), own) for own in range(len(shape))]
+    if len(shape) > 4:
+        return None
+    return tuple(view.strides[axis] for axis in axes if axis is not None)
+
+
+def _move_axes(
+    emitter: Emitter,
+    source: View,
+    target: View,
+    sizes: tuple[int, ...],
+    source_strides: tuple[int, ...],
+    target_strides: tuple[int, ...],
+) -> None:
+    """A strided move over any number of axes; axes beyond four become separate instructions."""
+    axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != 1]
+    if len(axes) <= 4:
+        emitter.strided_move(source, target, sizes, source_strides, target_strides)
+        return
+    count, step_in, step_out = axes[0]
+    rest = [tuple(column) for column in zip(*axes[1:], strict=True)]
+    for index in range(count):
+        a = View(source.buffer, source.offset + index * step_in, source.shape, source.strides)
+        b = View(target.buffer, target.offset + index * step_out, target.shape, target.strides)
+        _move_axes(emitter, a, b, rest[0], rest[1], rest[2])
+
+
+def emit_movement(emitter: Emitter, op: Operation) -> bool:
+    """Emit one data movement operation; False if it is not one."""
+    match op:
+        case ConcatOp():
+            emit_concat(emitter, op)
+        case PadOp():
+            emit_pad(emitter, op)
+        case SliceOp():
+            emit_slice(emitter, op)
+        case ReshapeOp():
+            emit_reshape(emitter, op)
+        case GatherOp() | PermuteChannelsOp():
+            emit_gather(emitter, op)
+        case TransposeOp():
+            emit_transpose(emitter, op)
+        case _:
+            return False
+    return True

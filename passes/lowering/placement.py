@@ -1,0 +1,182 @@
+"""Where every tensor lives: concatenation, padding and slicing become places in a buffer instead of copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...backends.target import Target
+from ...dialects.core.operation import Function, Operation, Value
+from ...dialects.core.types import TensorType
+from ...dialects.nn import ConcatOp, PadOp, ReshapeOp, SliceOp
+from ...dialects.quant.types import QuantizedType
+from ...dialects.tile.memory import AllocOp
+from ...dialects.tile.types import BufferType
+from .views import View, axis4, shape4
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Channels [first, first + count) of a tensor are written to `view`."""
+
+    first: int
+    count: int
+    view: View
+
+
+@dataclass
+class Placement:
+    """The destinations of every tensor that is computed, and the operands of concats and pads that need a copy.
+
+    A tensor used by a concat or pad is written directly to its place there; a contiguous channel slice of a tensor
+    likewise, so that one tensor may be written in several ranges to several places. A tensor that is also read as a
+    whole has one destination that covers all its channels.
+    """
+
+    target: Target
+    destinations: dict[Value[Any], list[Destination]] = field(default_factory=dict)
+    placed: set[tuple[Operation, int]] = field(default_factory=set)
+    allocations: list[AllocOp] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, function: Function, target: Target) -> Placement:
+        """Decide for a whole function, from its end to its start."""
+        placement = cls(target)
+        for op in reversed(function.body):
+            for value in op.results:
+                if is_stored(value):
+                    placement._settle(value)
+            if isinstance(op, (ConcatOp, PadOp)):
+                placement._place_operands(op)
+        return placement
+
+    def allocate(self, shape: tuple[int, ...], name: str | None, alignment: int | None = None) -> View:
+        """A new SRAM buffer for a tensor; pixels are aligned to lines if the crossbar cannot rotate lanes."""
+        n, h, w, c = shape4(shape)
+        unit = alignment or (1 if self.target.crossbar.lane_rotation else self.target.sram.line_bytes)
+        pixel = -(-c // unit) * unit
+        strides = (h * w * pixel, w * pixel, pixel, 1)
+        kind = BufferType("sram", n * strides[0])
+        op = AllocOp((), (kind,), {"row_stride": strides[1]})
+        op.buffer.name = name
+        self.allocations.append(op)
+        return View(op.buffer, 0, (n, h, w, c), strides)
+
+    def home(self, value: Value[Any]) -> View | None:
+        """A view of the whole tensor, if one destination holds all of it."""
+        channels = shape4(value.type.shape)[3]
+        full = [d.view for d in self.destinations.get(value, ()) if (d.first, d.count) == (0, channels)]
+        aligned = [view for view in full if self.is_aligned(view)]
+        return next(iter(aligned or full), None)
+
+    def is_aligned(self, view: View) -> bool:
+        """True if the array can read the pixels of this view without rotating lanes, or the crossbar rotates."""
+        line = self.target.sram.line_bytes
+        return self.target.crossbar.lane_rotation or not any(n % line for n in (view.offset, *view.strides[:3]))
+
+    def _settle(self, value: Value[Any]) -> None:
+        """All readers are known: make sure the tensor has a home if anything reads it as a whole."""
+        found = self.destinations.setdefault(value, [])
+        home = self.home(value)
+        is_read = any(self._is_read(op, index) for op, index in value.uses)
+        if not found or (is_read and (home is None or not self.is_aligned(home))):
+            channels = shape4(value.type.shape)[3]
+            view = self.allocate(value.type.shape, _name(value))
+            found.insert(0, Destination(0, channels, view))
+
+    def _is_read(self, op: Operation, index: int) -> bool:
+        if isinstance(op, SliceOp) and _channel_range(op) is not None and op.out.uses:
+            return any((user, i) not in self.placed for user, i in op.out.uses)
+        return (op, index) not in self.placed
+
+    def _place_operands(self, op: ConcatOp | PadOp) -> None:
+        for index, value in enumerate(op.operands):
+            root, first, count = _root(value)
+            producer = root.defining_op
+            whole = (first, count) == (0, shape4(root.type.shape)[3])
+            if producer is None or not is_stored(root) or (isinstance(producer, (ConcatOp, PadOp)) and not whole):
+                continue
+            parts = [operand_place(op, index, destination.view) for destination in self.destinations[op.out]]
+            if any(part is None for part in parts) or len(shape4(root.type.shape)) != 4:
+                continue
+            self.placed.add((op, index))
+            found = self.destinations.setdefault(root, [])
+            found += [Destination(first, count, part) for part in parts if part is not None]
+
+
+def _name(value: Value[Any]) -> str:
+    """A buffer name that says which ONNX node computed the tensor."""
+    nodes = value.defining_op.location.nodes if value.defining_op else ()
+    return value.name or (f"{nodes[-1]}.out" if nodes else "tensor")
+
+
+def is_stored(value: Value[Any]) -> bool:
+    """True for tensors that get bytes of their own: quantized results of anything but slices and reshapes."""
+    kind = value.type
+    if not isinstance(kind, TensorType) or not isinstance(kind.element, QuantizedType):
+        return False
+    op = value.defining_op
+    if isinstance(op, SliceOp):
+        return _axes(op) is None
+    return not isinstance(op, ReshapeOp)
+
+
+def operand_place(op: ConcatOp | PadOp, index: int, whole: View) -> View | None:
+    """The part of the result's view that one operand fills; None if the axis merges with others."""
+    rank = len(op.operands[index].type.shape)
+    if isinstance(op, ConcatOp):
+        axis = axis4(rank, op.axis)
+        if axis is None:
+            return None
+        start = sum(value.type.shape[op.axis] for value in op.operands[:index])
+        return whole.narrowed(axis, start, op.operands[index].type.shape[op.axis])
+    for own, (low, size) in enumerate(zip(op.low, op.data.type.shape, strict=True)):
+        axis = axis4(rank, own)
+        if axis is None:
+            return None if low or op.high[own] else whole
+        whole = whole.narrowed(axis, low, size)
+    return whole
+
+
+def slice_view(op: SliceOp, source: View) -> View | None:
+    """The slice as a view of its operand's view; None if it needs a copy."""
+    axes = _axes(op)
+    if axes is None:
+        return None
+    for own, axis in axes:
+        source = source.narrowed(axis, op.starts[own], op.out.type.shape[own], op.steps[own])
+    return source
+
+
+def _axes(op: SliceOp) -> list[tuple[int, int]] | None:
+    """(own axis, axis of the [N, H, W, C] form) of each axis that is cut; None if a view cannot express it."""
+    shape, cut = op.data.type.shape, op.out.type.shape
+    axes: list[tuple[int, int]] = []
+    for own in range(len(shape)):
+        if cut[own] == shape[own] and op.steps[own] == 1:
+            continue
+        axis = axis4(len(shape), own)
+        if axis is None or (axis == 3 and op.steps[own] != 1):
+            return None
+        axes.append((own, axis))
+    return axes
+
+
+def _channel_range(op: SliceOp) -> tuple[int, int] | None:
+    """(first, count) if the slice cuts only channels."""
+    axes = _axes(op)
+    last = len(op.data.type.shape) - 1
+    if axes is None or any(own != last for own, _ in axes):
+        return None
+    return op.starts[last], op.out.type.shape[last]
+
+
+def _root(value: Value[Any]) -> tuple[Value[Any], int, int]:
+    """The tensor a chain of channel slices starts from, and the range of channels that remains."""
+    first, count = 0, shape4(value.type.shape)[3]
+    op = value.defining_op
+    while isinstance(op, SliceOp) and (channels := _channel_range(op)) is not None:
+        first += channels[0]
+        value = op.data
+        op = value.defining_op
+    return value, first, count

@@ -1,0 +1,95 @@
+"""Tensors as strided views of buffers: every tensor is seen as [samples, rows, pixels, channels]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...dialects.core.operation import Value
+
+Shape4 = tuple[int, int, int, int]
+
+
+def shape4(shape: tuple[int, ...]) -> Shape4:
+    """The shape as [N, H, W, C]: [M, K] has M rows of one pixel, [B, T, C] has B rows; more axes merge into N."""
+    match shape:
+        case ():
+            return 1, 1, 1, 1
+        case (c,):
+            return 1, 1, 1, c
+        case (m, c):
+            return 1, m, 1, c
+        case (h, w, c):
+            return 1, h, w, c
+        case _:
+            return math.prod(shape[:-3]), *shape[-3:]
+
+
+def axis4(rank: int, axis: int) -> int | None:
+    """The axis of the [N, H, W, C] form that holds `axis` of a tensor of `rank`; None if it merges with others."""
+    if rank == 2:
+        return (1, 3)[axis]
+    moved = axis + 4 - rank
+    return moved if moved > 0 or (rank == 4 and moved == 0) else None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A tensor [N, H, W, C] of one-byte elements at `offset` of `buffer`, with strides in bytes."""
+
+    buffer: Value[Any]
+    offset: int
+    shape: Shape4
+    strides: Shape4
+
+    def narrowed(self, axis: int, start: int, count: int, step: int = 1) -> View:
+        """Elements start, start + step, ... (count of them) along one axis."""
+        shape, strides = list(self.shape), list(self.strides)
+        offset = self.offset + start * strides[axis]
+        shape[axis], strides[axis] = count, strides[axis] * step
+        return View(self.buffer, offset, (shape[0], shape[1], shape[2], shape[3]), _four(strides))
+
+    def sample(self, index: int) -> View:
+        """One sample."""
+        return self.narrowed(0, index, 1)
+
+    def channels(self, first: int, count: int) -> View:
+        """A contiguous range of channels."""
+        return self.narrowed(3, first, count)
+
+    @property
+    def is_dense(self) -> bool:
+        """True if the elements follow each other without gaps in row-major order."""
+        expected = 1
+        for count, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if count != 1 and stride != expected:
+                return False
+            expected *= count
+        return True
+
+    def reshaped(self, shape: Shape4) -> View | None:
+        """The same elements in row-major order under another shape, if strides allow it without a copy."""
+        if shape == self.shape:
+            return self
+        if self.is_dense:
+            return replace(self, shape=shape, strides=dense_strides(shape))
+        kept = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
+        if [n for n, _ in kept] != [n for n in shape if n != 1]:
+            return None
+        known = iter(kept)
+        strides = [next(known)[1] if n != 1 else 0 for n in shape]
+        for axis in (2, 1, 0):
+            strides[axis] = strides[axis] or strides[axis + 1] * shape[axis + 1]
+        strides[3] = strides[3] or 1
+        return replace(self, shape=shape, strides=_four(strides))
+
+
+def dense_strides(shape: Shape4) -> Shape4:
+    """Row-major strides of one-byte elements."""
+    _, h, w, c = shape
+    return h * w * c, w * c, c, 1
+
+
+def _four(values: list[int]) -> Shape4:
+    return values[0], values[1], values[2], values[3]
