@@ -1,0 +1,131 @@
+"""The pass `insert-quantization`: a float network becomes one that computes in 8-bit integers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
+from ..dialects.core.types import F32, TensorType
+from ..dialects.quant.ops import DequantizeOp, QuantizeOp
+from .framework.base import Pass
+from .framework.environment import CalibrationData, Environment
+from .quantization.calibration import calibrate, synthetic_samples
+from .quantization.conversion import Conversion
+from .quantization.grouping import TypeGroups
+from .quantization.host import epilogue, prologue
+from .quantization.legality import check_convertible, check_integer
+from .quantization.statistics import statistic_factory
+
+
+@dataclass(frozen=True)
+class InsertQuantization(Pass):
+    """Calibrate the float network and rewrite it in 8-bit integers.
+
+    @main becomes: transposes and reshapes of the input (the host does them) -> quant.quantize -> integers only ->
+    quant.dequantize -> reshapes and transposes of the output -> return. Activations have one asymmetric int8 type a
+    tensor, shared by everything that concat, pooling by maximum and data movement connect; weights are symmetric int8
+    with one scale per output channel.
+
+    `method` chooses the range of a tensor from the calibration samples: `min-max`, or `percentile`, which leaves
+    100 - `percentile` percent of the values outside on either side. `samples` limits how many samples are used (0:
+    all). Without calibration data `synthetic` samples of standard normal noise from `seed` stand in, with a warning.
+    """
+
+    name: ClassVar[str] = "insert-quantization"
+
+    method: Literal["min-max", "percentile"] = "min-max"
+    percentile: float = 99.99
+    samples: int = 0
+    synthetic: int = 16
+    seed: int = 0
+
+    def run(self, module: Module, environment: Environment) -> None:
+        if environment.precision != "int8":
+            raise CompileError(f"precision is '{environment.precision}', insert-quantization makes int8")
+        main = module.main
+        before = prologue(main)
+        after = {op: None for op in epilogue(main) if op not in before}
+        operations = [op for op in main.body if op not in before and op not in after and not op.has_trait(Terminator)]
+        if not operations:
+            return
+        check_convertible(operations)
+        groups = TypeGroups(operations)
+        inputs = _inputs(main, operations)
+        data = self._samples(main, environment)
+        try:
+            statistic = statistic_factory(self.method, self.percentile)
+        except ValueError as error:
+            raise CompileError(f"option of pass '{self.name}': {error}") from None
+        sources = groups.sources(inputs)
+        ranges = calibrate(module, data, sources, statistic, progress=environment.progress)
+        conversion = Conversion(module, groups.types(ranges))
+        for value in inputs:
+            self._quantize(value, conversion, main)
+        for op in operations:
+            conversion.convert(op)
+        _dequantize(main, conversion, operations)
+        for op in reversed(operations):
+            op.erase()
+        module.drop_unused_constants()
+        check_integer(main, {**before, **after})
+        for op, count in conversion.raised.items():
+            message = f"raised the weight scale of {count} channels so that their bias fits 32 bits"
+            environment.remark(self.name, "analysis", message, location=op.location, channels=count)
+        message = f"quantized {len(operations)} operations from {data.count} samples ({self.method})"
+        environment.remark(self.name, "applied", message, operations=len(operations), samples=data.count)
+
+    def _samples(self, main: Function, environment: Environment) -> CalibrationData:
+        given = environment.calibration
+        if given is None:
+            message = (
+                f"no calibration data: ranges come from {self.synthetic} samples of standard normal noise, so cycles "
+                "and memory are right but the accuracy on real input is not to be relied on"
+            )
+            environment.remark(self.name, "warning", message, samples=self.synthetic)
+            return synthetic_samples(main, self.synthetic, self.seed)
+        if self.samples and self.samples < given.count:
+            return CalibrationData({name: array[: self.samples] for name, array in given.samples.items()})
+        return given
+
+    def _quantize(self, value: Value[Any], conversion: Conversion, main: Function) -> None:
+        """Quantize an input of the integer part directly behind its definition."""
+        op = QuantizeOp((value,), (TensorType(value.type.shape, conversion.types[value]),))
+        definition = value.defining_op
+        if definition is not None:
+            op.location = definition.location
+            main.body.insert_after(definition, op)
+        elif main.body.first is not None:
+            op.location = main.body.first.location
+            main.body.insert_before(main.body.first, op)
+        conversion.twins[value] = op.result
+
+
+def _inputs(main: Function, operations: Collection[Operation]) -> list[Value[Any]]:
+    """The float values that the integer part reads but does not compute: arguments and results of the prologue."""
+    inside = set(operations)
+    candidates: list[Value[Any]] = [*main.arguments, *(r for op in main.body if op not in inside for r in op.results)]
+    read = {value for op in operations for value in op.operands}
+    found = [value for value in candidates if value in read]
+    for value in found:
+        if value.type.element != F32:
+            raise CompileError(f"input of the integer part is {value.type}, expected f32")
+    return found
+
+
+def _dequantize(main: Function, conversion: Conversion, operations: Collection[Operation]) -> None:
+    """Give the float readers outside of the integer part (epilogue, return) the dequantized value."""
+    inside = set(operations)
+    for op in list(operations):
+        value = op.result
+        outside = [(user, index) for user, index in value.uses if user not in inside]
+        if not outside:
+            continue
+        twin = conversion.twins[value]
+        first = min((user for user, _ in outside), key=list(main.body).index)
+        restored = main.body.insert_before(first, DequantizeOp.build(twin, location=op.location))
+        restored.result.name = value.name
+        for user, index in outside:
+            user.set_operand(index, restored.result)

@@ -1,0 +1,273 @@
+"""Float operations become integer ones: one function a family, all of them in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...dialects.core.operation import Constant, Module, Operation, Value
+from ...dialects.core.tensor import TensorOperation
+from ...dialects.core.types import I32, Array, TensorType
+from ...dialects.nn.activation import PReluOp, UnaryOperation
+from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.matmul import MatmulOp
+from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp
+from ...dialects.nn.normalization import BatchNormOp, LrnOp
+from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
+from ...dialects.nn.reduction import ReduceMeanOp
+from ...dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
+from ...dialects.quant.arithmetic import clamp_bounds
+from ...dialects.quant.ops import LookupOp, RequantizeOp
+from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table
+from ...dialects.quant.types import QuantizedType, quantized_element
+from .grouping import constant_type
+from .weights import ACCUMULATOR_LIMIT, quantize_weights
+
+LARGEST_SCALE = 2.0**20
+"""A requantization above this saturates every accumulator but 0 just as this one does."""
+
+OpT = TypeVar("OpT", bound=Operation)
+
+
+@dataclass
+class Conversion:
+    """The state of one conversion: the quantized twin of every float value converted so far."""
+
+    module: Module
+    types: Mapping[Value[Any], QuantizedType]
+    twins: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
+    raised: dict[Operation, int] = field(default_factory=dict[Operation, int])
+    """The matmul-like operations with channels whose weight scale the bias floor raised, and how many."""
+
+    def convert(self, op: Operation) -> None:
+        """Insert the integer form of `op` before it; raises a located CompileError if its constants have none."""
+        try:
+            value = converter(op)(op, self)
+        except ValueError as error:
+            raise op.error(str(error)) from None
+        value.name = op.result.name
+        self.twins[op.result] = value
+
+    def operand(self, op: Operation, index: int, *, type: QuantizedType | None = None) -> Value[Any]:
+        """The quantized form of an operand; a constant is quantized here, to `type` or to what covers it."""
+        value = op.operands[index]
+        if not isinstance(value, Constant):
+            return self.twins[value]
+        element = type or constant_type(value)
+        return self.constant(value.name, "int8", element.quantize(value.array), element)
+
+    def constant(self, name: str | None, suffix: str, array: Array, element: QuantizedType | None = None) -> Constant:
+        """Add a constant called after the one or the value that it comes from; equal ones of a name are shared."""
+        full = f"{name or 'constant'}.{suffix}"
+        known = self.module.constants.get(full)
+        shape_type = TensorType(array.shape, element) if element else None
+        if known is not None and (shape_type is None or known.type == shape_type) and _same(known.array, array):
+            return known
+        return self.module.add_constant(full, array, shape_type)
+
+    def insert(self, op: Operation, new: OpT) -> OpT:
+        """Put `new` before `op`, at its location."""
+        assert op.parent is not None
+        new.location = op.location
+        return op.parent.insert_before(op, new)
+
+    def build(
+        self,
+        op: Operation,
+        kind: type[TensorOperation],
+        operands: list[Value[Any]],
+        element: QuantizedType,
+        **changes: Any,
+    ) -> Value[Any]:
+        """Insert a `kind` with the attributes of `op` and `changes`, whose result has the shape of that of `op`."""
+        attributes = {**op.attributes, **changes} if isinstance(op, kind) else changes
+        result_type = TensorType(op.result.type.shape, element)
+        return self.insert(op, kind(operands, (result_type,), attributes)).result
+
+    def requantize(
+        self, op: Operation, accumulator: Value[Any], scales: Array, bounds: tuple[int, int] | None = None
+    ) -> Value[Any]:
+        """Insert the step from `accumulator`, whose real value is `scales` [1 or C] * stored, to the type of `op`."""
+        element = self.types[op.result]
+        factors = np.minimum(np.atleast_1d(scales) / element.scale, LARGEST_SCALE).astype(np.float32)
+        constant = self.constant(_label(op), "scale", factors)
+        low, high = bounds or (element.low, element.high)
+        limits = {name: v for name, v, end in (("low", low, element.low), ("high", high, element.high)) if v != end}
+        result_type = TensorType(accumulator.type.shape, element)
+        return self.insert(op, RequantizeOp((accumulator, constant), (result_type,), limits)).result
+
+
+Converter = Callable[[Any, Conversion], Value[Any]]
+
+
+def converter(op: Operation) -> Converter:
+    """The function that converts operations of this class; KeyError if there is none."""
+    return _CONVERTERS[next(kind for kind in type(op).__mro__ if kind in _CONVERTERS)]
+
+
+def is_convertible(op: Operation) -> bool:
+    """True if operations of this class have an integer form."""
+    return any(kind in _CONVERTERS for kind in type(op).__mro__)
+
+
+def _convolution(op: Conv2dOp, conversion: Conversion) -> Value[Any]:
+    data = conversion.operand(op, 0)
+    return _weighted(op, conversion, data, op.weight, op.bias)
+
+
+def _matmul(op: MatmulOp, conversion: Conversion) -> Value[Any]:
+    lhs = conversion.operand(op, 0)
+    if isinstance(op.rhs, Constant):
+        return _weighted(op, conversion, lhs, op.rhs, op.bias)
+    rhs = conversion.operand(op, 1)
+    scale = quantized_element(lhs.type).scale * quantized_element(rhs.type).scale
+    operands = [lhs, rhs]
+    if op.bias is not None:
+        assert isinstance(op.bias, Constant)
+        stored = np.rint(op.bias.array.astype(np.float64) / scale)
+        if not np.all(np.abs(stored) + op.lhs.type.shape[-1] * 2.0**16 < ACCUMULATOR_LIMIT):
+            raise ValueError("the bias does not fit a 32-bit accumulator at the scales of the operands")
+        operands.append(conversion.constant(op.bias.name, "int32", stored.astype(np.int32)))
+    return _accumulate(op, conversion, operands, np.asarray(scale))
+
+
+def _weighted(
+    op: Conv2dOp | MatmulOp, conversion: Conversion, data: Value[Any], weight: Value[Any], bias: Value[Any] | None
+) -> Value[Any]:
+    """Insert data * weight + bias in int32, then one factor per output channel."""
+    assert isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant))
+    scale = quantized_element(data.type).scale
+    stored = quantize_weights(weight.array, None if bias is None else bias.array, scale)
+    if stored.raised:
+        conversion.raised[op] = stored.raised
+    operands = [data, conversion.constant(weight.name, "int8", stored.weight)]
+    if bias is not None and stored.bias is not None:
+        operands.append(conversion.constant(bias.name, "int32", stored.bias))
+    return _accumulate(op, conversion, operands, stored.accumulator_scales)
+
+
+def _accumulate(
+    op: Conv2dOp | MatmulOp, conversion: Conversion, operands: list[Value[Any]], scales: Array
+) -> Value[Any]:
+    kept = {name: value for name, value in op.attributes.items() if name not in ("clamp_min", "clamp_max")}
+    wide = type(op)(operands, (TensorType(op.out.type.shape, I32),), kept)
+    accumulator = conversion.insert(op, wide).result
+    bounds = clamp_bounds(conversion.types[op.out], op.clamp_min, op.clamp_max)
+    return conversion.requantize(op, accumulator, scales, bounds)
+
+
+def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
+    """A factor and an offset per channel are a depthwise 1x1 convolution: one scale a channel, an int32 offset."""
+    scale, bias, mean, variance = (np.asarray(_array(v), np.float64) for v in op.operands[1:])
+    factor = scale / np.sqrt(variance + op.epsilon)
+    channels = op.data.type.shape[-1]
+    data = conversion.operand(op, 0)
+    stored = quantize_weights(
+        factor.reshape(1, 1, 1, channels), bias - mean * factor, quantized_element(data.type).scale
+    )
+    assert stored.bias is not None
+    if stored.raised:
+        conversion.raised[op] = stored.raised
+    image = (op.data.type.size // channels, 1, 1, channels)
+    shape = op.data.type.shape
+    if op.data.type.rank != 4:
+        data = conversion.insert(op, ReshapeOp.build(data, shape=image)).result
+    name = op.operands[1].name
+    weight = conversion.constant(name, "int8", stored.weight)
+    offset = conversion.constant(name, "int32", stored.bias)
+    wide = conversion.insert(op, Conv2dOp.build(data, weight, offset, groups=channels)).result
+    narrow = conversion.requantize(op, wide, stored.accumulator_scales)
+    return narrow if op.data.type.rank == 4 else conversion.insert(op, ReshapeOp.build(narrow, shape=shape)).result
+
+
+def _binary(op: AddOp | SubOp | MulOp, conversion: Conversion) -> Value[Any]:
+    operands = [conversion.operand(op, 0), conversion.operand(op, 1)]
+    return conversion.build(op, type(op), operands, conversion.types[op.out])
+
+
+def _division(op: DivOp, conversion: Conversion) -> Value[Any]:
+    """By a constant, x / c == x * (1 / c): a multiplication is cheaper, and 1 / c is quantized around 0."""
+    if not isinstance(op.rhs, Constant):
+        operands = [conversion.operand(op, 0), conversion.operand(op, 1)]
+        return conversion.build(op, DivOp, operands, conversion.types[op.out])
+    with np.errstate(divide="ignore"):
+        reciprocal = Constant(f"{op.rhs.name}.reciprocal", 1.0 / op.rhs.array)
+    element = constant_type(reciprocal)
+    rhs = conversion.constant(reciprocal.name, "int8", element.quantize(reciprocal.array), element)
+    return conversion.build(op, MulOp, [conversion.operand(op, 0), rhs], conversion.types[op.out], **op.attributes)
+
+
+def _unary(op: UnaryOperation, conversion: Conversion) -> Value[Any]:
+    data, target = conversion.operand(op, 0), conversion.types[op.out]
+    table = lookup_table(op.apply, quantized_element(data.type), target)
+    operands = [data, conversion.constant(_label(op), "table", table)]
+    return conversion.build(op, LookupOp, operands, target)
+
+
+def _prelu(op: PReluOp, conversion: Conversion) -> Value[Any]:
+    return conversion.build(op, PReluOp, [conversion.operand(op, 0), op.slope], conversion.types[op.out])
+
+
+def _average(op: AveragePoolOp | ReduceMeanOp, conversion: Conversion) -> Value[Any]:
+    return conversion.build(op, type(op), [conversion.operand(op, 0)], conversion.types[op.out])
+
+
+def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
+    data, target = conversion.operand(op, 0), conversion.types[op.out]
+    source = quantized_element(data.type)
+    table, shift = lrn_table(source, target, size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
+    operands = [data, conversion.constant(_label(op), "table", table)]
+    return conversion.build(op, LrnOp, operands, target, shift=shift)
+
+
+def _softmax(op: SoftmaxOp, conversion: Conversion) -> Value[Any]:
+    data, target = conversion.operand(op, 0), conversion.types[op.out]
+    table = softmax_table(quantized_element(data.type).scale, op.data.type.shape[op.axis])
+    value = conversion.build(op, SoftmaxOp, [data, conversion.constant(_label(op), "table", table)], SOFTMAX_TYPE)
+    return value if target == SOFTMAX_TYPE else conversion.requantize(op, value, np.asarray(SOFTMAX_TYPE.scale))
+
+
+def _movement(op: TensorOperation, conversion: Conversion) -> Value[Any]:
+    """The same operation on integers: operands and result share one type."""
+    element = conversion.types[op.out]
+    operands = [conversion.operand(op, index, type=element) for index in range(len(op.operands))]
+    return conversion.build(op, type(op), operands, element)
+
+
+_CONVERTERS: dict[type[Operation], Converter] = {
+    Conv2dOp: _convolution,
+    MatmulOp: _matmul,
+    BatchNormOp: _batch_norm,
+    AddOp: _binary,
+    SubOp: _binary,
+    MulOp: _binary,
+    DivOp: _division,
+    UnaryOperation: _unary,
+    PReluOp: _prelu,
+    AveragePoolOp: _average,
+    ReduceMeanOp: _average,
+    LrnOp: _lrn,
+    SoftmaxOp: _softmax,
+    MaxPoolOp: _movement,
+    **dict.fromkeys(DATA_MOVEMENT, _movement),
+}
+"""The integer form of every operation class that has one; a subclass inherits that of its base."""
+
+
+def _array(value: Value[Any]) -> Array:
+    assert isinstance(value, Constant)
+    return value.array
+
+
+def _label(op: Operation) -> str:
+    """What the constants of `op` are called after: its weight, its first ONNX node, or its kind."""
+    weights = [str(value.name) for value in op.operands if isinstance(value, Constant)]
+    return weights[0] if weights else op.location.nodes[0] if op.location.nodes else op.name.replace("nn.", "")
+
+
+def _same(known: Array, array: Array) -> bool:
+    return known.dtype == array.dtype and known.shape == array.shape and known.tobytes() == array.tobytes()

@@ -1,0 +1,141 @@
+"""Values that must share one quantized type, because the operation between them only moves numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...dialects.core.operation import Constant, Operation, Value
+from ...dialects.nn.activation import HardSigmoidOp, PReluOp, SigmoidOp, TanhOp
+from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
+from ...dialects.nn.normalization import LrnOp
+from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
+from ...dialects.nn.reduction import ReduceMeanOp
+from ...dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
+from ...dialects.quant.types import QuantizedType
+from .ranges import Range, activation_type
+
+NATURAL_RANGES: dict[type[Operation], Range] = {
+    SigmoidOp: Range(0.0, 1.0),
+    HardSigmoidOp: Range(0.0, 1.0),
+    TanhOp: Range(-1.0, 1.0),
+    SoftmaxOp: Range(0.0, 255 / 256),
+}
+"""Results that have the same range for every input: not calibrated, hence never clipped."""
+
+LARGEST_RATIO = 2.0**20
+"""An operation's real multiplier is at most this; multipliers must be below 2^21."""
+
+_KEEPING = (*DATA_MOVEMENT, MaxPoolOp)
+
+
+class TypeGroups:
+    """A union-find over the values of the integer part of a function."""
+
+    def __init__(self, operations: Iterable[Operation]) -> None:
+        self.operations = tuple(operations)
+        self._parents: dict[Value[Any], Value[Any]] = {}
+        for op in self.operations:
+            if isinstance(op, _KEEPING):
+                for value in op.operands:
+                    if not isinstance(value, Constant):
+                        self._union(value, op.result)
+
+    def group(self, value: Value[Any]) -> Value[Any]:
+        """The representative of the values that share a type with `value`."""
+        root = value
+        while (parent := self._parents.get(root, root)) is not root:
+            root = parent
+        while value is not root:
+            self._parents[value], value = root, self._parents.get(value, value)
+        return root
+
+    def sources(self, inputs: Iterable[Value[Any]]) -> list[Value[Any]]:
+        """The values whose range calibration must find; those of moved values and natural ranges follow."""
+        results = [op.result for op in self.operations if not isinstance(op, _KEEPING)]
+        return [*inputs, *(value for value in results if type(value.op) not in NATURAL_RANGES)]
+
+    def types(self, ranges: Mapping[Value[Any], Range]) -> dict[Value[Any], QuantizedType]:
+        """The quantized type of every value: that of its group, whose range is the hull of all it must represent.
+
+        A group that holds nothing but softmax results has the softmax type. A type's scale is raised where an
+        operation could not otherwise express the ratio between its operands and its result.
+        """
+        values = dict.fromkeys([*ranges, *(op.result for op in self.operations)])
+        hulls: dict[Value[Any], Range] = {}
+        pinned: dict[Value[Any], bool] = {}
+        for value in values:
+            root, op = self.group(value), value.defining_op
+            computes = value in ranges or type(op) in NATURAL_RANGES
+            if computes:
+                pinned[root] = pinned.get(root, True) and isinstance(op, SoftmaxOp)
+            for interval in [_clamped(value, ranges)] if computes else _constants(op):
+                hulls[root] = hulls[root].hull(interval) if root in hulls else interval
+                pinned[root] = pinned.get(root, True) and computes
+        floors = dict.fromkeys(hulls, 0.0)
+        while True:
+            types = {
+                root: SOFTMAX_TYPE if pinned[root] else activation_type(hull, smallest_scale=floors[root])
+                for root, hull in hulls.items()
+            }
+            raised = False
+            for op in self.operations:
+                root = self.group(op.result)
+                floor = self._smallest_scale(op, types)
+                if floor > types[root].scale * 1.001 and not pinned[root]:
+                    floors[root], raised = floor, True
+            if not raised:
+                return {value: types[self.group(value)] for value in values}
+
+    def _smallest_scale(self, op: Operation, types: Mapping[Value[Any], QuantizedType]) -> float:
+        scales = [
+            constant_type(value).scale if isinstance(value, Constant) else types[self.group(value)].scale
+            for value in op.operands
+        ]
+        match op:
+            case AddOp() | SubOp():
+                return max(scales) / LARGEST_RATIO
+            case MulOp():
+                return scales[0] * scales[1] / LARGEST_RATIO
+            case DivOp():
+                return scales[0] / (scales[1] * LARGEST_RATIO)
+            case AveragePoolOp() | ReduceMeanOp():
+                return scales[0] / LARGEST_RATIO
+            case PReluOp():
+                assert isinstance(op.slope, Constant)
+                return scales[0] * max(1.0, float(np.abs(op.slope.array).max(initial=0.0))) / LARGEST_RATIO
+            case LrnOp():
+                return scales[0] * op.bias**-op.beta / LARGEST_RATIO
+            case _:
+                return 0.0
+
+    def _union(self, first: Value[Any], second: Value[Any]) -> None:
+        one, other = self.group(first), self.group(second)
+        if one is not other:
+            self._parents[other] = one
+
+
+def constant_type(constant: Constant) -> QuantizedType:
+    """The type of a constant operand of element-wise arithmetic; ValueError if it holds NaN or infinity."""
+    array = constant.array
+    return activation_type(Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))))
+
+
+def _clamped(value: Value[Any], ranges: Mapping[Value[Any], Range]) -> Range:
+    op = value.defining_op
+    if op is None:
+        return ranges[value]
+    interval = NATURAL_RANGES[type(op)] if type(op) in NATURAL_RANGES else ranges[value]
+    return interval.clamped(getattr(op, "clamp_min", None), getattr(op, "clamp_max", None))
+
+
+def _constants(op: Operation | None) -> list[Range]:
+    """The ranges that a moving operation adds to what it moves: constants beside it, the value it pads with."""
+    assert op is not None
+    if isinstance(op, PadOp):
+        return [Range(op.value, op.value)] if any((*op.low, *op.high)) else []
+    arrays = [value.array for value in op.operands if isinstance(value, Constant)]
+    return [Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))) for array in arrays]

@@ -1,0 +1,65 @@
+"""What can be quantized, checked before any work is done, and that nothing in float is left, checked afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ...dialects.core.diagnostics import CompileError, Diagnostic
+from ...dialects.core.operation import Constant, Function, Operation, Terminator
+from ...dialects.core.types import F32, TensorType
+from ...dialects.nn.activation import PReluOp
+from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.matmul import MatmulOp
+from ...dialects.nn.normalization import BatchNormOp
+from ...dialects.quant.ops import DequantizeOp, QuantizeOp
+from .conversion import is_convertible
+
+
+def check_convertible(operations: Iterable[Operation]) -> None:
+    """Raise one CompileError that lists every operation without an integer form, each with its reason."""
+    problems = [(op, problem) for op in operations if (problem := _problem(op))]
+    if problems:
+        raise CompileError([Diagnostic(f"'{op.name}': {problem}", op.location) for op, problem in problems])
+
+
+def check_integer(function: Function, host: Collection[Operation]) -> None:
+    """Raise one CompileError that lists every operation that computes in float between quantize and dequantize.
+
+    `host` holds the operations before quantize and after dequantize that the host does.
+    """
+    left: list[Diagnostic] = []
+    for op in function.body:
+        if isinstance(op, (QuantizeOp, DequantizeOp)) or op.has_trait(Terminator) or op in host:
+            continue
+        values = [*op.results, *(v for v in op.operands if not isinstance(v, Constant))]
+        if any(isinstance(v.type, TensorType) and v.type.element == F32 for v in values):
+            left.append(Diagnostic(f"'{op.name}': still computes in float, expected integers only", op.location))
+    if left:
+        raise CompileError(left)
+
+
+def _problem(op: Operation) -> str | None:
+    if not is_convertible(op):
+        return "has no integer form"
+    for value in (*op.operands, *op.results):
+        if not isinstance(value.type, TensorType) or value.type.element != F32:
+            return f"works on {value.type}, expected f32 before quantization"
+    if op.operands and all(isinstance(value, Constant) for value in op.operands):
+        return "has only constant operands, expected them folded (fold-constants)"
+    fixed: dict[str, object] = {}
+    if isinstance(op, Conv2dOp):
+        fixed = {"weight": op.weight, "bias": op.bias}
+    elif isinstance(op, MatmulOp):
+        fixed = {"bias": op.bias}
+    elif isinstance(op, PReluOp):
+        fixed = {"slope": op.slope}
+    elif isinstance(op, BatchNormOp):
+        names = ("scale", "bias", "mean", "variance")
+        fixed = dict(zip(names, op.operands[1:], strict=True))
+    for name, value in fixed.items():
+        if value is not None and not isinstance(value, Constant):
+            return f"{name} is computed, expected a constant"
+    data = op.operands[0] if op.operands else None
+    if isinstance(data, Constant) and isinstance(op, (Conv2dOp, PReluOp, BatchNormOp)):
+        return "data is a constant, expected an activation"
+    return None

@@ -1,0 +1,63 @@
+"""Real intervals and the 8-bit types that cover them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...dialects.core.types import I8
+from ...dialects.quant.types import QuantizedType
+
+SMALLEST_SCALE = 2.0**-100
+"""Scales are at least this, so that products of two of them are normal float64 and each is a normal float32."""
+
+LARGEST_SCALE = 2.0**100
+"""Scales are at most this; a network whose activations are wider is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A closed interval of real numbers, low <= high, both finite."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise ValueError(f"range is [{self.low}, {self.high}], expected finite low <= high")
+
+    def hull(self, other: Range) -> Range:
+        """The smallest interval that holds both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+    def clamped(self, low: float | None, high: float | None) -> Range:
+        """The image of the interval under x -> min(max(x, low), high); None does not limit."""
+        bottom = -math.inf if low is None else low
+        top = math.inf if high is None else high
+        return Range(min(max(self.low, bottom), top), min(max(self.high, bottom), top))
+
+    @property
+    def magnitude(self) -> float:
+        """The largest absolute value."""
+        return max(abs(self.low), abs(self.high))
+
+
+def activation_type(interval: Range, *, smallest_scale: float = SMALLEST_SCALE) -> QuantizedType:
+    """The int8 type whose 256 values span `interval` extended to hold 0, which is represented exactly.
+
+    scale = float32((high - low) / 255), zero point = rint(-128 - low / scale). An interval of width 0 (a tensor that
+    was always zero) takes scale 1 and zero point 0. `smallest_scale` is a floor that raises the scale.
+    """
+    low, high = min(interval.low, 0.0), max(interval.high, 0.0)
+    if low == high:
+        return QuantizedType(I8, max(1.0, representable(smallest_scale)), 0)
+    scale = representable(min(max((high - low) / 255.0, smallest_scale), LARGEST_SCALE))
+    zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
+    return QuantizedType(I8, scale, zero_point)
+
+
+def representable(scale: float) -> float:
+    """The nearest float32, as a Python float: what a program stores is then exactly what was computed with."""
+    return float(np.float32(scale))
