@@ -54,7 +54,8 @@ class BinaryOperation(ClampedOperation):
         if not is_quantized(self.lhs):
             return self.clamp(self.real(lhs, rhs))
         zero_points = [quantized_element(value.type).zero_point for value in (self.lhs, self.rhs)]
-        return self.integer(lhs.astype(np.float64) - zero_points[0], rhs.astype(np.float64) - zero_points[1])
+        left = np.subtract(lhs, zero_points[0], dtype=np.float64)
+        return self.integer(np.asarray(left), np.asarray(np.subtract(rhs, zero_points[1], dtype=np.float64)))
 
     def real(self, lhs: Array, rhs: Array) -> Array:
         """The float meaning without the clamp."""
@@ -85,7 +86,7 @@ class AddOp(BinaryOperation):
 
     def integer(self, lhs: Array, rhs: Array) -> Array:
         (left, right), shift = self.multipliers()
-        return self.rounded((lhs * left + rhs * right) * 2.0**-shift)
+        return self.rounded(np.asarray(lhs * (left * 2.0**-shift) + rhs * (right * 2.0**-shift)))
 
 
 class SubOp(BinaryOperation):
@@ -103,7 +104,7 @@ class SubOp(BinaryOperation):
 
     def integer(self, lhs: Array, rhs: Array) -> Array:
         (left, right), shift = self.multipliers()
-        return self.rounded((lhs * left - rhs * right) * 2.0**-shift)
+        return self.rounded(np.asarray(lhs * (left * 2.0**-shift) - rhs * (right * 2.0**-shift)))
 
 
 class MulOp(BinaryOperation):

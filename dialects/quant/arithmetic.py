@@ -83,9 +83,9 @@ def rescale(
 
 def round_to_range(steps: Array, zero_point: int, low: int, high: int, dtype: npt.DTypeLike) -> Array:
     """clip(rint(steps) + zero_point, low, high) of a float64 array, which is overwritten."""
-    rounded = np.rint(steps)
-    rounded += zero_point
-    return np.clip(rounded, low, high).astype(dtype)
+    np.rint(steps, out=steps)
+    steps += zero_point
+    return np.clip(steps, low, high, out=steps).astype(dtype)
 
 
 def clamp_bounds(type: QuantizedType, clamp_min: float | None, clamp_max: float | None) -> tuple[int, int]:
