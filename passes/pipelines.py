@@ -9,7 +9,17 @@ from .framework.base import Pass
 from .framework.pipeline import parse_pipeline
 from .registry import PASSES
 
-PIPELINES: dict[str, str] = {}
+_GRAPH = (
+    "canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,fold-constants,"
+    "eliminate-common-subexpressions,eliminate-dead-code"
+)
+
+PIPELINES: dict[str, str] = {
+    "O0": _GRAPH,
+    "O1": _GRAPH,
+    "O2": _GRAPH,
+    "O3": _GRAPH,
+}
 """Pipeline text by name; a name may stand in a pipeline wherever a pass may."""
 
 
@@ -22,7 +32,15 @@ class Constraint:
     reason: str
 
 
-CONSTRAINTS: tuple[Constraint, ...] = ()
+CONSTRAINTS: tuple[Constraint, ...] = (
+    Constraint(
+        "canonicalize", "propagate-layouts", "channel shuffles are recognised while their reshapes are adjacent"
+    ),
+    Constraint("propagate-layouts", "fold-batch-norm", "constants per channel are found on the last axis"),
+    Constraint(
+        "fold-batch-norm", "fuse-activations", "a convolution that already clamps cannot absorb a scale behind it"
+    ),
+)
 
 
 def check_order(names: Iterable[str], constraints: Iterable[Constraint] = CONSTRAINTS) -> list[str]:

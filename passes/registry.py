@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+from .canonicalize import Canonicalize
+from .eliminate_common_subexpressions import EliminateCommonSubexpressions
+from .eliminate_dead_code import EliminateDeadCode
+from .fold_batch_norm import FoldBatchNorm
+from .fold_constants import FoldConstants
 from .framework.base import Pass
+from .fuse_activations import FuseActivations
+from .insert_quantization import InsertQuantization
+from .propagate_layouts import PropagateLayouts
 
-PASSES: tuple[type[Pass], ...] = ()
+PASSES: tuple[type[Pass], ...] = (
+    Canonicalize,
+    FoldConstants,
+    PropagateLayouts,
+    FoldBatchNorm,
+    FuseActivations,
+    EliminateCommonSubexpressions,
+    EliminateDeadCode,
+    InsertQuantization,
+)

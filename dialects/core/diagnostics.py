@@ -79,6 +79,4 @@ class CompileError(Exception):
 
     def with_note(self, note: str) -> CompileError:
         """The same error with one more note on every diagnostic."""
-        return CompileError(
-            [Diagnostic(d.message, d.location, (*d.notes, note), d.severity) for d in self.diagnostics]
-        )
+        return CompileError([Diagnostic(d.message, d.location, (*d.notes, note), d.severity) for d in self.diagnostics])

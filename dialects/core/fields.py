@@ -141,7 +141,9 @@ class AttributeField(Generic[AttributeT]):
         if self.choices and value not in self.choices:
             return f"attribute '{self.name}' is '{value}', expected one of {', '.join(self.choices)}"
         if self.bits and isinstance(value, int):
-            low, high = (0, 2**self.bits - 1) if self.bits > 0 else (-(2 ** (-self.bits - 1)), 2 ** (-self.bits - 1) - 1)
+            low, high = (
+                (0, 2**self.bits - 1) if self.bits > 0 else (-(2 ** (-self.bits - 1)), 2 ** (-self.bits - 1) - 1)
+            )
             if not low <= value <= high:
                 return f"attribute '{self.name}' is {value}, expected {low} to {high}"
         return None

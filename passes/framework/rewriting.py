@@ -25,7 +25,9 @@ class RewritePattern(Generic[OpT]):
     op_classes: ClassVar[tuple[type[Operation], ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        """Remember which operation classes `RewritePattern[...]` names."""
+        """Remember which operation classes `RewritePattern[...]` names, unless the subclass lists them itself."""
+        if "op_classes" in cls.__dict__:
+            return
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is RewritePattern:
                 (argument,) = get_args(base)
@@ -46,6 +48,7 @@ class Rewriter:
         self._queue: deque[Operation] = deque()
         self._queued: set[Operation] = set()
         self._names = Counter(name for op in module.walk() for name in op.location.nodes)
+        self._heirs: dict[Operation, Operation] = {}
 
     def insert_before(self, anchor: Operation, op: NewOpT) -> NewOpT:
         """Put a new operation before `anchor`; without a location of its own it takes that of `anchor`."""
@@ -80,11 +83,16 @@ class Rewriter:
             for user in old.users:
                 self.enqueue(user)
             old.replace_all_uses_with(new)
-        orphans = [name for name in op.location.nodes if self._names[name] == 1]
-        if orphans:
-            heirs += [user for value in values for user in value.users][: 0 if heirs else 1]
-            for heir in heirs[:1]:
-                self._relocate(heir, orphans)
+        heirs += [user for value in values for user in value.users][: 0 if heirs else 1]
+        if heirs:
+            self._bequeath(op, heirs[0])
+        self.erase(op)
+
+    def erase_unused(self, op: Operation) -> None:
+        """Remove an operation that nothing reads any more; what replaced its reader inherits its orphaned names."""
+        heir = self._heirs.pop(op, None)
+        if heir is not None and heir.parent is not None:
+            self._bequeath(op, heir)
         self.erase(op)
 
     def erase(self, op: Operation) -> None:
@@ -142,6 +150,16 @@ class Rewriter:
         self.changes += 1
         self.enqueue(op)
 
+    def _bequeath(self, op: Operation, heir: Operation) -> None:
+        """Pass on the names that only `op` bears, and those of the operations that nothing but `op` reads."""
+        orphans = [name for name in op.location.nodes if self._names[name] == 1]
+        if orphans:
+            self._relocate(heir, orphans)
+        for value in op.operands:
+            producer = value.defining_op
+            if producer is not None and producer is not heir and value.has_one_use:
+                self._heirs[producer] = heir
+
     def _relocate(self, op: Operation, nodes: Sequence[str]) -> None:
         self._names.subtract(op.location.nodes)
         op.location = op.location.merged(type(op.location)(tuple(nodes)))
@@ -167,7 +185,7 @@ def apply_patterns(module: Module, patterns: Sequence[RewritePattern[Any]]) -> i
     applied: Counter[str] = Counter()
     while (op := rewriter.next_operation()) is not None:
         if op.results and op.has_trait(Pure) and all(result.is_unused for result in op.results):
-            rewriter.erase(op)
+            rewriter.erase_unused(op)
             continue
         kind = type(op)
         if kind not in by_class:

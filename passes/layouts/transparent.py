@@ -1,0 +1,79 @@
+"""Operations that can work in any layout: the same operation on transposed operands gives the transposed result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...dialects.core.operation import Operation, Value
+from ...dialects.core.types import TensorType
+from ...dialects.nn.activation import PReluOp, UnaryOperation
+from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
+from ...dialects.nn.reduction import ReduceMeanOp
+from ...dialects.nn.softmax import SoftmaxOp
+
+Permutation = tuple[int, ...]
+
+TRANSPARENT = (
+    UnaryOperation,
+    BinaryOperation,
+    PReluOp,
+    ConcatOp,
+    SliceOp,
+    PadOp,
+    GatherOp,
+    ReduceMeanOp,
+    SoftmaxOp,
+)
+
+
+def inverse(permutation: Permutation) -> Permutation:
+    """The permutation that undoes `permutation`."""
+    back = [0] * len(permutation)
+    for position, axis in enumerate(permutation):
+        back[axis] = position
+    return tuple(back)
+
+
+def in_other_layout(
+    op: Operation, permutation: Permutation, operands: Sequence[Value[Any]]
+) -> tuple[Operation, Permutation] | None:
+    """(twin, q) with op == transpose(twin(operands), q), where old operand == transpose(new operand, permutation).
+
+    None if `op` does not have as many axes as the permutation.
+    """
+    rank = len(permutation)
+    if op.operands[0].type.rank != rank and not isinstance(op, BinaryOperation):
+        return None
+    attributes = dict(op.attributes)
+    result = permutation
+    if isinstance(op, (ConcatOp, GatherOp, SoftmaxOp)):
+        attributes["axis"] = permutation[op.axis]
+    elif isinstance(op, SliceOp):
+        for name in ("starts", "stops", "steps"):
+            attributes[name] = _scattered(getattr(op, name), permutation)
+    elif isinstance(op, PadOp):
+        attributes |= {"low": _scattered(op.low, permutation), "high": _scattered(op.high, permutation)}
+    elif isinstance(op, ReduceMeanOp):
+        attributes["axes"] = tuple(sorted(permutation[axis] for axis in op.axes))
+        if not op.keepdims:
+            result = _ranks([source for axis, source in enumerate(permutation) if axis not in op.axes])
+    out = op.result.type
+    if len(out.shape) != len(result):
+        return None
+    kind = TensorType(_scattered(out.shape, result), out.element)
+    return type(op)(operands, [kind], attributes, op.location), result
+
+
+def _scattered(entries: Sequence[int], permutation: Permutation) -> tuple[int, ...]:
+    """Entry i, which is about axis i of the transposed tensor, at the place of the axis it was before."""
+    placed = [0] * len(permutation)
+    for entry, axis in zip(entries, permutation, strict=True):
+        placed[axis] = entry
+    return tuple(placed)
+
+
+def _ranks(axes: Sequence[int]) -> Permutation:
+    order = {axis: rank for rank, axis in enumerate(sorted(axes))}
+    return tuple(order[axis] for axis in axes)
