@@ -47,7 +47,9 @@ class BankMap(NamedTuple):
     def banks(self, lines: Array) -> Array:
         """The bank of every line number (global: group * interleave + bank within the group)."""
         table = _bank_table(self.interleave, self.swizzle)
-        return table[lines % len(table)] + lines // (self.interleave * self.bank_lines) * self.interleave
+        local = table[lines & (len(table) - 1)]
+        group_lines = self.interleave * self.bank_lines
+        return local if lines.max(initial=0) < group_lines else local + lines // group_lines * self.interleave
 
     def busiest(self, lines: Array, ports: int) -> int:
         """Cycles in which the bank with most of these line accesses serves them: max over banks of ceil(n / ports)."""

@@ -133,6 +133,9 @@ class Segments(NamedTuple):
     length: Array
 
 
+_NOWHERE = -(2**32)
+"""An input row that no window brings back into the input: sizes have 16 bits, strides 8, kernel and dilation 20."""
+
 _shape_of = attrgetter(*MatmulShape._fields)
 
 
@@ -242,28 +245,29 @@ def _stream_cycles(shape: MatmulShape, machine: ArrayMachine, vectors: Segments,
 
     Also the number of distinct lines read, summed over all pixel steps.
     """
-    kernel_row, kernel_column, offset, length = _ports(shape, vectors)
-    pixel_row, pixel_column, present, counts = _pixel_steps(shape, machine.banks, address)
+    banks = machine.banks
+    ports = _ports(shape, vectors)
+    pixel_row, pixel_column, counts = _pixel_steps(shape, banks, address)
+    rows, columns = ports.kernel_row * shape.dilation_h, ports.kernel_column * shape.dilation_w
     # axes: step, pixel step, port, pixel of the step, piece of the vector
-    y = pixel_row[:, None, :, None] + (kernel_row * shape.dilation_h)[:, None, :, None, :]
-    x = pixel_column[:, None, :, None] + (kernel_column * shape.dilation_w)[:, None, :, None, :]
-    reads = (y >= 0) & (y < shape.in_h) & (x >= 0) & (x < shape.in_w) & present[:, None, :, None]
-    reads &= (length > 0)[:, None, :, None, :]
-    first = address + y * shape.input_row_stride + x * shape.input_pixel_stride + offset[:, None, :, None, :]
-    last = (first + length[:, None, :, None, :] - 1) // machine.banks.line_bytes
-    first //= machine.banks.line_bytes
-    width = int((last - first).max(initial=0, where=reads)) + 1
-    lines = first[..., None] + np.arange(width)
-    lines = np.where(reads[..., None] & (lines <= last[..., None]), lines, -1)
-    steps, pixel_steps, ports, pixels = lines.shape[:4]
-    by_vector = lines.reshape(steps, pixel_steps, ports * pixels, -1)
-    widest = _distinct(by_vector)[1].max(axis=-1)
-    together, distinct = _distinct(by_vector.reshape(steps * pixel_steps, -1))
-    cycles = np.maximum(1, -(-widest // machine.lines_per_vector))
-    cycles = np.maximum(
-        cycles, -(-_fullest_bank(together, machine.banks) // machine.banks.read_ports).reshape(widest.shape)
-    )
-    return cycles @ counts, int(distinct.reshape(widest.shape).sum(axis=0) @ counts)
+    y = pixel_row[:, None, :, None] + np.where(ports.length > 0, rows, _NOWHERE)[:, None, :, None, :]
+    x = pixel_column[:, None, :, None] + columns[:, None, :, None, :]
+    reads = (y >= 0) & (y < shape.in_h) & (x >= 0) & (x < shape.in_w)
+    place = address + pixel_row * shape.input_row_stride + pixel_column * shape.input_pixel_stride
+    offset = rows * shape.input_row_stride + columns * shape.input_pixel_stride + ports.channel
+    first = place[:, None, :, None] + offset[:, None, :, None, :]
+    shift = banks.line_bytes.bit_length() - 1
+    last = np.where(reads, (first + (ports.length - 1)[:, None, :, None, :]) >> shift, -1).astype(np.int32)
+    first = np.where(reads, first >> shift, 0).astype(np.int32)
+    width = int((last - first).max()) + 1
+    lines = first[..., None] + np.arange(max(width, 1), dtype=np.int32)
+    lines = np.where(lines <= last[..., None], lines, np.int32(-1))
+    steps, pixel_steps = lines.shape[:2]
+    vector, widest = _distinct(lines.reshape(steps * pixel_steps, pixel_row.shape[1] * rows.shape[1], -1))
+    together, distinct = _distinct(vector.reshape(steps * pixel_steps, -1))
+    cycles = np.maximum(1, -(-widest.max(axis=-1) // machine.lines_per_vector))
+    cycles = np.maximum(cycles, -(-_fullest_bank(together, banks) // banks.read_ports))
+    return cycles.reshape(steps, -1) @ counts, int(distinct.reshape(steps, -1).sum(axis=0) @ counts)
 
 
 def _ports(shape: MatmulShape, vectors: Segments) -> Segments:
@@ -287,30 +291,29 @@ def _ports(shape: MatmulShape, vectors: Segments) -> Segments:
     return Segments(spread(row, every), spread(column, every), spread(np.ones_like(length), tile_offset), present)
 
 
-def _pixel_steps(shape: MatmulShape, banks: BankMap, address: int) -> tuple[Array, Array, Array, Array]:
-    """The distinct pixel steps: input row, column and presence of every pixel [steps, split_m], and how often [steps].
+def _pixel_steps(shape: MatmulShape, banks: BankMap, address: int) -> tuple[Array, Array, Array]:
+    """The distinct pixel steps: first input row and column of every pixel [steps, split_m], and how often [steps].
 
-    Steps are alike when their pixels see the same padding and lie at the same distances in the same banks.
+    Steps are alike when they start in the same bank at the same byte of a line, and all windows lie inside the input
+    and in one row of the output (or are the same there). The row of a pixel that does not exist is `_NOWHERE`.
     """
     index = np.arange(-(-shape.rows // shape.split_m) * shape.split_m).reshape(-1, shape.split_m)
-    present = index < shape.rows
-    row = index // shape.out_w * shape.stride_h - shape.pad_top
-    column = index % shape.out_w * shape.stride_w - shape.pad_left
-    place = row * shape.input_row_stride + column * shape.input_pixel_stride
-    start = place[:, :1]
+    out_row, out_column = index // shape.out_w, index % shape.out_w
+    row = out_row * shape.stride_h - shape.pad_top
+    column = out_column * shape.stride_w - shape.pad_left
+    start = row[:, 0] * shape.input_row_stride + column[:, 0] * shape.input_pixel_stride
     if banks.fits_one_group(address, shape.input_span):
         start = start % banks.period_bytes
-    above = _outside(row, shape.kernel_h, shape.dilation_h, shape.in_h)
-    beside = _outside(column, shape.kernel_w, shape.dilation_w, shape.in_w)
-    key = np.concatenate([start, place - place[:, :1], *above, *beside, present], axis=1)
-    _, chosen, counts = np.unique(key, axis=0, return_index=True, return_counts=True)
-    return row[chosen], column[chosen], present[chosen], counts
-
-
-def _outside(place: Array, kernel: int, dilation: int, size: int) -> tuple[Array, Array]:
-    """How many taps of a window that starts at `place` lie before the input, and how many are not past its end."""
-    before = np.clip(-(place // dilation), 0, kernel)
-    return before, np.clip(-((place - size) // dilation), 0, kernel)
+    bottom, right = (shape.kernel_h - 1) * shape.dilation_h, (shape.kernel_w - 1) * shape.dilation_w
+    inside_y = ((row >= 0) & (row + bottom < shape.in_h)).all(axis=1)
+    inside_x = ((column >= 0) & (column + right < shape.in_w)).all(axis=1) & (out_row[:, 0] == out_row[:, -1])
+    key = start * (shape.out_w + 1) + np.where(inside_x, shape.out_w, out_column[:, 0])
+    key = key * (shape.out_h + 1) + np.where(inside_y, shape.out_h, out_row[:, 0])
+    if shape.rows % shape.split_m:
+        row[-1, shape.rows % shape.split_m :] = _NOWHERE
+        key[-1] = key.max() + 1
+    _, chosen, counts = np.unique(key, return_index=True, return_counts=True)
+    return row[chosen], column[chosen], counts
 
 
 def _padded(array: Array, width: int) -> Array:
@@ -330,11 +333,10 @@ def _distinct(lines: Array) -> tuple[Array, Array]:
 
 def _fullest_bank(lines: Array, banks: BankMap) -> Array:
     """For every row of line numbers (-1: none) how many lie in the same bank at most."""
-    kept = lines >= 0
-    bank = banks.banks(lines[kept])
-    width = int(bank.max(initial=0)) + 1
-    row = np.broadcast_to(np.arange(len(lines))[:, None], lines.shape)[kept]
-    return np.bincount(row * width + bank, minlength=len(lines) * width).reshape(len(lines), width).max(axis=1)
+    bank = banks.banks(np.maximum(lines, 0))
+    width = int(bank.max()) + 2
+    bank = np.where(lines < 0, width - 1, bank) + np.arange(len(lines))[:, None] * width
+    return np.bincount(bank.ravel(), minlength=len(lines) * width).reshape(-1, width)[:, :-1].max(axis=1)
 
 
 def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]) -> str | None:
