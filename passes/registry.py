@@ -10,7 +10,9 @@ from .fold_constants import FoldConstants
 from .framework.base import Pass
 from .fuse_activations import FuseActivations
 from .insert_quantization import InsertQuantization
+from .pad_channels import PadChannels
 from .propagate_layouts import PropagateLayouts
+from .rewrite_shuffles import RewriteShuffles
 
 PASSES: tuple[type[Pass], ...] = (
     Canonicalize,
@@ -20,5 +22,7 @@ PASSES: tuple[type[Pass], ...] = (
     FuseActivations,
     EliminateCommonSubexpressions,
     EliminateDeadCode,
+    RewriteShuffles,
     InsertQuantization,
+    PadChannels,
 )
