@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 CAUSES = (
     "useful_mac",
@@ -35,10 +35,7 @@ token_wait: the result of the vector unit is still in its pipeline. idle: nothin
 class Instruction(Protocol):
     """Anything with the `name` of a tile instruction and its attributes as Python attributes: an op, or its twin."""
 
-    @property
-    def name(self) -> str:
-        """The operation name, as `tile.matmul`."""
-        ...
+    name: ClassVar[str]
 
 
 @dataclass(frozen=True, slots=True)
