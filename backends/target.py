@@ -209,6 +209,11 @@ def parse_target(text: str, *, file: str = "<target>") -> Target:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CompileError(f"{file}: not valid TOML: {error}") from None
+    return target_from_data(data, file=file)
+
+
+def target_from_data(data: Mapping[str, Any], *, file: str) -> Target:
+    """Check the keys of a target from a target file or the manifest of a program; errors as `parse_target`."""
     problems: list[str] = []
     target = cast(Target | None, _read_section(Target, data, "", problems))
     if target is not None and not problems:
@@ -277,7 +282,9 @@ def _contradictions(target: Target) -> list[str]:
     problems: list[str] = []
     sram = target.sram
     if sram.interleave & (sram.interleave - 1) or sram.banks % sram.interleave:
-        problems.append(f"'sram.interleave' is {sram.interleave}, expected a power of two that divides {sram.banks} banks")
+        problems.append(
+            f"'sram.interleave' is {sram.interleave}, expected a power of two that divides {sram.banks} banks"
+        )
     if sram.line_bytes & (sram.line_bytes - 1):
         problems.append(f"'sram.line_bytes' is {sram.line_bytes}, expected a power of two")
     if target.crossbar.reach_banks > sram.banks:

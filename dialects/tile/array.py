@@ -53,7 +53,7 @@ class MatmulOp(WindowOp):
     split_n = attribute(int, default=1, bits=8)
     split_m = attribute(int, default=1, bits=8)
     useful_macs = attribute(int, default=0)
-    pack = attribute(int, default=1)
+    pack = attribute(int, default=1, bits=12)
 
     @property
     def rows(self) -> int:

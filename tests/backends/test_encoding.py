@@ -108,5 +108,3 @@ def test_a_choice_that_does_not_exist_is_refused():
     assert decode(words)[0].fields["kind"] == "div"
     place = next(place for place in layout(BinaryOp).fields if place.name == "kind")
     assert place.limits[1] + 1 == len(place.choices), "every code of this field has a meaning"
-
-

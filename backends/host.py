@@ -1,0 +1,117 @@
+"""What the host does around a program: layout changes and quantization of inputs, the reverse for outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..dialects.core.types import Array, TensorType
+from ..dialects.quant.types import QuantizedType
+
+STEP_KINDS = ("transpose", "reshape", "quantize", "dequantize")
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep:
+    """One operation on one tensor; `result` is the type it produces.
+
+    transpose (axes by `permutation`) and reshape move data; quantize and dequantize are quant.quantize and
+    quant.dequantize: the arithmetic is that of the quantized type itself.
+    """
+
+    kind: str
+    result: TensorType
+    permutation: tuple[int, ...] = ()
+
+    def problem(self, source: TensorType) -> str | None:
+        """Why the step cannot follow a tensor of type `source`, or None."""
+        result = self.result
+        if self.kind not in STEP_KINDS:
+            return f"unknown step '{self.kind}', expected one of {', '.join(STEP_KINDS)}"
+        if self.kind == "transpose" and sorted(self.permutation) != list(range(source.rank)):
+            return f"permutation {list(self.permutation)} does not fit {source}"
+        shape = tuple(source.shape[axis] for axis in self.permutation) if self.kind == "transpose" else source.shape
+        if (result.size if self.kind == "reshape" else result.shape) != (
+            source.size if self.kind == "reshape" else shape
+        ):
+            return f"{self.kind} makes {result} of {source}"
+        quantized = isinstance(source.element, QuantizedType), isinstance(result.element, QuantizedType)
+        expected = {"quantize": (False, True), "dequantize": (True, False)}.get(self.kind)
+        if quantized != expected if expected else source.element != result.element:
+            return f"{self.kind} makes {result} of {source}"
+        return None
+
+    def run(self, data: Array, source: TensorType) -> Array:
+        """Apply to samples: data is [samples, *source.shape], the result [samples, *result.shape]."""
+        if self.kind == "transpose":
+            return data.transpose(0, *(axis + 1 for axis in self.permutation))
+        if self.kind == "reshape":
+            return data.reshape(len(data), *self.result.shape)
+        if self.kind == "quantize" and isinstance(self.result.element, QuantizedType):
+            return self.result.element.quantize(data)
+        if self.kind == "dequantize" and isinstance(source.element, QuantizedType):
+            return source.element.dequantize(data)
+        raise ValueError(f"{self.kind} cannot make {self.result} of {source}")
+
+
+@dataclass(frozen=True, slots=True)
+class HostWrite:
+    """The steps that lead from an input to the bytes at `address` of the DRAM (dense, row-major)."""
+
+    address: int
+    steps: tuple[HostStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputPort:
+    """An input of the model as the user knows it, and where it goes."""
+
+    name: str
+    type: TensorType
+    writes: tuple[HostWrite, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPort:
+    """An output of the model: a dense tensor `stored` at `address` of the DRAM, then `steps` up to the user's type.
+
+    With `source`, the name of an input, the steps start from that input and nothing is read.
+    """
+
+    name: str
+    type: TensorType
+    address: int
+    stored: TensorType
+    steps: tuple[HostStep, ...]
+    source: str | None = None
+
+
+def stored_bytes(type: TensorType) -> int:
+    """The size of a dense tensor in memory."""
+    return type.size * type.element.dtype.itemsize
+
+
+def final_type(source: TensorType, steps: Sequence[HostStep]) -> TensorType:
+    """The type after all steps."""
+    return steps[-1].result if steps else source
+
+
+def run_steps(data: Array, source: TensorType, steps: Sequence[HostStep]) -> Array:
+    """Apply all steps to [samples, *source.shape]."""
+    for step in steps:
+        data, source = step.run(data, source), step.result
+    return data
+
+
+def to_bytes(data: Array) -> Array:
+    """[samples, ...] as int8 [samples, bytes], little-endian."""
+    dense = np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
+    return dense.reshape(len(data), -1).view(np.int8)
+
+
+def from_bytes(memory: Array, type: TensorType) -> Array:
+    """int8 [samples, bytes] as [samples, *type.shape]."""
+    dtype = type.element.dtype.newbyteorder("<")
+    return np.ascontiguousarray(memory).view(dtype).reshape(len(memory), *type.shape)

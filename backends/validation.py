@@ -1,0 +1,132 @@
+"""Whether a program may run on its target: every address of every instruction in bounds, every value in range.
+
+What passes here cannot make the simulator read or write outside its memories, nor allocate without bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..dialects.core.diagnostics import CompileError
+from ..dialects.tile.array import MatmulOp
+from ..dialects.tile.instruction import InstructionOp, Region
+from ..dialects.tile.pooling import VectorWindowOp
+from ..dialects.tile.window import WindowOp
+from .encoding import Instruction, space_of
+from .host import InputPort, OutputPort, final_type, stored_bytes
+from .target import Target
+
+WINDOW_LIMIT = 2**27
+"""No instruction may unfold its input into this many bytes (window elements, padding included)."""
+
+_INT8_FIELDS = ("zero_point", "input_zero", "lhs_zero", "rhs_zero", "low", "high")
+
+
+def check_instructions(
+    instructions: Sequence[Instruction],
+    target: Target,
+    constants_bytes: int,
+    dram_bytes: int,
+    describe: Callable[[int], str],
+) -> None:
+    """Raise CompileError naming the first instruction that the target cannot execute within its memories."""
+    limits = {
+        "sram": target.sram_bytes,
+        "acc": target.accumulators.rows * target.array.columns,
+        "dram": dram_bytes,
+    }
+    for index, instruction in enumerate(instructions):
+        op = instruction.operation()
+        problem = _field_problem(op, target)
+        if problem is None:
+            problem = next(filter(None, (_region_problem(op, r, limits, constants_bytes) for r in op.regions())), None)
+        if problem is not None:
+            raise CompileError(f"{describe(index)}: {problem}")
+
+
+def check_ports(
+    inputs: Sequence[InputPort], outputs: Sequence[OutputPort], constants_bytes: int, dram_bytes: int, target: Target
+) -> None:
+    """Raise CompileError unless all host transfers lie within the DRAM and none writes to the constants."""
+    if not constants_bytes <= dram_bytes <= target.dram.megabytes << 20:
+        found = f"{dram_bytes} bytes of DRAM, {constants_bytes} of them constants"
+        raise CompileError(f"the program uses {found}; the target has {target.dram.megabytes << 20}")
+    by_name = {port.name: port for port in inputs}
+    if len(by_name) < len(inputs) or len({port.name for port in outputs}) < len(outputs):
+        raise CompileError("two inputs or two outputs have the same name")
+    for port in inputs:
+        for write in port.writes:
+            end = write.address + stored_bytes(final_type(port.type, write.steps))
+            if not constants_bytes <= write.address <= end <= dram_bytes:
+                raise CompileError(
+                    f"input '{port.name}' is written to {write.address:#x}, outside the buffers of the DRAM"
+                )
+    for port in outputs:
+        if port.source is not None:
+            if port.source not in by_name or by_name[port.source].type != port.stored:
+                raise CompileError(f"output '{port.name}' copies input '{port.source}', which is not of its type")
+        elif not _within_dram(port.address, port.address + stored_bytes(port.stored), constants_bytes, dram_bytes):
+            raise CompileError(f"output '{port.name}' is read from {port.address:#x}, outside the DRAM")
+
+
+def _within_dram(start: int, end: int, constants_bytes: int, dram_bytes: int) -> bool:
+    return end <= constants_bytes or (constants_bytes <= start and end <= dram_bytes)
+
+
+def _field_problem(op: InstructionOp, target: Target) -> str | None:
+    values = op.attributes
+    columns = values.get("tile_columns", target.array.columns)
+    if columns != target.array.columns:
+        return f"'tile_columns' is {columns}, the target has {target.array.columns}"
+    for name in _INT8_FIELDS:
+        value = values.get(name, 0)
+        if isinstance(value, int) and not -128 <= value <= 127:
+            return f"'{name}' is {value}, expected -128 to 127"
+    low, high = values.get("low", 0), values.get("high", 0)
+    if isinstance(low, int) and isinstance(high, int) and low > high:
+        return f"'low' is {low}, above 'high' {high}"
+    if isinstance(op, WindowOp):
+        problem = _window_problem(op)
+        if problem is not None:
+            return problem
+    if isinstance(op, MatmulOp):
+        used = op.split_k * op.split_n * op.split_m
+        if not 1 <= used <= target.array.blocks:
+            return f"uses {used} blocks, the target has {target.array.blocks}"
+    try:
+        op.verify()
+    except CompileError as error:
+        return error.diagnostics[0].message.removeprefix(f"'{op.name}': ")
+    return None
+
+
+def _window_problem(op: WindowOp) -> str | None:
+    if isinstance(op, MatmulOp):
+        channels = (op.groups - 1) * op.input_group_stride + op.in_c
+        used = op.groups * op.in_c
+    elif isinstance(op, VectorWindowOp):
+        channels = used = op.channels
+    else:
+        return None
+    need_h, need_w = op.padded_size
+    unfolded = op.out_h * op.out_w * op.kernel_h * op.kernel_w * used
+    if max(unfolded, need_h * need_w * channels) > WINDOW_LIMIT:
+        return f"unfolds its input into {max(unfolded, need_h * need_w * channels)} elements, at most {WINDOW_LIMIT}"
+    return None
+
+
+def _region_problem(op: InstructionOp, region: Region, limits: dict[str, int], constants_bytes: int) -> str | None:
+    space = space_of(type(op), region.operand)
+    if not region.size:
+        # An input that lies entirely in the padding is legal; a result of size 0 is not.
+        return None if region.operand == "input" and isinstance(op, WindowOp) else f"'{region.operand}' is empty"
+    if region.writes and region.size > limits[space]:
+        return f"writes {region.size} elements to '{region.operand}', the {space} has {limits[space]}"
+    if region.offset < 0 or region.end > limits[space]:
+        return f"'{region.operand}' reaches {region.offset:#x} to {region.end:#x}, the {space} has {limits[space]:#x}"
+    if space == "dram":
+        if region.writes and region.offset < constants_bytes:
+            return f"writes to the constants at {region.offset:#x}"
+        if not _within_dram(region.offset, region.end, constants_bytes, limits[space]):
+            return f"'{region.operand}' runs from the constants into the buffers"
+    return None
