@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...dialects.core.diagnostics import CompileError
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp
 from ..target import Target
@@ -26,7 +27,7 @@ def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, 
 
     `op` is a tile operation or anything with its name and the attributes of the same names. `addresses` gives for
     every SRAM operand its address in bytes, the operand's offset included (`operand_addresses`, `pretend_addresses`).
-    Raises KeyError where an address is missing, ValueError where `useful_macs` exceeds what the instruction multiplies.
+    Raises KeyError where an address is missing, CompileError where `useful_macs` exceeds what it multiplies.
 
     A transfer of n bytes takes ceil(n / dma.bytes_per_cycle) cycles and dma.latency_cycles until it is visible; for
     the other engines see `matmul` and `vector`.
@@ -80,9 +81,7 @@ def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
     block = machine.lanes * machine.columns
     dense = shape.macs // op.pack
     if op.useful_macs > dense:
-        raise ValueError(
-            f"useful_macs is {op.useful_macs}, the instruction has {dense} that are not zeros of its layout"
-        )
+        raise CompileError(f"tile.matmul: useful_macs is {op.useful_macs}, expected at most {dense}")
     slots = {
         "useful_mac": op.useful_macs,
         "reduction_padding": cost.reduction_padding + dense - op.useful_macs,

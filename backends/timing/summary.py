@@ -14,10 +14,11 @@ from .ledger import Account, Ledger, block_cycles
 class Figures:
     """What a run, or the part of it that belongs to a layer, did.
 
-    `macs` are the multiply-accumulates of the model that the array did; `cycles` and `slots` are those of the ledger (MAC slots by cause), `ledger` the same in block-cycles; `utilization`
-    is the useful part of the slots (0 where there are none). `bank_stall_cycles` are cycles that any engine lost to
-    bank conflicts inside its instructions, and the array waiting for a bank group. `energy_pj` counts useful
-    multiply-accumulates, SRAM lines and DRAM bytes; None where the target does not say what they cost.
+    `macs` are the multiply-accumulates of the model that the array did. `cycles` and `slots` are those of the ledger
+    (MAC slots by cause), `ledger` the same in block-cycles; `utilization` is the useful part of the slots (0 where
+    there are none). `bank_stall_cycles` are cycles that any engine lost to bank conflicts inside its instructions, and
+    cycles of the array while a bank group was waited for. `energy_pj` counts useful multiply-accumulates, SRAM lines
+    and DRAM bytes; None where the target does not say what they cost.
     """
 
     cycles: int

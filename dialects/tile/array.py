@@ -84,6 +84,8 @@ class MatmulOp(WindowOp):
         super().verify()
         if self.accumulator.type.space != "acc":
             raise self.error(f"accumulates into {self.accumulator.type.space}, expected acc")
+        if not self.pack:
+            raise self.error("pack is 0, expected at least 1")
         if self.diagonal and (self.in_c != self.out_c or self.groups != 1):
             found = f"{self.in_c} to {self.out_c} channels in {self.groups} groups"
             raise self.error(f"diagonal with {found}, expected as many inputs as outputs and one group")
