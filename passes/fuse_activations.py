@@ -42,8 +42,10 @@ class FuseClamp(RewritePattern[ReluOp | ClipOp]):
         a = -math.inf if producer.clamp_min is None else producer.clamp_min
         b = math.inf if producer.clamp_max is None else producer.clamp_max
         a, b = min(max(a, low), high), min(max(b, low), high)
-        producer.clamp_min = a if math.isfinite(a) else None
-        producer.clamp_max = b if math.isfinite(b) else None
+        if math.isfinite(a):
+            producer.clamp_min = a
+        if math.isfinite(b):
+            producer.clamp_max = b
         rewriter.merge_location(producer, op)
         rewriter.replace(op, producer.out)
 

@@ -11,6 +11,7 @@ from ..dialects.core.operation import BlockArgument, Constant, Module, Operation
 from ..dialects.nn.activation import UnaryOperation
 from ..dialects.nn.matmul import MatmulOp
 from ..dialects.nn.movement import ReshapeOp, TransposeOp
+from ..dialects.nn.reduction import ReduceMeanOp
 from .canonical.movement import MOVEMENT, moves_elements
 from .framework.base import Pass
 from .framework.environment import Environment
@@ -155,7 +156,7 @@ def rises(value: Value[Any], permutation: tuple[int, ...]) -> bool:
     if op is None or not isinstance(op, TRANSPARENT) or not value.has_one_use:
         return False
     while True:
-        if len(op.result.type.shape) != len(permutation):
+        if len(op.result.type.shape) != len(permutation) or drops_axes(op):
             return False
         costly = [operand for operand in op.operands if not is_free(operand, permutation)]
         if not costly:
@@ -163,9 +164,16 @@ def rises(value: Value[Any], permutation: tuple[int, ...]) -> bool:
         if len(costly) > 1:
             return False
         (operand,) = costly
+        if operand.type.rank != len(permutation):
+            return False
         if isinstance(operand, BlockArgument):
             return True
         above = operand.defining_op
         if above is None or not isinstance(above, TRANSPARENT) or not operand.has_one_use:
             return False
         op = above
+
+
+def drops_axes(op: Operation) -> bool:
+    """True for a mean whose result has fewer axes than its operand."""
+    return isinstance(op, ReduceMeanOp) and not op.keepdims

@@ -157,9 +157,13 @@ class Operation:
         result_types: Sequence[Type] | None = None,
         **attributes: AttributeValue,
     ) -> OpT:
-        """Create an operation; result types come from `infer_types` unless given. None operands are dropped."""
+        """Create an operation; result types come from `infer_types` unless given.
+
+        Operands and attributes that are None are left out.
+        """
         present = [value for value in operands if value is not None]
-        op = cls(present, (), attributes, location)
+        given = {name: value for name, value in attributes.items() if value is not None}
+        op = cls(present, (), given, location)
         types = result_types if result_types is not None else op.infer_types()
         op.results = tuple(OpResult(t, op, i) for i, t in enumerate(types))
         return op
@@ -387,6 +391,7 @@ class Module:
         while unique in self.constants:
             count += 1
             unique = f"{name}.{count}"
+        array = np.asarray(array)
         constant = Constant(unique, np.ascontiguousarray(array) if array.ndim else array, type)
         self.constants[unique] = constant
         return constant

@@ -13,6 +13,7 @@ from ...dialects.nn.elements import ClampedOperation
 from ...dialects.nn.movement import PadOp, ReshapeOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
+from ...dialects.nn.windows import window_counts
 from ..framework.matching import defined_by
 from ..framework.rewriting import RewritePattern, Rewriter
 
@@ -38,7 +39,7 @@ class PadIntoWindow(RewritePattern[Conv2dOp | MaxPoolOp | AveragePoolOp]):
     """window(pad(x)) == window(x) with larger pads, where the padding is of rows and columns and of a fitting value.
 
     That value is 0 for a convolution and for an average (whose `counted_pads` then count it); for a maximum it is
-    -inf, or 0 if x >= 0 is known and the window sees at least one pixel everywhere.
+    -inf, or 0 if x >= 0 is known. Every window of a pool must still have a tap on the image.
     """
 
     def rewrite(self, op: Conv2dOp | MaxPoolOp | AveragePoolOp, rewriter: Rewriter) -> None:
@@ -47,10 +48,10 @@ class PadIntoWindow(RewritePattern[Conv2dOp | MaxPoolOp | AveragePoolOp]):
             return
         margins = (*pad.low[1:3], *pad.high[1:3])
         pads = tuple(a + b for a, b in zip(op.pads, margins, strict=True))
+        if not isinstance(op, Conv2dOp) and not _sees_pixels(op, pad.data.type.shape, pads):
+            return
         if isinstance(op, MaxPoolOp):
-            invisible = pad.value == -math.inf
-            harmless = pad.value == 0.0 and is_non_negative(pad.data) and _sees_pixels(op, pads)
-            if not (invisible and _sees_pixels(op, pads)) and not harmless:
+            if pad.value != -math.inf and not (pad.value == 0.0 and is_non_negative(pad.data)):
                 return
         elif pad.value != 0.0:
             return
@@ -62,8 +63,12 @@ class PadIntoWindow(RewritePattern[Conv2dOp | MaxPoolOp | AveragePoolOp]):
             rewriter.merge_location(op, pad)
 
 
-def _sees_pixels(op: MaxPoolOp, pads: tuple[int, ...]) -> bool:
-    return all(pad < kernel for pad, kernel in zip(pads, op.kernel * 2, strict=True)) and op.dilations == (1, 1)
+def _sees_pixels(op: MaxPoolOp | AveragePoolOp, shape: tuple[int, ...], pads: tuple[int, ...]) -> bool:
+    """True if every window of a pool with these pads has a tap on the image."""
+    return all(
+        window_counts(shape[i + 1], op.kernel[i], op.strides[i], op.dilations[i], (pads[i], pads[i + 2]), (0, 0)).all()
+        for i in (0, 1)
+    )
 
 
 def is_non_negative(value: Value[Any]) -> bool:
