@@ -117,7 +117,7 @@ def node_model(
     outputs: int = 1,
     **attributes: object,
 ) -> onnx.ModelProto:
-    """A model of one node: arrays and scalars are initializers, shapes float32 graph inputs x0, x1 .., None is absent."""
+    """A model of one node: arrays and scalars are initializers, shapes are float32 graph inputs, None is absent."""
     names = ["" if value is None else f"x{index}" for index, value in enumerate(inputs)]
     results = [f"y{index}" for index in range(outputs)]
     node = helper.make_node(op_type, names, results, name="node", **attributes)

@@ -125,7 +125,8 @@ def _scaled(lowering: Lowering, value: Imported, factor: float) -> Imported:
     if factor == 1.0:
         return value
     if isinstance(value, Known):
-        return Known(value.name, np.asarray(value.array * value.array.dtype.type(factor)))
+        with np.errstate(over="ignore", invalid="ignore"):  # the constant is checked when it is made
+            return Known(value.name, np.asarray(value.array * value.array.dtype.type(factor)))
     return lowering.emit(MulOp, value, Known("factor", np.full((), factor, np.float32)))
 
 

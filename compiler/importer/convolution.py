@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...dialects.nn.convolution import Conv2dOp
 from .lowering import Imported, Known, Lowering, shape_of
 from .windows import resolve_window, spatial_rank
@@ -33,7 +35,7 @@ def lower_conv(lowering: Lowering) -> Imported:
         Conv2dOp,
         lowering.channels_last(lowering.input(0)),
         lowering.transposed(weight, (2, 3, 1, 0)),
-        None if isinstance(bias, Known) and not bias.array.any() else bias,
+        None if isinstance(bias, Known) and not np.count_nonzero(bias.array) else bias,
         strides=window.strides,
         pads=window.pads,
         dilations=window.dilations,

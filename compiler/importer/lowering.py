@@ -14,6 +14,7 @@ from ...dialects.core.types import F32, Array, TensorType
 from ...dialects.core.verifier import verify_operation
 from ...dialects.nn.movement import ReshapeOp, TransposeOp
 from .model import Node
+from .tensors import ELEMENT_LIMIT
 
 
 class Unsupported(Exception):  # noqa: N818 - a finding that is collected, not an error by itself
@@ -42,11 +43,19 @@ def shape_of(value: Imported) -> tuple[int, ...]:
     return value.shape if isinstance(value, Known) else value.type.shape
 
 
+FILLED_LIMIT = 2**30
+"""All constants together that one element fills may not have more elements than this: 4 GiB of float32."""
+
+INDEX_LIMIT = 2**20
+"""The most integers that an operator may take as indices, sizes or bounds."""
+
+
 @dataclass
 class ConstantPool:
     """Turns known data into module constants; the same data in the same layout becomes one constant."""
 
     module: Module
+    filled: int = 0
     _made: dict[tuple[object, ...], tuple[Array, Constant]] = field(default_factory=dict[Any, Any])
 
     def constant(self, known: Known) -> Constant:
@@ -56,6 +65,12 @@ class ConstantPool:
         key = (known.name, start, array.shape, array.strides, array.dtype)
         if key in self._made:
             return self._made[key][1]
+        if array.size and 0 in array.strides:
+            self.filled += array.size
+            if self.filled > FILLED_LIMIT:
+                raise CompileError(
+                    f"constant '{known.name}' and others before it are filled with {self.filled} elements"
+                )
         with np.errstate(over="ignore"):
             single = array if array.dtype == np.float32 else array.astype(np.float32)
         if not _is_finite(single):
@@ -69,7 +84,8 @@ class ConstantPool:
 
 def _is_finite(array: Array) -> bool:
     """True if no element is NaN or infinite: a float64 sum of finite float32 values cannot overflow."""
-    return bool(np.isfinite(array.sum(dtype=np.float64)))
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(array.sum(dtype=np.float64)))
 
 
 class Lowering:
@@ -114,6 +130,8 @@ class Lowering:
         array = self.array(index, what)
         if array.dtype.kind not in "iu":
             raise self.error(f"input '{what}' is {array.dtype}, expected integers")
+        if array.size > INDEX_LIMIT:
+            raise Unsupported(f"input '{what}' holds {array.size} integers, at most {INDEX_LIMIT} are accepted")
         return tuple(int(item) for item in array.reshape(-1))
 
     def scalar(self, index: int, what: str, default: float) -> float:
@@ -171,6 +189,8 @@ class Lowering:
             raise CompileError(errors)
         if 0 in op.result.type.shape:
             raise Unsupported(f"the result is empty: its shape is {list(op.result.type.shape)}")
+        if op.result.type.size > ELEMENT_LIMIT:
+            raise Unsupported(f"the result has {op.result.type.size} elements, at most {ELEMENT_LIMIT} are accepted")
         return self._block.append(op).result
 
     def transposed(self, value: Imported, permutation: Sequence[int]) -> Imported:

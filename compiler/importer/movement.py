@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
-from .lowering import Imported, Lowering, Unsupported, shape_of
+from .lowering import INDEX_LIMIT, Imported, Lowering, Unsupported, shape_of
 
 
 def lower_concat(lowering: Lowering) -> Imported:
@@ -111,6 +111,8 @@ def lower_pad(lowering: Lowering) -> Imported:
     low, high = [max(0, amount) for amount in low], [max(0, amount) for amount in high]
     if not any(low) and not any(high):
         return data
+    if max(*low, *high) > INDEX_LIMIT:
+        raise Unsupported(f"pads {list(amounts)} are larger than {INDEX_LIMIT}")
     if mode == "constant":
         if not np.isfinite(value):
             raise Unsupported(f"the padding is {value}, expected a finite number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from .lowering import Imported, Lowering, Unsupported
-from .windows import Window, resolve_window, spatial_rank
+from .windows import WINDOW_LIMIT, Window, resolve_window, spatial_rank
 
 
 def lower_max_pool(lowering: Lowering) -> Imported:
@@ -44,6 +44,8 @@ def lower_global_max_pool(lowering: Lowering) -> Imported:
     """GlobalMaxPool = a max pool whose window is the whole image."""
     rank = spatial_rank(lowering)
     height, width = (1, *lowering.shape(0)[2:])[-2:]
+    if max(height, width) > WINDOW_LIMIT:
+        raise Unsupported(f"the image is {height}x{width}, at most {WINDOW_LIMIT} along an axis are accepted")
     image = lowering.emit(MaxPoolOp, lowering.channels_last(lowering.input(0)), kernel=(height, width))
     return lowering.channels_first(image, rank + 2)
 

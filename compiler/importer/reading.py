@@ -25,25 +25,39 @@ def read_model(source: Path | bytes | ModelProto) -> Model:
     proto, name, folder = _load(source)
     if not proto.HasField("graph"):
         raise CompileError(f"{name}: not an ONNX model: it has no graph")
-    opsets = {_domain(entry.domain): int(entry.version) for entry in proto.opset_import}
-    opset = opsets.get("", 1)
+    if not proto.graph.output:
+        raise CompileError(f"{name}: the graph has no outputs")
+    opsets = {_domain(str(entry.domain)): int(entry.version) for entry in proto.opset_import}
+    opset = opsets.setdefault("", 1)
     if not FIRST_OPSET <= opset <= LAST_OPSET:
         raise CompileError(f"{name}: opset {opset} is not supported, expected {FIRST_OPSET} to {LAST_OPSET}")
     if proto.functions:
         proto = _inlined(proto, name)
+    try:
+        return _decoded(proto, name, folder, opsets)
+    except UnicodeDecodeError:
+        raise CompileError(f"{name}: damaged: a name is not UTF-8 text") from None
+
+
+def _decoded(proto: ModelProto, name: str, folder: Path | None, opsets: dict[str, int]) -> Model:
     graph = proto.graph
-    initializers = {tensor.name: array_of(tensor, name, folder) for tensor in graph.initializer}
+    initializers = {_text(tensor.name): array_of(tensor, name, folder) for tensor in graph.initializer}
     for sparse in graph.sparse_initializer:
-        initializers[sparse.values.name] = dense_array(sparse, name, folder)
+        initializers[_text(sparse.values.name)] = dense_array(sparse, name, folder)
     return Model(
         source=name,
-        opset=opset,
+        opset=opsets[""],
         nodes=tuple(_node(node, opsets, name, folder) for node in graph.node),
         inputs=tuple(_graph_input(value, name) for value in graph.input if value.name not in initializers),
-        outputs=tuple(value.name for value in graph.output),
+        outputs=tuple(_text(value.name) for value in graph.output),
         initializers=initializers,
         proto=proto,
     )
+
+
+def _text(value: str | bytes) -> str:
+    """A string field; protobuf hands out bytes where it is not valid UTF-8."""
+    return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def check_node(node: Node) -> None:
@@ -115,22 +129,22 @@ def _graph_input(value: onnx.ValueInfoProto, source: str) -> GraphInput:
     shape: tuple[int | str, ...] | None = None
     if tensor.HasField("shape"):
         shape = tuple(
-            int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value >= 0 else (dim.dim_param or "?")
+            int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value >= 0 else (_text(dim.dim_param) or "?")
             for dim in tensor.shape.dim
         )
-    return GraphInput(value.name, dtype_name(tensor.elem_type), shape)
+    return GraphInput(_text(value.name), dtype_name(tensor.elem_type), shape)
 
 
 def _node(proto: onnx.NodeProto, opsets: dict[str, int], source: str, folder: Path | None) -> Node:
     graphs = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-    domain = _domain(proto.domain)
+    domain = _domain(_text(proto.domain))
     return Node(
-        op_type=proto.op_type,
+        op_type=_text(proto.op_type),
         domain=domain,
-        name=proto.name,
-        inputs=tuple(proto.input),
-        outputs=tuple(proto.output),
-        attributes={attribute.name: _attribute(attribute, source, folder) for attribute in proto.attribute},
+        name=_text(proto.name),
+        inputs=tuple(_text(name) for name in proto.input),
+        outputs=tuple(_text(name) for name in proto.output),
+        attributes={_text(attribute.name): _attribute(attribute, source, folder) for attribute in proto.attribute},
         opset=opsets.get(domain, 1),
         subgraphs=tuple(attribute.name for attribute in proto.attribute if attribute.type in graphs),
         proto=proto,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import onnx
 from onnx import ModelProto, TensorProto, helper, shape_inference
@@ -11,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper, shape_inference
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.types import F32, TensorType
 from .model import GraphInput, Model
+from .tensors import ELEMENT_LIMIT
 
 FLOATS = ("float16", "bfloat16", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -55,7 +57,10 @@ def resolve_inputs(model: Model, batch: int) -> list[GraphInput]:
                 raise CompileError(f"{what} is empty: its shape is {list(value.shape)}")
             else:
                 shape.append(size)
-        resolved.append(replace(value, shape=tuple(shape)))
+        sizes = [size for size in shape if isinstance(size, int)]
+        if prod(sizes) > ELEMENT_LIMIT:
+            raise CompileError(f"{what} has the shape {sizes}, at most {ELEMENT_LIMIT} elements are accepted")
+        resolved.append(replace(value, shape=tuple(sizes)))
     if batch != 1 and not symbolic and any(value.shape and value.shape[0] != batch for value in resolved):
         fixed = next(value for value in resolved if value.shape and value.shape[0] != batch)
         size = fixed.shape[0] if fixed.shape else 0
@@ -70,7 +75,8 @@ def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, Tens
     proto = ModelProto(ir_version=onnx.IR_VERSION)
     proto.opset_import.extend(model.proto.opset_import)
     graph = proto.graph
-    graph.node.extend(node.proto for node in model.nodes)
+    # Inference gives up on the whole model where it meets a domain that is not declared.
+    graph.node.extend(node.proto for node in model.nodes if not node.domain and not node.subgraphs)
     for value in inputs:
         graph.input.append(helper.make_tensor_value_info(value.name, _ELEMENTS[value.dtype], value.shape))
     for tensor in model.proto.graph.initializer:
@@ -80,7 +86,7 @@ def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, Tens
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     try:
         inferred = shape_inference.infer_shapes(proto, data_prop=True)
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError, shape_inference.InferenceError):
         return {}
     types: dict[str, TensorType] = {}
     for value in inferred.graph.value_info:

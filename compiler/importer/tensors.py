@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.types import Array
 
-ELEMENT_LIMIT = 2**31
-"""A tensor that a few bytes of the file describe (sparse, filled, expanded) may not grow beyond this many elements."""
+ELEMENT_LIMIT = 2**28
+"""A tensor that a few bytes of the file describe may not have more elements than this: 1 GiB of float32."""
 
 
 def dtype_name(data_type: int) -> str:

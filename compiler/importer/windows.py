@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from .lowering import Lowering, Unsupported
 
+WINDOW_LIMIT = 2**12
+"""The largest extent, stride and pad of a window along one axis."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -47,6 +50,8 @@ def resolve_window(lowering: Lowering, kernel: tuple[int, ...]) -> Window:
             begins, ends = list(given[:rank]), list(given[rank:])
     elif mode != "VALID":
         raise lowering.error(f"auto_pad is '{mode}', expected NOTSET, SAME_UPPER, SAME_LOWER or VALID")
+    if max(*begins, *ends, *extents, *strides) > WINDOW_LIMIT:
+        raise Unsupported(f"kernel, strides or pads reach over more than {WINDOW_LIMIT} elements")
     declared = (begins, list(ends))
     for axis, (size, extent, stride) in enumerate(zip(spatial, extents, strides, strict=True)):
         room = size + begins[axis] + ends[axis] - extent

@@ -1,0 +1,400 @@
+"""What users read when a model cannot be imported: one located message each, and one list for all unsupported nodes."""
+
+import random
+
+import numpy as np
+import onnx
+import pytest
+from models import NEWEST, graph_model, node_model
+from onnx import TensorProto, helper, numpy_helper
+
+from accelc.compiler.importer import import_model
+from accelc.dialects.core.diagnostics import CompileError
+
+IMAGE = (1, 4, 6, 6)
+node = helper.make_node
+
+
+def weights(*shape):
+    return np.ones(shape, np.float32)
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def message(source, **options):
+    """The whole text of the error that an import gives."""
+    with pytest.raises(CompileError) as caught:
+        import_model(source, **options)
+    assert len(caught.value.diagnostics) == 1
+    return str(caught.value)
+
+
+UNSUPPORTED = [  # one node, and the reason that stands behind its name
+    (node_model("Erf", [(2, 3)]), "the operator is not supported"),
+    (node_model("Gelu", [(2, 3)]), "the operator exists from opset 20 on, the model uses 17"),
+    (node_model("Frobnicate", [(2, 3)]), "the operator is not part of the ONNX standard"),
+    (node_model("Relu", [(2, 3)], domain="com.vendor"), "the operator domain 'com.vendor' is not supported"),
+    (node_model("RandomNormal", [], shape=[2, 3]), "the operator is not supported"),
+    (node_model("Conv", [(1, 2, 3, 4, 5), weights(2, 2, 1, 1, 1)]), "3 spatial axes, expected 1 or 2"),
+    (node_model("MaxPool", [IMAGE], outputs=2, kernel_shape=[2, 2]), "the output Indices is not supported"),
+    (node_model("Dropout", [IMAGE], outputs=2), "the output mask is not supported"),
+    (
+        node_model("Dropout", [IMAGE, np.float32(0.5), np.array(True)]),
+        "training_mode is true, expected false",
+    ),
+    (
+        node_model("BatchNormalization", [IMAGE, *[weights(4)] * 4], training_mode=1, outputs=3),
+        "training_mode is 1, expected 0",
+    ),
+    (node_model("BatchNormalization", [IMAGE, *[weights(4)] * 4], opset=7, spatial=0), "spatial is 0, expected 1"),
+    (
+        node_model("BatchNormalization", [IMAGE, *[weights(4)] * 4], opset=9, outputs=5),
+        "has the outputs of training, expected one output",
+    ),
+    (node_model("Clip", [(2, 3), ()]), "input 'min' is computed at run time, expected a constant"),
+    (
+        node_model("Cast", [(2, 3)], to=TensorProto.FLOAT16),
+        "a cast at run time, expected one of a constant or to float32",
+    ),
+    (node_model("Add", [(2, 3), ints(1, 2, 3)]), "'x1' is int64, expected float32"),
+    (node_model("Slice", [(2, 3), ints(2), ints(2)]), "the result is empty: 2 to 2 of 2 elements of axis 0"),
+    (node_model("Slice", [(5,), ints(0), (1,)]), "input 'ends' is computed at run time, expected a constant"),
+    (
+        node_model("Pad", [(2, 3), ints(0, 0, -2, 0)]),
+        "the result is empty: pads [0, 0, -2, 0] remove all of shape [2, 3]",
+    ),
+    (
+        node_model("Pad", [(2, 3), ints(0, 0, 1, 0), np.float32(-np.inf)]),
+        "the padding is -inf, expected a finite number",
+    ),
+    (node_model("Pad", [(2, 3), ints(0, 0, 2**40, 0)]), f"pads [0, 0, {2**40}, 0] are larger than 1048576"),
+    (node_model("Gather", [(2, 3), np.zeros((0,), np.int64)]), "the result is empty: no indices"),
+    (node_model("Constant", [], value_string="text"), "the value is a string, expected numbers"),
+]
+
+
+@pytest.mark.parametrize(("model", "reason"), UNSUPPORTED, ids=lambda v: v[:40] if isinstance(v, str) else "")
+def test_unsupported(model, reason):
+    op_type = model.graph.node[0].op_type
+    assert message(model) == f"error: model: 1 node is not supported\nnote: {op_type} 'node': {reason}"
+
+
+MALFORMED = [  # one node that contradicts itself, and what is said about it
+    (node_model("Relu", [(2,)], slope=1.0), "Unrecognized attribute: slope for operator Relu"),
+    (
+        node_model("Relu", [(2,), (2,)]),
+        "Node(node) with schema(::Relu:14) has input size 2 not in range [min=1, max=1]",
+    ),
+    (
+        node_model("Conv", [IMAGE, weights(2, 3, 1, 1)]),
+        "data has 4 channels, weight [2, 3, 1, 1] in 1 groups expects 3",
+    ),
+    (node_model("Conv", [IMAGE, weights(2, 4, 3)]), "weight has shape [2, 4, 3], expected rank 4"),
+    (node_model("Conv", [IMAGE, weights(2, 4, 1, 1), weights(3)]), "bias has shape [3], expected [2]"),
+    (
+        node_model("Conv", [IMAGE, weights(2, 4, 1, 1)], kernel_shape=[3, 3]),
+        "kernel_shape is [3, 3], the weight has [1, 1]",
+    ),
+    (
+        node_model("Conv", [IMAGE, weights(2, 4, 7, 1)]),
+        "the window covers 7 elements of axis 2, which has 6",
+    ),
+    (
+        node_model("Conv", [IMAGE, weights(2, 4, 1, 1)], pads=[1, 1]),
+        "pads [1, 1] are malformed, expected 4 numbers of at least 0",
+    ),
+    (
+        node_model("Conv", [IMAGE, weights(2, 4, 1, 1)], strides=[1, 0]),
+        "strides [1, 0] are malformed, expected 2 numbers of at least 1",
+    ),
+    (
+        node_model("Conv", [IMAGE, weights(2, 4, 1, 1)], auto_pad="SAME"),
+        "auto_pad is 'SAME', expected NOTSET, SAME_UPPER, SAME_LOWER or VALID",
+    ),
+    (
+        node_model("MaxPool", [IMAGE], kernel_shape=[2, 2], pads=[2, 0, 0, 0]),
+        "pads [2, 0, 0, 0] are not smaller than the window [2, 2]",
+    ),
+    (node_model("MaxPool", [IMAGE], kernel_shape=[2]), "kernel [2] does not fit data with 2 spatial axes"),
+    (node_model("MaxPool", [(2, 3)], kernel_shape=[2]), "data has rank 2, expected at least 3"),
+    (node_model("BatchNormalization", [IMAGE, *[weights(3)] * 4]), "scale has shape [3], expected [4]"),
+    (node_model("PRelu", [IMAGE, weights(3)]), "slope has shape [3], which does not broadcast to [1, 4, 6, 6]"),
+    (node_model("Clip", [(2,), np.float32(np.nan)]), "a bound is NaN"),
+    (node_model("Add", [(2, 3), (2, 4)]), "shapes [2, 3] and [2, 4] do not broadcast"),
+    (node_model("MatMul", [(2, 3), (2, 4)]), "shapes [2, 3] and [2, 4] do not multiply"),
+    (node_model("Gemm", [(2, 3), (2, 4)]), "A has 3 columns, B has 2 rows"),
+    (node_model("Gemm", [(2, 3), (1, 2, 4)]), "B has shape [1, 2, 4], expected two axes"),
+    (node_model("Gemm", [(2, 3), (3, 4), weights(3)]), "C has shape [3], which does not broadcast to [2, 4]"),
+    (node_model("Reshape", [(2, 3), ints(4, -1)]), "6 elements of shape [2, 3] cannot take the shape [4, -1]"),
+    (
+        node_model("Reshape", [(2, 3), ints(2, 3, 0)]),
+        "shape [2, 3, 0] copies an axis that data of shape [2, 3] does not have",
+    ),
+    (node_model("Flatten", [(2, 3)], axis=3), "axis 3 is out of range for a tensor of rank 2"),
+    (node_model("Squeeze", [(2, 3), ints(1)]), "axis 1 has size 3, expected 1"),
+    (node_model("Unsqueeze", [(2, 3), ints(1, 1)]), "axes [1, 1] name an axis twice"),
+    (node_model("Transpose", [(2, 3)], perm=[0, 0]), "perm [0, 0] does not order the axes of a tensor of rank 2"),
+    (node_model("Concat", [(2, 3), (3, 3)], axis=1), "input 1 has shape [3, 3], which does not join [2, 3] on axis 1"),
+    (
+        node_model("Split", [(5,), ints(2, 2)], outputs=2),
+        "sizes [2, 2] do not split 5 elements of axis 0 into 2 outputs",
+    ),
+    (node_model("Split", [(5,)], outputs=2), "5 elements of axis 0 do not split into 2 equal parts"),
+    (
+        node_model("Slice", [(5,), ints(0, 1), ints(2)]),
+        "2 starts, 1 ends, 2 axes and 2 steps do not fit a tensor of rank 1",
+    ),
+    (node_model("Slice", [(5,), ints(0), ints(2), ints(0), ints(0)]), "a step is 0"),
+    (node_model("Slice", [(5,), ints(0), ints(2), ints(1)]), "axis 1 is out of range for a tensor of rank 1"),
+    (node_model("Pad", [(5,), ints(0)]), "1 pads, expected 2"),
+    (node_model("Pad", [(5,), ints(0, 5)], mode="reflect"), "reflects 5 elements of axis 0, which has 5"),
+    (node_model("Gather", [(5,), ints(5)]), "index 5 is out of range for axis 0 of size 5"),
+    (node_model("LRN", [IMAGE], size=0), "size is 0, expected at least 1"),
+    (node_model("Mul", [(2,), np.float32([1, np.nan])]), "constant 'x1' holds nan at [1]"),
+    (node_model("Conv", [IMAGE, weights(1, 4, 1, 1) * np.inf]), "constant 'x1' holds inf at [0, 0, 0, 0]"),
+    (
+        node_model("ConstantOfShape", [ints(2**20, 2**20)]),
+        "the result on constants would have 1.1e+12 elements, at most 268435456 are accepted",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "fault"), MALFORMED, ids=lambda v: v[:40] if isinstance(v, str) else "")
+def test_malformed(model, fault):
+    op_type = model.graph.node[0].op_type
+    assert message(model) == f"error: '{op_type}': {fault}\nnote: from ONNX node 'node'"
+
+
+def test_all_unsupported_nodes_are_listed_and_nothing_that_only_follows_from_them():
+    nodes = [
+        node("Erf", ["x"], ["a"]),
+        node("Conv", ["a", "w"], ["b"], name="conv"),
+        node("MaxPool", ["b"], ["c", "indices"], kernel_shape=[2, 2], name="pool"),
+        node("Celu", ["c"], ["d"]),
+        node("Reshape", ["d", "indices"], ["e"], name="reshape"),
+        node("Fancy", ["e"], ["f"], domain="com.vendor", name="fancy"),
+        node("Relu", ["f"], ["g"]),
+        node("If", ["x"], ["h"], name="if", then_branch=helper.make_graph([], "t", [], [])),
+        node("Sum", ["g", "h"], ["y"]),
+        node("Erf", ["x"], ["unused"], name="unused"),
+    ]
+    assert message(graph_model(nodes, {"x": IMAGE, "w": weights(2, 4, 1, 1)}, ["y"])).splitlines() == [
+        "error: model: 5 nodes are not supported",
+        "note: Erf 'Erf:a': the operator is not supported",
+        "note: MaxPool 'pool': the output Indices is not supported",
+        "note: Celu 'Celu:d': the operator is not supported",
+        "note: Fancy 'fancy': the operator domain 'com.vendor' is not supported",
+        "note: If 'if': control flow is not supported",
+    ]
+
+
+@pytest.mark.parametrize("op_type", ["If", "Loop", "Scan"])
+def test_control_flow_is_refused_by_name_even_on_constants(op_type):
+    body = helper.make_graph([], "body", [], [])
+    attributes = {"If": {"then_branch": body, "else_branch": body}}.get(op_type, {"body": body})
+    model = node_model(op_type, [np.array(True)], **attributes)
+    assert message(model).endswith(f"note: {op_type} 'node': control flow is not supported")
+
+
+def test_opsets_outside_the_range_are_refused_with_the_range():
+    for opset in (6, NEWEST + 1):
+        text = message(node_model("Relu", [(2,)], opset=opset))
+        assert text == f"error: model: opset {opset} is not supported, expected 7 to {NEWEST}"
+    model = node_model("Relu", [(2,)])
+    model.ClearField("opset_import")
+    assert message(model) == f"error: model: opset 1 is not supported, expected 7 to {NEWEST}"
+
+
+# graphs
+
+
+def test_a_cycle_is_named():
+    nodes = [
+        node("Add", ["x", "c"], ["a"], name="first"),
+        node("Relu", ["a"], ["b"], name="second"),
+        node("Neg", ["b"], ["c"], name="third"),
+        node("Relu", ["c"], ["y"], name="last"),
+    ]
+    text = message(graph_model(nodes, {"x": (2,)}, ["y"]))
+    assert text == "error: 'Add': depends on itself: second -> third -> first -> second\nnote: from ONNX node 'first'"
+
+
+def test_nodes_out_of_order_are_sorted():
+    nodes = [node("Relu", ["b"], ["y"]), node("Tanh", ["a"], ["b"]), node("Sigmoid", ["x"], ["a"])]
+    module = import_model(graph_model(nodes, {"x": (2,)}, ["y"]))
+    assert [op.name for op in module.walk()] == ["nn.sigmoid", "nn.tanh", "nn.relu", "return"]
+
+
+GRAPHS = [
+    ([node("Relu", ["z"], ["y"])], "'Relu': reads 'z', which nothing defines\nnote: from ONNX node 'Relu:y'"),
+    ([node("Relu", ["x"], ["z"])], "model: output 'y' is not defined by any node"),
+    (
+        [node("Relu", ["x"], ["y"]), node("Tanh", ["x"], ["y"])],
+        "'Tanh': defines 'y', which node 'Relu:y' defines already\nnote: from ONNX node 'Tanh:y'",
+    ),
+    (
+        [node("Relu", ["x"], ["x"])],
+        "'Relu': defines 'x', which is an input or initializer of the model\nnote: from ONNX node 'Relu:x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("nodes", "fault"), GRAPHS)
+def test_a_graph_that_does_not_hang_together(nodes, fault):
+    assert message(graph_model(nodes, {"x": (2,)}, ["y"])) == f"error: {fault}"
+
+
+def test_a_model_without_outputs():
+    assert message(graph_model([], {"x": (2,)}, [])) == "error: model: the graph has no outputs"
+
+
+# inputs
+
+
+def with_input_type(data_type, op_type="Relu"):
+    model = node_model(op_type, [(2, 3)])
+    model.graph.input[0].type.tensor_type.elem_type = data_type
+    return model
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float64"])
+def test_inputs_of_another_float_type(name):
+    data_type = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16, "float64": TensorProto.DOUBLE}[name]
+    text = message(with_input_type(data_type))
+    assert text == f"error: model: input 'x0' is {name}, expected float32\nnote: convert the model to float32"
+
+
+def test_inputs_of_other_types():
+    assert message(with_input_type(TensorProto.STRING)) == "error: model: input 'x0' is string, expected float32"
+    assert message(with_input_type(TensorProto.INT64)) == (
+        "error: model: 1 node is not supported\nnote: Relu 'node': reads 'x0', an input of type i64, expected float32"
+    )
+    model = node_model("Relu", [(2, 3)])
+    model.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(model.graph.input[0].type))
+    assert message(model) == "error: model: input 'x0' is sequence_type, expected a tensor"
+
+
+def test_symbolic_dimensions():
+    hint = "note: export the model with a fixed size, or fix it with onnx.tools.update_model_dims"
+    assert message(node_model("Relu", [("n", 3, "height")])) == (
+        "error: model: input 'x0' has the dynamic dimension 'height' at axis 2, "
+        f"only the batch (axis 0) may be dynamic\n{hint}"
+    )
+    model = node_model("Relu", [(1, 3)])
+    model.graph.input[0].type.tensor_type.shape.dim[1].ClearField("value")
+    assert "input 'x0' has an unnamed dynamic dimension at axis 1" in message(model)
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    assert message(model).startswith("error: model: input 'x0' has no shape\n")
+
+
+def test_batches():
+    fixed = node_model("Relu", [(4, 3)])
+    assert message(fixed, batch=2) == "error: model: the batch of input 'x0' is fixed at 4, it cannot be 2"
+    assert message(fixed, batch=0) == "error: the batch is 0, expected at least 1"
+    assert import_model(fixed).main.arguments[0].type.shape == (4, 3)
+    assert import_model(fixed, batch=4).main.arguments[0].type.shape == (4, 3)
+    assert message(node_model("Relu", [(2, 0)])) == "error: model: input 'x0' is empty: its shape is [2, 0]"
+
+
+# files
+
+
+def test_files_that_are_no_model(tmp_path):
+    path = tmp_path / "model.onnx"
+    assert message(path) == f"error: {path}: cannot be read: No such file or directory"
+    assert message(tmp_path) == f"error: {tmp_path}: cannot be read: Is a directory"
+    path.write_bytes(b"")
+    assert message(path) == f"error: {path}: not an ONNX model: it is empty"
+    path.write_bytes(b"# a text\n" * 9)
+    assert message(path) == f"error: {path}: not an ONNX model, or a damaged one: it cannot be decoded"
+    path.write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
+    assert message(path) == f"error: {path}: not an ONNX model: it has no graph"
+    path.write_bytes(node_model("Relu", [(2,)]).SerializeToString()[:-9])
+    assert message(path) == f"error: {path}: not an ONNX model, or a damaged one: it cannot be decoded"
+
+
+def test_a_tensor_of_the_wrong_size():
+    model = node_model("Add", [(2, 2), weights(2, 2)])
+    model.graph.initializer[0].dims[0] = 3
+    expected = "error: model: tensor 'x1' is damaged: cannot reshape array of size 4 into shape (3,2)"
+    assert message(model) == expected
+
+
+def test_mutated_files_are_imported_or_refused():
+    models = [model for model, _ in UNSUPPORTED + MALFORMED] + [
+        node_model("Conv", [IMAGE, weights(2, 4, 3, 3)], pads=[1, 1, 1, 1]),
+        node_model("AveragePool", [IMAGE], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node_model("Gather", [IMAGE, ints(1, 0)], axis=1),
+    ]
+    originals = [model.SerializeToString() for model in models]
+    generator = random.Random(5)
+    refused = 0
+    for _ in range(1500):
+        data = bytearray(generator.choice(originals))
+        for _ in range(generator.choice((1, 1, 3))):
+            place = generator.randrange(len(data))
+            data[place] = generator.choice((data[place] ^ 1 << generator.randrange(8), generator.randrange(256)))
+        try:
+            import_model(bytes(data))
+        except CompileError:
+            refused += 1
+    assert refused > 1000
+
+
+# external data
+
+
+def external_model(tmp_path, location, **entries):
+    model = node_model("Add", [(2, 2), weights(2, 2)])
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **entries}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    folder = tmp_path / "folder"
+    folder.mkdir(exist_ok=True)
+    (folder / "weights.bin").write_bytes(np.arange(8, dtype=np.float32).tobytes())
+    (tmp_path / "secret.bin").write_bytes(bytes(64))
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_external_data_is_read(tmp_path):
+    module = import_model(external_model(tmp_path, "weights.bin", offset=8, length=16))
+    np.testing.assert_array_equal(module.constants["x1"].array, np.float32([[2, 3], [4, 5]]))
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "link.bin", ""])
+def test_external_data_outside_the_folder_is_refused(tmp_path, location):
+    path = external_model(tmp_path, location)
+    (path.parent / "link.bin").symlink_to(tmp_path / "secret.bin")
+    expected = f"error: {path}: tensor 'x1' has its data in '{location}', which is outside the folder of the model"
+    assert message(path) == expected
+
+
+def test_external_data_that_is_missing_or_short(tmp_path):
+    path = external_model(tmp_path, "other.bin")
+    start = f"error: {path}: tensor 'x1'"
+    assert message(path) == f"{start} has its data in 'other.bin', which does not exist beside the model"
+    external_model(tmp_path, "weights.bin", offset=20)
+    assert message(path) == f"{start} needs 16 bytes at offset 20 of 'weights.bin' (declared length 0), which has 32"
+    external_model(tmp_path, "weights.bin", offset="x")
+    assert message(path).startswith(f"{start} has unreadable external data entries: invalid literal")
+    assert message(onnx.load(path, load_external_data=False)) == (
+        "error: model: tensor 'x1' has its data in the file 'weights.bin', import the model by its path to read it"
+    )
+
+
+def test_sparse_initializers():
+    model = node_model("Add", [(2, 2)])
+    model.graph.node[0].input.append("s")
+    values = numpy_helper.from_array(np.float32([5, 6]), "s")
+    indices = numpy_helper.from_array(ints(1, 2), "s.indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2, 2]))
+    np.testing.assert_array_equal(import_model(model).constants["s"].array, np.float32([[0, 5], [6, 0]]))
+    model.graph.sparse_initializer[0].dims[:] = [2, 2**40]
+    expected = f"sparse tensor 's' has the shape [2, {2**40}], at most 268435456 elements are accepted"
+    assert message(model) == f"error: model: {expected}"
