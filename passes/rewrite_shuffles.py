@@ -149,7 +149,8 @@ class _Emitter:
         readers = [
             op for op in self._places for alias in gather.aliases if op in alias.users and not moves_channels(op)
         ]
-        location = self._claim(gather.movement)
+        claimed = self._claim(gather.movement)
+        location = Location().merged(*(op.location for op in claimed))
         if gather.is_root:
             self._give(gather, gather.roots[0], readers, location)
             return [Range(gather.roots[0], 0, len(gather.channel))], False
@@ -161,7 +162,9 @@ class _Emitter:
             base = contiguous_ranges(gather, root[sequence], position[sequence])
             permutation = np.argsort(sequence)
         if self._is_kept(gather, base, permutation):
-            self._keep(gather)
+            kept = {gather.value.defining_op, *(value.defining_op for value in _movement_operands(gather.value))}
+            others = [op.location for op in claimed if op not in kept]
+            self._give(gather, gather.value, readers, Location().merged(*others))
             return ranges, permutation is not None
         value = self._joined(base, readers[0], location if permutation is None else Location())
         if permutation is not None:
@@ -195,16 +198,12 @@ class _Emitter:
         operands = op.operands if isinstance(op, ConcatOp) else (gather.value,)
         return [_as_range(value) for value in operands] == list(base)
 
-    def _keep(self, gather: Gather) -> None:
-        for alias in gather.aliases[1:]:
-            alias.replace_all_uses_with(gather.value)
-
-    def _claim(self, movement: Iterable[Operation]) -> Location:
-        """The ONNX nodes of the operations whose work no earlier gather took over."""
+    def _claim(self, movement: Iterable[Operation]) -> list[Operation]:
+        """The operations whose work no earlier gather took over."""
         new = [op for op in movement if op not in self._claimed]
         self._claimed.update(new)
         self.movement.update(dict.fromkeys(movement))
-        return Location().merged(*(op.location for op in new))
+        return new
 
     def _joined(self, ranges: Sequence[Range], anchor: Operation, location: Location) -> Value[Any]:
         key = tuple(ranges)
@@ -239,8 +238,7 @@ class _Emitter:
                 if read in gather.aliases:
                     op.set_operand(index, value)
         made = value.defining_op
-        is_new = made is not None and made not in self._places
-        heir = made if made is not None and (is_new or readers[0].has_trait(Terminator)) else readers[0]
+        heir = made if made and (moves_channels(made) or readers[0].has_trait(Terminator)) else readers[0]
         if not set(location.nodes) <= set(heir.location.nodes):
             heir.location = heir.location.merged(location)
 
@@ -336,6 +334,10 @@ def _slice(value: Value[Any], start: int, stop: int, location: Location, *, step
     space = value.type.shape[:-1]
     starts, stops, steps = (*(0 for _ in space), start), (*space, stop), (*(1 for _ in space), step)
     return SliceOp.build(value, starts=starts, stops=stops, steps=steps, location=location)
+
+
+def _movement_operands(value: Value[Any]) -> tuple[Value[Any], ...]:
+    return value.defining_op.operands if value.defining_op is not None else ()
 
 
 def _as_range(value: Value[Any]) -> Range | None:

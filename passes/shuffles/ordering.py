@@ -108,43 +108,74 @@ class ChannelOrders:
             if not any(improved):
                 break
         for group in groups:
-            self._try(group, np.arange(len(group.order)), (), accept_equal=True)
+            self._restore(group)
 
     def _improve(self, group: OrderGroup) -> bool:
         improved = False
+        near = [*group.made_of, *(gather for gather, _ in group.read_by)]
         for keys in _candidates(self, group):
-            near = [*group.made_of, *(gather for gather, _ in group.read_by)]
             if all(self._cost(gather) <= _least(gather) for gather in near):
                 break
-            followers = [self.group(gather.value) for gather, _ in group.read_by]
-            followers += [self.group(root) for gather in group.made_of for root in gather.roots]
-            improved |= self._try(group, group.sorted_by(keys), [f for f in dict.fromkeys(followers) if f is not group])
+            improved |= self._try(group, group.sorted_by(keys))
         return improved
 
-    def _try(
-        self, group: OrderGroup, order: Array, followers: Sequence[OrderGroup], *, accept_equal: bool = False
-    ) -> bool:
-        """Set the order, let followers sort themselves, keep all of it if the number of ranges falls."""
-        before, old = self._total(), {group: group.order}
+    def _try(self, group: OrderGroup, order: Array) -> bool:
+        """Set the order, let neighbours follow, keep all of it if the number of ranges falls."""
         if np.array_equal(order, group.order):
             return False
+        before, old = self._total(), {group: group.order}
         self._set(group, order)
-        for follower in followers:
-            reached, kept = self._total(), follower.order
-            for keys in (*_source_keys(self, follower), *_reader_keys(self, follower)):
-                self._set(follower, follower.sorted_by(keys))
-                if self._total() < reached:
-                    reached = self._total()
-                    old.setdefault(follower, kept)
-                    kept = follower.order
-                else:
-                    self._set(follower, kept)
-        after = self._total()
-        if after < before or (accept_equal and after == before):
+        self._follow(group, old)
+        if self._total() < before:
             return True
         for changed, previous in old.items():
             self._set(changed, previous)
         return False
+
+    def _follow(self, leader: OrderGroup, old: dict[OrderGroup, Array]) -> None:
+        """Sort readers by where their channels now are, and roots by where they are now wanted, as far as that helps.
+
+        `old` collects the orders that were replaced.
+        """
+        visited, waiting = {leader}, [leader]
+        while waiting:
+            group = waiting.pop(0)
+            down = [self.group(gather.value) for gather, _ in group.read_by]
+            up = [self.group(root) for gather in group.made_of for root in gather.roots]
+            for follower, keys in [*((f, _source_keys) for f in down), *((f, _reader_keys) for f in up)]:
+                if follower in visited:
+                    continue
+                visited.add(follower)
+                between = follower.made_of if keys is _source_keys else [gather for gather, _ in follower.read_by]
+                if self._sort_best(follower, list(keys(self, follower)), between, old):
+                    waiting.append(follower)
+
+    def _sort_best(
+        self,
+        group: OrderGroup,
+        candidates: Sequence[Sequence[Array]],
+        between: Sequence[Gather],
+        old: dict[OrderGroup, Array],
+    ) -> bool:
+        """Take the candidate with the fewest ranges in `between`; False if none has fewer than now."""
+        best, fewest, start = group.order, sum(map(self._cost, between)), group.order
+        for order in [group.sorted_by(keys) for keys in candidates]:
+            self._set(group, order)
+            cost = sum(map(self._cost, between))
+            if cost < fewest:
+                best, fewest = order, cost
+        self._set(group, best)
+        if best is start:
+            return False
+        old.setdefault(group, start)
+        return True
+
+    def _restore(self, group: OrderGroup) -> None:
+        """Go back to the original order if that has as few ranges."""
+        before, order = self._total(), group.order
+        self._set(group, np.arange(len(order)))
+        if self._total() > before:
+            self._set(group, order)
 
     def _set(self, group: OrderGroup, order: Array) -> None:
         group.set(order)
