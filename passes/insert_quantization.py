@@ -36,8 +36,8 @@ class InsertQuantization(Pass):
 
     name: ClassVar[str] = "insert-quantization"
 
-    method: Literal["min-max", "percentile"] = "min-max"
-    percentile: float = 99.99
+    method: Literal["min-max", "percentile"] = "percentile"
+    percentile: float = 99.999
     samples: int = 0
     synthetic: int = 16
     seed: int = 0
@@ -62,8 +62,9 @@ class InsertQuantization(Pass):
         sources = groups.sources(inputs)
         ranges = calibrate(module, data, sources, statistic, progress=environment.progress)
         conversion = Conversion(module, groups.types(ranges))
+        first = main.body.first or main.body.terminator
         for value in inputs:
-            self._quantize(value, conversion, main)
+            self._quantize(value, conversion, main, first)
         for op in operations:
             conversion.convert(op)
         _dequantize(main, conversion, operations)
@@ -90,16 +91,16 @@ class InsertQuantization(Pass):
             return CalibrationData({name: array[: self.samples] for name, array in given.samples.items()})
         return given
 
-    def _quantize(self, value: Value[Any], conversion: Conversion, main: Function) -> None:
-        """Quantize an input of the integer part directly behind its definition."""
+    def _quantize(self, value: Value[Any], conversion: Conversion, main: Function, anchor: Operation) -> None:
+        """Quantize an input of the integer part directly behind its definition, an argument before `anchor`."""
         op = QuantizeOp((value,), (TensorType(value.type.shape, conversion.types[value]),))
         definition = value.defining_op
         if definition is not None:
             op.location = definition.location
             main.body.insert_after(definition, op)
-        elif main.body.first is not None:
-            op.location = main.body.first.location
-            main.body.insert_before(main.body.first, op)
+        else:
+            op.location = value.users[0].location
+            main.body.insert_before(anchor, op)
         conversion.twins[value] = op.result
 
 

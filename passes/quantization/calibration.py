@@ -33,10 +33,10 @@ def calibrate(
 ) -> dict[Value[Any], Range]:
     """The range of each of `values` (of @main, f32) over all samples of `data`.
 
-    Sample i of an input is row i of its array; an input of the model with a first axis of B takes B rows at a time.
-    Raises CompileError if the samples do not fit the inputs, or at the operation that first yields NaN or infinity.
+    Samples are run side by side where that is certain to change nothing (see `batched`), otherwise one by one. Raises
+    CompileError if they do not fit the inputs, or at the operation that first yields NaN or infinity.
     """
-    samples = model_samples(module.main, data)
+    samples = Samples(module.main, data)
     statistics = {value: statistic() for value in values}
     size = _batch_size(module, samples)
     with progress("calibrating", samples.count) as advance:
@@ -45,10 +45,9 @@ def calibrate(
             count = min(size, samples.count - start)
             wide = batched(module, count) if count > 1 else None
             if wide is None:
-                # One by one from here on; a model with a fixed batch takes that many samples.
-                size = count = _own_batch(module.main)
-            _observe(module, wide or module, samples.batch(start, count), statistics)
-            advance(min(count, samples.count - start))
+                size = count = 1
+            _observe(module, wide or module, samples.take(start, count), statistics)
+            advance(count)
             start += count
     return {value: seen.range() for value, seen in statistics.items()}
 
@@ -56,35 +55,67 @@ def calibrate(
 def synthetic_samples(function: Function, count: int, seed: int) -> CalibrationData:
     """`count` samples of independent standard normal numbers for every argument of `function`, from `seed`."""
     generator = np.random.default_rng(seed)
-    samples: dict[str, Array] = {}
-    for argument in function.arguments:
-        shape = argument.type.shape
-        rows = count * (shape[0] if shape else 1)
-        samples[str(argument.name)] = generator.standard_normal((rows, *shape[1:]), dtype=np.float32)
-    return CalibrationData(samples)
+    return CalibrationData(
+        {
+            str(argument.name): generator.standard_normal((count, *argument.type.shape), dtype=np.float32)
+            for argument in function.arguments
+        }
+    )
 
 
-def model_samples(function: Function, data: CalibrationData) -> CalibrationData:
-    """The arrays of `data` that are inputs, as float32, first axis = sample; CompileError for missing or unfit ones."""
-    fitting: dict[str, Array] = {}
-    for argument in function.arguments:
-        name, shape = str(argument.name), argument.type.shape
-        if name not in data.samples:
-            known = ", ".join(f"'{known}'" for known in data.samples)
-            raise CompileError(f"calibration data has no array '{name}' for that input of the model, found {known}")
-        array = data.samples[name]
-        if array.shape[1:] != shape[1:] or array.dtype.kind not in "fiu":
-            expected = f"float32[samples{''.join(f', {n}' for n in shape[1:])}]"
-            raise CompileError(f"calibration array '{name}' is {array.dtype}{list(array.shape)}, expected {expected}")
-        fitting[name] = array.astype(np.float32, copy=False)
-    return CalibrationData(fitting)
+class Samples:
+    """Calibration data cut into what one run of the model takes.
+
+    An input of shape [B, ...] is given as rows [samples, ...], of which a run takes B (the last one is repeated to fill
+    the last run), or as whole inputs [samples, B, ...]. Raises CompileError for an input that is missing or unfit.
+    """
+
+    def __init__(self, function: Function, data: CalibrationData) -> None:
+        self._runs: dict[str, Array] = {}
+        self._rows = True
+        for argument in function.arguments:
+            name, shape = str(argument.name), argument.type.shape
+            if name not in data.samples:
+                known = ", ".join(f"'{known}'" for known in data.samples)
+                raise CompileError(f"calibration data has no array '{name}' for that input of the model, found {known}")
+            array = data.samples[name]
+            whole = array.shape[1:] == shape
+            if array.dtype.kind not in "fiu" or not (whole or (shape and array.shape[1:] == shape[1:])):
+                expected = f"float32[samples{''.join(f', {n}' for n in shape[1:])}]"
+                raise CompileError(
+                    f"calibration array '{name}' is {array.dtype}{list(array.shape)}, expected {expected}"
+                )
+            rows = array.astype(np.float32, copy=False)
+            self._runs[name] = rows if whole else _runs_of(rows, shape[0])
+            self._rows = self._rows and shape[:1] == (1,)
+        counts = {name: len(runs) for name, runs in self._runs.items()}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"'{name}' {count}" for name, count in counts.items())
+            raise CompileError(f"calibration data must be enough for the same number of runs, found {found}")
+        self.count = next(iter(counts.values()), 0)
+
+    @property
+    def can_batch(self) -> bool:
+        """True if every input has a first axis of 1, along which samples can be put side by side."""
+        return self._rows
+
+    def take(self, start: int, count: int) -> dict[str, Array]:
+        """The inputs of one run, or of `count` runs side by side along axis 0."""
+        if count == 1:
+            return {name: runs[start] for name, runs in self._runs.items()}
+        return {name: runs[start : start + count, 0] for name, runs in self._runs.items()}
 
 
-def _own_batch(function: Function) -> int:
-    return max((a.type.shape[0] for a in function.arguments if a.type.shape), default=1)
+def _runs_of(rows: Array, batch: int) -> Array:
+    """[runs, batch, ...] from rows [samples, ...]; the last row fills the last run up."""
+    missing = -len(rows) % batch
+    filled = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
+    return filled.reshape(-1, batch, *rows.shape[1:])
 
 
-def _batch_size(module: Module, samples: CalibrationData) -> int:
+def _batch_size(module: Module, samples: Samples) -> int:
+    if not samples.can_batch:
+        return 1
     widest = max((r.type.size for op in module.main.body for r in op.results), default=1)
     return max(1, min(LARGEST_BATCH, samples.count, BATCH_ELEMENTS // max(widest, 1)))
 

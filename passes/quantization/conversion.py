@@ -62,6 +62,7 @@ class Conversion:
 
     def constant(self, name: str | None, suffix: str, array: Array, element: QuantizedType | None = None) -> Constant:
         """Add a constant called after the one or the value that it comes from; equal ones of a name are shared."""
+        array = np.asarray(array)
         full = f"{name or 'constant'}.{suffix}"
         known = self.module.constants.get(full)
         shape_type = TensorType(array.shape, element) if element else None
@@ -195,7 +196,7 @@ def _division(op: DivOp, conversion: Conversion) -> Value[Any]:
         operands = [conversion.operand(op, 0), conversion.operand(op, 1)]
         return conversion.build(op, DivOp, operands, conversion.types[op.out])
     with np.errstate(divide="ignore"):
-        reciprocal = Constant(f"{op.rhs.name}.reciprocal", 1.0 / op.rhs.array)
+        reciprocal = Constant(f"{op.rhs.name}.reciprocal", np.asarray(1.0 / op.rhs.array))
     element = constant_type(reciprocal)
     rhs = conversion.constant(reciprocal.name, "int8", element.quantize(reciprocal.array), element)
     return conversion.build(op, MulOp, [conversion.operand(op, 0), rhs], conversion.types[op.out], **op.attributes)
