@@ -360,11 +360,14 @@ def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]
         outside = set(target.groups_of(addresses[name], span)) - target.reachable_groups
         if outside:
             return f"{name} lies in bank group {min(outside)}, which the block ports do not all reach"
-    return None if target.crossbar.lane_rotation else _alignment_problem(shape, target, addresses["input"])
+    return alignment_problem(op, target, addresses["input"])
 
 
-def _alignment_problem(shape: MatmulShape, target: Target, address: int) -> str | None:
-    line = target.sram.line_bytes
+def alignment_problem(op: Instruction, target: Target, address: int) -> str | None:
+    """Why the crossbar cannot bring the input at this address to the lanes, or None; see `matmul_problem`."""
+    if target.crossbar.lane_rotation:
+        return None
+    shape, line = matmul_shape(op), target.sram.line_bytes
     vectors = reduction_vectors(shape, target.array.lanes)
     if vectors.length.shape[1] > 1:
         return f"fold {shape.fold} joins taps in one vector, which needs lane rotation"

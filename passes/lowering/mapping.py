@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backends.target import Target
 from ...backends.timing.duration import instruction_timing, pretend_addresses
-from ...backends.timing.matmul import matmul_problem
+from ...backends.timing.matmul import alignment_problem
 from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
@@ -170,7 +170,7 @@ class MappingSearch:
             | ({"in_c": strip.out_c} if mapping.diagonal else {}),
         )
         addresses = pretend_addresses(op, self.target)
-        if matmul_problem(op, self.target, addresses):
+        if alignment_problem(op, self.target, addresses["input"]):
             return None
         drain = RequantizeOp(
             _operands(("acc", "sram", "sram")),

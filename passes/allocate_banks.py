@@ -1,0 +1,46 @@
+"""Every buffer gets an address, and with it its banks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.operation import Module
+from ..dialects.tile.instruction import InstructionOp
+from ..dialects.tile.memory import AllocOp
+from .allocation.buffers import assign
+from .framework.base import Pass
+from .framework.environment import Environment
+
+
+@dataclass(frozen=True)
+class AllocateBanks(Pass):
+    """Give every SRAM and accumulator buffer an address, away from the banks of what runs beside it.
+
+    Buffers live from their first to their last use in program order. Operands of the array go to bank groups that all
+    block ports reach. Buffers that different engines read (or write) within a few instructions, and the input and the
+    weights of one matmul, are kept in different bank groups where there is room.
+    """
+
+    name: ClassVar[str] = "allocate-banks"
+
+    def run(self, module: Module, environment: Environment) -> None:
+        """Set the addresses; raises CompileError if the buffers do not fit."""
+        target = environment.require_target(self.name)
+        operations = [op for op in module.main.body if isinstance(op, InstructionOp)]
+        assignment = assign(list(operations), target)
+        if assignment is None:
+            raise CompileError(
+                f"buffers do not fit into {target.sram_bytes} bytes of SRAM and {target.accumulators.rows} accumulator "
+                "rows, expected a schedule that fits; run the pass 'schedule' first"
+            )
+        for value, address in assignment.addresses.items():
+            source = value.defining_op
+            assert isinstance(source, AllocOp)
+            source.address = address
+        module.attributes |= {
+            "sram_peak_bytes": assignment.peak,
+            "sram_lower_bound_bytes": assignment.lower_bound,
+            "spilled_bytes": module.attributes.get("spilled_bytes", 0),
+        }

@@ -1,0 +1,1 @@
+"""Where buffers live in memory: packing lifetimes into addresses, away from bank conflicts."""

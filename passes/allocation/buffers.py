@@ -1,0 +1,129 @@
+"""Buffers of a scheduled program as packing items: lifetimes, allowed bank groups, and who would fight whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...backends.target import Target
+from ...dialects.core.operation import Operation, Value
+from ...dialects.core.types import Array
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.instruction import InstructionOp
+from .packing import Item, lower_bound, pack
+
+NEIGHBOURS = 6
+"""Instructions this many places apart in program order may run at the same time on different engines."""
+
+
+@dataclass
+class Assignment:
+    """Addresses of all SRAM buffers (bytes) and accumulator buffers (rows), with the peak and its lower bound."""
+
+    addresses: dict[Value[Any], int]
+    peak: int
+    lower_bound: int
+
+
+def assign(operations: list[Operation], target: Target) -> Assignment | None:
+    """Pack SRAM and accumulators of a scheduled program; None if something does not fit.
+
+    First with a cost for bank conflicts, then, if that does not fit, as tightly as the orders of `pack` can.
+    """
+    sram = lifetimes(operations, "sram")
+    items = [_item(value, span, target, operations) for value, span in sram.items()]
+    conflicts = _Conflicts(list(sram), operations, target)
+    line = target.sram.line_bytes
+    period = line * target.sram.interleave
+    addresses = pack(items, target.sram_bytes, alignment=period, cost=conflicts.cost)
+    addresses = addresses or pack(items, target.sram_bytes, alignment=line)
+    rows = lifetimes(operations, "acc")
+    accumulators = pack([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
+    if addresses is None or accumulators is None:
+        return None
+    found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))
+    peak = max((a + item.size for a, item in zip(addresses, items, strict=True)), default=0)
+    return Assignment(found, peak, lower_bound(items))
+
+
+def lifetimes(operations: list[Operation], space: str) -> dict[Value[Any], tuple[int, int]]:
+    """[first, last + 1) position of every buffer of a memory space, in order of first use."""
+    spans: dict[Value[Any], tuple[int, int]] = {}
+    for position, op in enumerate(operations):
+        for value in op.operands:
+            if getattr(value.type, "space", None) == space:
+                spans[value] = (spans.get(value, (position, 0))[0], position + 1)
+    return spans
+
+
+def _item(value: Value[Any], span: tuple[int, int], target: Target, operations: list[Operation]) -> Item:
+    by_array = any(isinstance(op, MatmulOp) for op in value.users)
+    ranges: tuple[tuple[int, int], ...] = ()
+    if by_array and len(target.reachable_groups) < target.groups:
+        ranges = _joined(sorted(target.reachable_groups), target.group_bytes)
+    return Item(*span, value.type.size, ranges)
+
+
+def _joined(groups: list[int], size: int) -> tuple[tuple[int, int], ...]:
+    """Address ranges of bank groups, neighbours joined."""
+    ranges: list[tuple[int, int]] = []
+    for group in groups:
+        if ranges and ranges[-1][1] == group * size:
+            ranges[-1] = (ranges[-1][0], (group + 1) * size)
+        else:
+            ranges.append((group * size, (group + 1) * size))
+    return tuple(ranges)
+
+
+class _Conflicts:
+    """How much two buffers would cost each other in one bank group.
+
+    Two accesses conflict if they use the same kind of port (read or write) on different engines within NEIGHBOURS
+    positions of program order, or if they are the input and the weights of one matmul.
+    """
+
+    def __init__(self, buffers: list[Value[Any]], operations: list[Operation], target: Target) -> None:
+        self.group_bytes = target.group_bytes
+        self.index = {value: i for i, value in enumerate(buffers)}
+        self.sizes = np.array([value.type.size for value in buffers], np.int64)
+        self.partners: list[dict[int, float]] = [{} for _ in buffers]
+        recent: list[tuple[str, list[tuple[int, bool]]]] = []
+        for op in operations:
+            if not isinstance(op, InstructionOp):
+                continue
+            touched = [(self.index[v], w) for v, w in _touched(op) if v in self.index]
+            if isinstance(op, MatmulOp):
+                self._add(self.index[op.input], self.index[op.weights], 4.0)
+            for engine, others in recent:
+                if engine != op.engine:
+                    for mine, write in touched:
+                        for theirs, other_write in others:
+                            if write == other_write:
+                                self._add(mine, theirs, 1.0)
+            recent = [*recent[-(NEIGHBOURS - 1) :], (op.engine, touched)]
+
+    def _add(self, a: int, b: int, weight: float) -> None:
+        if a != b:
+            self.partners[a][b] = self.partners[a].get(b, 0.0) + weight
+            self.partners[b][a] = self.partners[b].get(a, 0.0) + weight
+
+    def cost(self, index: int, address: int, placed: Array, addresses: Array) -> float:
+        """The weight of placed partners that share a bank group with buffer `index` at `address`."""
+        first = address // self.group_bytes
+        last = (address + int(self.sizes[index]) - 1) // self.group_bytes
+        total = 0.0
+        for other, weight in self.partners[index].items():
+            where = int(addresses[other])
+            if where >= 0:
+                low = where // self.group_bytes
+                high = (where + int(self.sizes[other]) - 1) // self.group_bytes
+                if low <= last and first <= high:
+                    total += weight
+        return total
+
+
+def _touched(op: InstructionOp) -> list[tuple[Value[Any], bool]]:
+    names = [f.name for f in op.operand_fields]
+    return [(op.operands[names.index(region.operand)], region.writes) for region in op.regions()]

@@ -1,0 +1,107 @@
+"""Packing buffers with lifetimes into one address range: greedy placement in several orders, the best kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...dialects.core.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A buffer: live at every time in [begin, end), `size` units, allowed only within `ranges` of addresses if given."""
+
+    begin: int
+    end: int
+    size: int
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+Cost = Callable[[int, int, Array, Array], float]
+"""Cost of item `index` at an address, given the indices and addresses of the items placed so far."""
+
+
+def lower_bound(items: Sequence[Item]) -> int:
+    """The largest sum of sizes that are live at one time: no packing is smaller."""
+    events: dict[int, int] = {}
+    for item in items:
+        events[item.begin] = events.get(item.begin, 0) + item.size
+        events[item.end] = events.get(item.end, 0) - item.size
+    total = peak = 0
+    for time in sorted(events):
+        total += events[time]
+        peak = max(peak, total)
+    return peak
+
+
+def pack(items: Sequence[Item], capacity: int, *, alignment: int = 1, cost: Cost | None = None) -> list[int] | None:
+    """An address for every item so that no two items that are live together overlap; None if no order fits.
+
+    Orders: by size, by length of life, by begin, by area; each item goes to the candidate address of least cost
+    (lowest address first). Without `cost` the packing of least peak wins, with it the first that fits. O(n^2) per order.
+    """
+    if not items:
+        return []
+    begin, end, size = (np.array([getattr(i, name) for i in items]) for name in ("begin", "end", "size"))
+    rounded = -(-size // alignment) * alignment
+    orders = [
+        sorted(range(len(items)), key=lambda i: (-rounded[i], begin[i])),
+        sorted(range(len(items)), key=lambda i: (-rounded[i] * (end[i] - begin[i]), begin[i])),
+        sorted(range(len(items)), key=lambda i: (-(end[i] - begin[i]), -rounded[i])),
+        sorted(range(len(items)), key=lambda i: (begin[i], -rounded[i])),
+    ]
+    best: tuple[int, list[int]] | None = None
+    for order in orders:
+        addresses = _place(items, order, begin, end, rounded, capacity, cost)
+        if addresses is None:
+            continue
+        if cost is not None:
+            return addresses
+        peak = max(a + int(s) for a, s in zip(addresses, rounded, strict=True))
+        if best is None or peak < best[0]:
+            best = (peak, addresses)
+    return best[1] if best else None
+
+
+def _place(
+    items: Sequence[Item],
+    order: list[int],
+    begin: Array,
+    end: Array,
+    size: Array,
+    capacity: int,
+    cost: Cost | None,
+) -> list[int] | None:
+    addresses = np.full(len(items), -1, np.int64)
+    placed = np.zeros(len(items), bool)
+    for index in order:
+        together = np.flatnonzero(placed & (begin < end[index]) & (end > begin[index]))
+        candidates = _candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
+        if not candidates:
+            return None
+        if cost is None or len(candidates) == 1:
+            choice = candidates[0]
+        else:
+            done = np.flatnonzero(placed)
+            choice = min(candidates, key=lambda address: (cost(index, address, done, addresses), address))
+        addresses[index] = choice
+        placed[index] = True
+    return [int(a) for a in addresses]
+
+
+def _candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:
+    """Start addresses of the gaps that are large enough, lowest first, and the starts of allowed ranges inside them."""
+    order = np.argsort(addresses, kind="stable")
+    starts = addresses[order]
+    ends = np.maximum.accumulate(starts + sizes[order]) if len(order) else starts
+    gap_begin = np.concatenate([[0], ends])
+    gap_end = np.concatenate([starts, [capacity]])
+    found: set[int] = set()
+    for low, high in item.ranges or ((0, capacity),):
+        first = np.maximum(gap_begin, low)
+        fits = np.minimum(gap_end, high) - first >= size
+        found.update(int(a) for a in first[fits])
+    return sorted(found)

@@ -1,0 +1,102 @@
+"""Whole-layer instructions become strips in an order and of a size that fit the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..backends.target import Target
+from ..dialects.core.diagnostics import CompileError, Diagnostic
+from ..dialects.core.operation import Module, Operation, Value
+from ..dialects.tile.instruction import InstructionOp
+from ..dialects.tile.memory import AllocOp
+from .allocation.buffers import assign
+from .framework.base import Pass
+from .framework.environment import Environment
+from .scheduling.emission import StripEmitter
+from .scheduling.layers import Program
+from .scheduling.prefetch import prefetch
+from .scheduling.residency import Residency
+
+BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
+"""Fractions of the SRAM that are tried as the sum of live buffers, until the addresses can be packed."""
+
+
+@dataclass(frozen=True)
+class Schedule(Pass):
+    """Cut layers into strips that fit the SRAM, keep tensors there where possible, and load ahead.
+
+    Tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of
+    the SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before.
+    """
+
+    name: ClassVar[str] = "schedule"
+
+    lookahead: float = 1.0
+
+    def run(self, module: Module, environment: Environment) -> None:
+        """Rewrite @main; raises CompileError if some layer cannot run in the memory of the target."""
+        target = environment.require_target(self.name)
+        function = module.main
+        program = Program.of(function)
+        found = _fit(program, target, self.lookahead)
+        if found is None:
+            raise CompileError(_too_large(program, target))
+        operations, plan = found
+        spilled = plan.spilled - _inputs(program)
+        old = list(function.body)
+        for op in old:
+            op.detach()
+        scheduled = _with_allocations(operations, program.before)
+        for op in (*program.before, *scheduled, *program.after):
+            function.body.append(op)
+        kept = set(function.body)
+        for op in reversed(old):
+            if op not in kept:
+                op.set_operands(())
+        module.attributes["spilled_bytes"] = sum(program.tensors[tensor] for tensor in spilled)
+
+
+def _fit(program: Program, target: Target, lookahead: float) -> tuple[list[Operation], Residency] | None:
+    """The schedule for the largest budget whose buffers can be packed."""
+    for share in BUDGETS:
+        budget = int(target.sram_bytes * share)
+        plan = Residency.decide(program, target, budget)
+        if plan is None:
+            continue
+        operations = StripEmitter(plan).emit()
+        ahead = prefetch(operations, int(budget * lookahead)) if lookahead else operations
+        for candidate in (ahead, operations):
+            if assign(candidate, target) is not None:
+                return candidate, plan
+    return None
+
+
+def _too_large(program: Program, target: Target) -> list[Diagnostic]:
+    """Name the unit that needs most, as the reason why nothing fits."""
+    plan = Residency(program, target, target.sram_bytes, set(program.tensors))
+    needs = [plan.need(index) for index in range(len(program.units))]
+    worst = needs.index(max(needs))
+    unit = program.units[worst]
+    message = f"needs {needs[worst]} bytes of SRAM in its smallest strips, target has {target.sram_bytes}"
+    return list(unit.main.error(message, notes=("choose a target with more SRAM, or a smaller layer",)).diagnostics)
+
+
+def _inputs(program: Program) -> set[Value[Any]]:
+    """Tensors that are loaded from where the host has put them: spilling them costs no store."""
+    return {unit.main.operands[1] for unit in program.units if unit.main.engine == "load"}
+
+
+def _with_allocations(operations: list[Operation], before: list[Operation]) -> list[Operation]:
+    """Every buffer is allocated directly before its first use."""
+    known = {value for op in before for value in op.results}
+    result: list[Operation] = []
+    for op in operations:
+        for value in op.operands:
+            source = value.defining_op
+            if isinstance(source, AllocOp) and value not in known:
+                known.add(value)
+                result.append(source)
+        assert isinstance(op, InstructionOp)
+        result.append(op)
+    return result

@@ -1,0 +1,1 @@
+"""How whole-layer instructions become strips that fit the memory: residency, chunks, order, prefetch."""

@@ -1,0 +1,88 @@
+"""Sizes: how many rows, column tiles, groups and channels one matmul takes, and what that needs in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...backends.target import Target
+from ...dialects.core.operation import Value
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.instruction import InstructionOp
+from ..lowering.mapping import Geometry, strip_shape
+from .layers import Unit
+from .strips import cut_rows
+
+WEIGHT_SHARE = 8
+"""A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How a product is cut: output rows, column tiles, groups, and channels of the reduction of one instruction."""
+
+    rows: int
+    tiles: int
+    groups: int
+    depth: int
+
+    def weight_bytes(self, op: MatmulOp) -> int:
+        """The largest chunk of weights."""
+        columns = min(self.tiles * op.tile_columns, op.out_c)
+        return self.groups * op.taps * columns * (1 if op.diagonal else self.depth)
+
+
+def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
+    """Chunks that fit the accumulators twice, with weights of at most 1/8 of the SRAM where that is possible.
+
+    Wide products lose column tiles first, then the reduction is cut at whole lanes (only without window folding).
+    """
+    limit = target.sram_bytes // WEIGHT_SHARE
+    geometry = _geometry(op)
+    rows, tiles, groups = strip_shape(target, geometry, op.split_n)
+    rows = balanced(op.out_h, min(rows, largest_rows))
+    depth = op.in_c
+    per_tile = op.taps * op.tile_columns * (1 if op.diagonal else op.in_c)
+    if groups * tiles * per_tile > limit:
+        groups = max(1, min(groups, limit // (tiles * per_tile)))
+    if tiles * per_tile > limit:
+        affordable = limit // per_tile // op.split_n * op.split_n
+        tiles = min(tiles, max(affordable, op.split_n))
+        groups = 1
+    if tiles * per_tile > limit and op.groups == 1 and op.fold == "none" and not op.diagonal:
+        lanes = target.array.lanes * op.split_k
+        depth = min(op.in_c, max(1, limit // (tiles * op.taps * op.tile_columns) // lanes) * lanes)
+    if tiles < op.column_tiles:
+        groups = 1
+    return Chunking(rows, tiles, groups, depth)
+
+
+def balanced(total: int, largest: int) -> int:
+    """The smallest piece that needs no more pieces than `largest` does, so that pieces are nearly equal."""
+    pieces = -(-total // largest)
+    return -(-total // pieces)
+
+
+def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int) -> tuple[int, int]:
+    """The buffer rows [first, last) of `value` that an instruction touches; (0, 0) if none."""
+    names = [f.name for f, v in zip(op.operand_fields, op.operands, strict=False) if v is value]
+    spans = [(region.offset, region.end) for region in op.regions() if region.operand in names and region.size]
+    if not spans:
+        return 0, 0
+    return min(low for low, _ in spans) // row_stride, -(-max(high for _, high in spans) // row_stride)
+
+
+def strip_bytes(unit: Unit, value: Value[Any], row_stride: int, rows: int) -> int:
+    """The most bytes of whole rows of a tensor that any strip of `rows` output rows touches."""
+    middle = max(0, min((unit.rows - rows) // 2, unit.rows - rows))
+    worst = 0
+    for start in {0, middle, unit.rows - rows}:
+        for op in unit.operations:
+            if value in op.operands:
+                first, last = rows_touched(cut_rows(op, start, rows), value, row_stride)
+                worst = max(worst, (last - first) * row_stride)
+    return worst
+
+
+def _geometry(op: MatmulOp) -> Geometry:
+    return Geometry(**{name: getattr(op, name) for name in Geometry.__slots__})

@@ -1,0 +1,119 @@
+"""The scheduler's view of a lowered function: units of work in order, the tensors they use, host operations around."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...dialects.core.operation import Function, Operation, Value
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import AllocOp, LoadOp
+from ...dialects.tile.vector import RequantizeOp
+from .strips import row_count
+
+
+@dataclass(eq=False)
+class Unit:
+    """Instructions that are cut together: a product with its requantizations, or one other instruction.
+
+    `constants` are the loads of weights, parameters and tables it needs; `weights` is the one that can be cut.
+    """
+
+    main: InstructionOp
+    requantize: list[RequantizeOp] = field(default_factory=list[RequantizeOp])
+    constants: list[LoadOp] = field(default_factory=list[LoadOp])
+    weights: LoadOp | None = None
+
+    @property
+    def operations(self) -> list[InstructionOp]:
+        """The main instruction, then the requantizations."""
+        return [self.main, *self.requantize]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the unit can be cut into."""
+        return row_count(self.main)
+
+    @property
+    def layer(self) -> int:
+        """The layer it belongs to."""
+        return self.main.layer
+
+
+@dataclass
+class Program:
+    """A lowered function taken apart: host operations before and after, units between, tensors in SRAM."""
+
+    before: list[Operation]
+    units: list[Unit]
+    after: list[Operation]
+    tensors: dict[Value[Any], int]
+    """Every SRAM tensor and its size in bytes."""
+    first_use: dict[Value[Any], int]
+    last_use: dict[Value[Any], int]
+    """Index of the first and last unit that touches a tensor."""
+
+    @classmethod
+    def of(cls, function: Function) -> Program:
+        """Take @main apart; it must come from `lower-to-tile`."""
+        operations = list(function.body)
+        marks = [index for index, op in enumerate(operations) if isinstance(op, InstructionOp)]
+        start, end = (marks[0], marks[-1] + 1) if marks else (len(operations) - 1, len(operations) - 1)
+        before = [op for op in operations[:start] if not _is_on_chip(op)]
+        inside = operations[start:end]
+        before += [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op) and _is_early(op)]
+        after = [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op) and not _is_early(op)]
+        units = _units([op for op in inside if isinstance(op, InstructionOp)])
+        tensors = {
+            op.buffer: op.buffer.type.size for op in operations if isinstance(op, AllocOp) and op.row_stride > 0
+        }
+        first: dict[Value[Any], int] = {}
+        last: dict[Value[Any], int] = {}
+        for index, unit in enumerate(units):
+            for op in unit.operations:
+                for value in op.operands:
+                    if value in tensors:
+                        first.setdefault(value, index)
+                        last[value] = index
+        return cls(before, units, after + operations[end:], tensors, first, last)
+
+
+def _is_on_chip(op: Operation) -> bool:
+    return isinstance(op, AllocOp) and op.buffer.type.space != "dram"
+
+
+def _is_early(op: Operation) -> bool:
+    """DRAM buffers, and what the host does to fill them; reading results back comes after all instructions."""
+    return isinstance(op, AllocOp) or not any(_comes_from_machine(value) for value in op.operands) and (
+        op.name != "tile.host_read"
+    )
+
+
+def _comes_from_machine(value: Value[Any]) -> bool:
+    op = value.defining_op
+    return op is not None and (op.name == "tile.host_read" or any(_comes_from_machine(v) for v in op.operands))
+
+
+def _units(instructions: list[InstructionOp]) -> list[Unit]:
+    units: list[Unit] = []
+    constants: dict[Value[Any], LoadOp] = {}
+    products: dict[Value[Any], Unit] = {}
+    for op in instructions:
+        if isinstance(op, LoadOp) and not isinstance(op.source.defining_op, AllocOp):
+            constants[op.destination] = op
+            continue
+        if isinstance(op, RequantizeOp):
+            unit = products[op.accumulator]
+            unit.requantize.append(op)
+        else:
+            unit = Unit(op)
+            units.append(unit)
+        if isinstance(op, MatmulOp):
+            products[op.accumulator] = unit
+            unit.weights = constants[op.weights]
+        for value in op.operands:
+            load = constants.get(value)
+            if load is not None and load is not unit.weights and load not in unit.constants:
+                unit.constants.append(load)
+    return units

@@ -1,0 +1,144 @@
+"""Which tensors stay in SRAM, which live in DRAM and pass through in strips, and how every unit is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...backends.target import Target
+from ...dialects.core.operation import Value
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.memory import AllocOp
+from .chunks import Chunking, balanced, chunking, strip_bytes
+from .layers import Program, Unit
+
+STRIP_SHARE = 3
+"""Strips of spilled tensors, two of each for double buffering, take at most this fraction (1/3) of the budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a unit runs: rows of one strip, chunks of a product, whether its weights stay while the strips pass.
+
+    With `chunks_outside`, every chunk of weights is loaded once and all strips pass under it; otherwise every strip
+    needs all chunks (loaded once if `weights_stay`, else for every strip).
+    """
+
+    rows: int
+    chunks: Chunking | None = None
+    weights_stay: bool = True
+    chunks_outside: bool = False
+
+
+@dataclass
+class Residency:
+    """The decision for a whole program within `budget` bytes of SRAM."""
+
+    program: Program
+    target: Target
+    budget: int
+    spilled: set[Value[Any]] = field(default_factory=set[Value[Any]])
+    cuts: list[Cut] = field(default_factory=list[Cut])
+
+    @classmethod
+    def decide(cls, program: Program, target: Target, budget: int) -> Residency | None:
+        """Spill the tensors that cost least traffic a byte until every unit fits; None if some unit cannot fit."""
+        plan = cls(program, target, budget)
+        needs = [plan.need(index) for index in range(len(program.units))]
+        while needs and max(needs) > budget:
+            worst = needs.index(max(needs))
+            victim = plan._victim(worst)
+            if victim is None:
+                return None
+            plan.spilled.add(victim)
+            for index in range(program.first_use[victim], program.last_use[victim] + 1):
+                needs[index] = plan.need(index)
+        plan.cuts = [plan._final_cut(index) for index in range(len(program.units))]
+        return plan
+
+    def row_stride(self, tensor: Value[Any]) -> int:
+        """Bytes of one row of a tensor."""
+        op = tensor.defining_op
+        assert isinstance(op, AllocOp)
+        return op.row_stride
+
+    def _operands(self, unit: Unit) -> list[Value[Any]]:
+        return list(dict.fromkeys(v for op in unit.operations for v in op.operands if v in self.program.tensors))
+
+    def _live(self, index: int) -> int:
+        """Bytes of the tensors that stay in SRAM while unit `index` runs."""
+        program = self.program
+        return sum(
+            size
+            for tensor, size in program.tensors.items()
+            if tensor not in self.spilled
+            and program.first_use.get(tensor, 1 << 60) <= index <= program.last_use.get(tensor, -1)
+        )
+
+    def _strips(self, unit: Unit, rows: int) -> int:
+        """Bytes of the strips of spilled operands, two of each if there is more than one."""
+        copies = 2 if rows < unit.rows else 1
+        spilled = [v for v in self._operands(unit) if v in self.spilled]
+        return copies * sum(strip_bytes(unit, v, self.row_stride(v), rows) for v in spilled)
+
+    def _rows(self, unit: Unit) -> int:
+        """Output rows of one strip: all, or as many as the share for strips allows."""
+        rows = unit.rows
+        if not any(v in self.spilled for v in self._operands(unit)):
+            return rows
+        while rows > 1 and self._strips(unit, rows) > self.budget // STRIP_SHARE:
+            rows = balanced(unit.rows, max(1, rows // 2))
+        return rows
+
+    def _cut(self, unit: Unit) -> Cut:
+        rows = self._rows(unit)
+        if isinstance(unit.main, MatmulOp):
+            chunks = chunking(unit.main, self.target, rows)
+            return Cut(chunks.rows, chunks)
+        return Cut(rows)
+
+    def need(self, index: int) -> int:
+        """The least SRAM with which unit `index` can run: tensors, strips, constants, two chunks of weights."""
+        unit = self.program.units[index]
+        cut = self._cut(unit)
+        constants = sum(load.run for load in unit.constants)
+        weights = 0
+        if isinstance(unit.main, MatmulOp) and cut.chunks is not None:
+            weights = min(unit.main.weight_bytes, 2 * cut.chunks.weight_bytes(unit.main))
+        return self._live(index) + self._strips(unit, cut.rows) + constants + weights
+
+    def _victim(self, index: int) -> Value[Any] | None:
+        """The resident tensor whose spilling costs least traffic for each byte it frees at unit `index`."""
+        program, unit = self.program, self.program.units[index]
+        operands = self._operands(unit)
+        best: tuple[float, Value[Any]] | None = None
+        for tensor, size in program.tensors.items():
+            live = program.first_use.get(tensor, 1 << 60) <= index <= program.last_use.get(tensor, -1)
+            if tensor in self.spilled or not live:
+                continue
+            strips = 2 * strip_bytes(unit, tensor, self.row_stride(tensor), 1) if tensor in operands else 0
+            if size <= strips:
+                continue
+            uses = sum(tensor in self._operands(u) for u in program.units[program.first_use[tensor] :])
+            price = uses * size / (size - strips)
+            if best is None or price < best[0]:
+                best = (price, tensor)
+        return best[1] if best else None
+
+    def _final_cut(self, index: int) -> Cut:
+        """Now that residency is known, decide what happens to the weights of a product."""
+        unit = self.program.units[index]
+        cut = self._cut(unit)
+        if not isinstance(unit.main, MatmulOp) or cut.chunks is None or unit.weights is None:
+            return cut
+        strips = -(-unit.rows // cut.rows)
+        total = unit.main.weight_bytes
+        constants = sum(load.run for load in unit.constants)
+        room = self.budget - self._live(index) - self._strips(unit, cut.rows) - constants
+        if total <= room or strips == 1:
+            return Cut(cut.rows, cut.chunks, weights_stay=total <= room)
+        chunk = cut.chunks.weight_bytes(unit.main)
+        passes = -(-total // chunk)
+        spilled = sum(self.program.tensors[v] for v in self._operands(unit) if v in self.spilled)
+        outside = spilled * (passes - 1) < total * (strips - 1) and cut.chunks.depth == unit.main.in_c
+        return Cut(cut.rows, cut.chunks, weights_stay=False, chunks_outside=outside)

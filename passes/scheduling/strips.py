@@ -1,0 +1,172 @@
+"""Cutting one instruction: along output rows, column tiles, groups, or the reduction."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from ...dialects.core.fields import AttributeValue
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import TransferOp
+from ...dialects.tile.movement import FillOp, MoveOp
+from ...dialects.tile.pooling import AveragePoolOp
+from ...dialects.tile.vector import RequantizeOp, VectorOp
+from ...dialects.tile.window import WindowOp
+
+InstructionT = TypeVar("InstructionT", bound=InstructionOp)
+
+
+def row_count(op: InstructionOp) -> int:
+    """How many rows an instruction can be cut into."""
+    match op:
+        case WindowOp() | VectorOp():
+            return op.out_h
+        case MoveOp():
+            return op.sizes[_move_axis(op)]
+        case FillOp() | TransferOp():
+            return op.outer
+        case _:
+            return 1
+
+
+def with_attributes(op: InstructionT, **changes: AttributeValue) -> InstructionT:
+    """A detached copy of an instruction with some attributes changed; defaults are left out."""
+    attributes = {**op.attributes, **changes}
+    kept = {name: v for name, v in attributes.items() if v != op.attribute_fields[name].default or name == "layer"}
+    return type(op)(op.operands, (), kept, op.location)
+
+
+def cut_rows(op: InstructionT, start: int, count: int) -> InstructionT:
+    """The instruction restricted to output rows [start, start + count)."""
+    if count == row_count(op):
+        return with_attributes(op)
+    match op:
+        case WindowOp():
+            return _cut_window(op, start, count)
+        case VectorOp():
+            changes: dict[str, AttributeValue] = {"out_h": count}
+            for name in ("input", "lhs", "rhs", "output"):
+                stride = op.attributes.get(f"{name}_row_stride")
+                if isinstance(stride, int):
+                    changes[f"{name}_offset"] = _integer(op, f"{name}_offset") + start * stride
+            return with_attributes(op, **changes)
+        case MoveOp():
+            axis = _move_axis(op)
+            return with_attributes(
+                op,
+                **{f"size{axis}": count},
+                input_offset=op.input_offset + start * op.input_strides[axis],
+                output_offset=op.output_offset + start * op.output_strides[axis],
+            )
+        case FillOp():
+            return with_attributes(
+                op, outer=count, output_offset=op.output_offset + start * op.output_outer_stride
+            )
+        case TransferOp():
+            return with_attributes(
+                op,
+                outer=count,
+                source_offset=op.source_offset + start * op.source_outer_stride,
+                destination_offset=op.destination_offset + start * op.destination_outer_stride,
+            )
+        case _:
+            raise TypeError(f"{op.name} cannot be cut into rows")
+
+
+def cut_tiles(
+    matmul: MatmulOp, requantize: list[RequantizeOp], first: int, count: int
+) -> tuple[MatmulOp, list[RequantizeOp]]:
+    """A product of one group restricted to column tiles [first, first + count).
+
+    Weights and accumulators are those of the chunk alone; parameters stay those of the layer.
+    """
+    tile = matmul.tile_columns
+    begin, end = first * tile, min((first + count) * tile, matmul.out_c)
+    changes: dict[str, AttributeValue] = {"out_c": end - begin, "useful_macs": 0}
+    if matmul.diagonal:
+        changes |= {"in_c": end - begin, "input_offset": matmul.input_offset + begin}
+    cut: list[RequantizeOp] = []
+    for op in requantize:
+        low, high = max(op.first_column, begin), min(op.first_column + op.out_c, end)
+        if low < high:
+            skipped = low - op.first_column
+            cut.append(
+                with_attributes(
+                    op,
+                    out_c=high - low,
+                    first_column=low - begin,
+                    group_columns=end - begin,
+                    parameters_offset=op.parameters_offset + 8 * skipped,
+                    output_offset=op.output_offset + skipped,
+                )
+            )
+    return with_attributes(matmul, **changes), cut
+
+
+def cut_groups(
+    matmul: MatmulOp, requantize: list[RequantizeOp], first: int, count: int
+) -> tuple[MatmulOp, list[RequantizeOp]]:
+    """A grouped product restricted to groups [first, first + count)."""
+    rows = matmul.column_tiles * matmul.rows
+    changes: dict[str, AttributeValue] = {
+        "groups": count,
+        "input_offset": matmul.input_offset + first * matmul.input_group_stride,
+        "input_group_stride": matmul.input_group_stride if count > 1 else 0,
+        "useful_macs": 0,
+    }
+    cut: list[RequantizeOp] = []
+    for op in requantize:
+        own = op.accumulator_offset // rows
+        low, high = max(own, first), min(own + op.groups, first + count)
+        if low < high:
+            skipped = low - own
+            cut.append(
+                with_attributes(
+                    op,
+                    groups=high - low,
+                    accumulator_offset=(low - first) * rows,
+                    parameters_offset=op.parameters_offset + 8 * skipped * op.out_c,
+                    output_offset=op.output_offset + skipped * op.output_group_stride,
+                    output_group_stride=op.output_group_stride if high - low > 1 else 0,
+                )
+            )
+    return with_attributes(matmul, **changes), cut
+
+
+def cut_depth(matmul: MatmulOp, first: int, count: int) -> MatmulOp:
+    """A product restricted to input channels [first, first + count) of every tap; all but the first accumulate."""
+    return with_attributes(
+        matmul, in_c=count, input_offset=matmul.input_offset + first, accumulate=first > 0, useful_macs=0
+    )
+
+
+def _cut_window(op: InstructionT, start: int, count: int) -> InstructionT:
+    assert isinstance(op, WindowOp)
+    top = start * op.stride_h - op.pad_top
+    bottom = (start + count - 1) * op.stride_h + (op.kernel_h - 1) * op.dilation_h - op.pad_top + 1
+    first, last = min(max(top, 0), op.in_h - 1), min(max(bottom, 1), op.in_h)
+    all_below = top >= op.in_h
+    above = bottom - top if all_below else max(first - top, 0)
+    changes: dict[str, AttributeValue] = {
+        "out_h": count,
+        "in_h": max(last - first, 1),
+        "pad_top": above,
+        "input_offset": op.input_offset + first * op.input_row_stride,
+    }
+    stride = op.attributes.get("output_row_stride")
+    if isinstance(stride, int):
+        changes["output_offset"] = _integer(op, "output_offset") + start * stride
+    if isinstance(op, AveragePoolOp):
+        changes["counted_top"] = op.counted_top if first == 0 else 0
+        changes["counted_bottom"] = op.counted_bottom if last == op.in_h else 0
+    return with_attributes(op, **changes)
+
+
+def _move_axis(op: MoveOp) -> int:
+    return next((axis for axis, size in enumerate(op.sizes) if size > 1), 3)
+
+
+def _integer(op: InstructionOp, name: str) -> int:
+    value = op.attribute_or_default(name)
+    assert isinstance(value, int)
+    return value
