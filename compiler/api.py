@@ -1,0 +1,141 @@
+"""The Python API: `compile` and `load` give a `Program`, which runs, reports and can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..backends import program as backend
+from ..backends.simulator import Simulator
+from ..backends.target import DEFAULT_TARGET, Target, load_target
+from ..dialects.core.operation import Module
+from ..dialects.core.types import Array, TensorType
+from ..passes.framework.base import Pass
+from ..passes.framework.environment import Progress, silent_progress
+from .arrays import checked_labels, checked_samples
+from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
+from .evaluation import evaluate
+from .measuring import measure
+from .report import Report
+
+
+class Program:
+    """A compiled model: it runs bit-exactly on the functional model of its target, and tells what it costs.
+
+    `target` is the machine, `inputs` and `outputs` are the tensor types by name as the ONNX model has them.
+    """
+
+    def __init__(self, compiled: backend.Program, reference: Module | None = None) -> None:
+        """Wrap a program of the backend; `reference` is the float module to evaluate against."""
+        self.compiled = compiled
+        self.reference = reference
+        self.accuracy: dict[str, Any] | None = None
+        self._simulators: dict[bool, Simulator] = {}
+
+    @property
+    def target(self) -> Target:
+        """The machine it was compiled for."""
+        return self.compiled.target
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """The inputs by name; the first axis is the batch of one run."""
+        return {port.name: port.type for port in self.compiled.inputs}
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """The outputs by name."""
+        return {port.name: port.type for port in self.compiled.outputs}
+
+    def run(
+        self, inputs: Mapping[str, Array], *, checked: bool = False, progress: Progress = silent_progress
+    ) -> dict[str, Array]:
+        """Simulate any number of samples: arrays by input name in, arrays by output name out.
+
+        The first axis counts samples: an input of type [B, ...] takes B of them a run. float64 and float16 are
+        converted to float32. With `checked` reading memory that was never written is an error (slower). Raises
+        CompileError for arrays with a wrong name, shape or type, unequal counts, NaN or infinity.
+        """
+        samples = checked_samples(inputs, self.inputs, "inputs")
+        return self._run(samples, checked, progress)
+
+    def evaluate(
+        self, inputs: Mapping[str, Array], labels: Array, *, checked: bool = False, progress: Progress = silent_progress
+    ) -> dict[str, Any]:
+        """Top-1 of the program and of the float model on labelled samples; see the report's key `accuracy`.
+
+        A loaded program holds no float model: then only `program` and `samples` are known. The result is also part of
+        `report()` from now on. Raises CompileError as `run` does, and for labels that do not fit.
+        """
+        samples = checked_samples(inputs, self.inputs, "inputs")
+        count = len(next(iter(samples.values())))
+        classes = checked_labels({"labels": labels}, count, "labels")
+        self.accuracy = evaluate(
+            samples, classes, lambda s: self._run(s, checked, progress), self.reference, progress=progress
+        )
+        return self.accuracy
+
+    def report(self) -> dict[str, Any]:
+        """What the program costs and why, as JSON data: the same as `--report-json`."""
+        return self.measure().to_json()
+
+    def measure(self) -> Report:
+        """What the program costs and why, as objects."""
+        return measure(self.compiled, self.accuracy)
+
+    def save(self, path: str | Path) -> None:
+        """Write the program file; equal programs give equal bytes. Raises CompileError if it cannot be written."""
+        self.compiled.save(path)
+
+    def _run(self, samples: Mapping[str, Array], checked: bool, progress: Progress) -> dict[str, Array]:
+        if checked not in self._simulators:
+            self._simulators[checked] = Simulator(self.compiled, checked=checked)
+        return self._simulators[checked].run(samples, progress=progress)
+
+    def __repr__(self) -> str:
+        return f"<accelc.Program {self.compiled.model!r} for {self.target.name}>"
+
+
+def compile(
+    model: Source,
+    target: str | Target = DEFAULT_TARGET,
+    *,
+    opt_level: int = 2,
+    precision: str = "int8",
+    calibration: Calibration | None = None,
+    batch: int = 1,
+    passes: str | Sequence[Pass] | None = None,
+    verify_each: bool = True,
+    progress: Progress = silent_progress,
+) -> Program:
+    """Compile a model for a machine.
+
+    `model` is the path of an .onnx or .air file, the bytes of an ONNX file, an `onnx.ModelProto` or a module.
+    `target` is a preset, the path of a .toml file or a `Target`. `calibration` holds sample inputs: an .npz file, a
+    folder of .npz and .npy files, or arrays by input name (first axis: samples); without it ranges come from noise,
+    cycles are right and accuracy is not. `batch` is the size of a symbolic batch dimension. `passes` (pipeline text or
+    passes) replaces the pipeline of `opt_level` 0 to 3. Raises CompileError with a located message if anything is
+    wrong with these.
+    """
+    settings = Settings(
+        target=target if isinstance(target, Target) else load_target(target),
+        opt_level=opt_level,
+        precision=precision,
+        batch=batch,
+        calibration=calibration,
+        passes=parse_passes(passes) if isinstance(passes, str) else passes,
+        verify_each=verify_each,
+        progress=progress,
+    )
+    compiled = compile_module(model, settings, keep_reference=True)
+    return Program(emit(compiled), compiled.reference)
+
+
+def load(path: str | Path, target: str | Target | None = None) -> Program:
+    """Read a program file; CompileError with the reason if anything in it is damaged or wrong.
+
+    A program knows its machine. With `target`, one that was compiled for another machine is refused.
+    """
+    machine = load_target(target) if isinstance(target, str) else target
+    return Program(backend.load_program(path, target=machine))

@@ -1,0 +1,165 @@
+"""`accelc`: reads the command line, and only then loads what the command needs.
+
+`--help`, `--version` and usage errors answer at once because this file imports nothing heavy. `main` loads
+`compiler/command.py`, and with it everything else, by `import_module`: the one deferred import of the compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..dialects.core.diagnostics import CompileError
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+EMIT = ("nn", "quant", "tile", "asm", "program")
+PRECISIONS = ("int8",)
+LEVELS = (0, 1, 2, 3)
+DEFAULT_LEVEL = 2
+DEFAULT_TARGET = "tile32"
+
+
+class UsageError(CompileError):
+    """The command line contradicts itself: exit status 2."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """Run the command in this process; returns its exit status: 0, 1 (the input is at fault), 2 (usage), 130 (Ctrl-C).
+
+    Results go to `sys.stdout`; messages, progress and IR dumps to `sys.stderr`.
+    """
+    try:
+        options = _argument_parser().parse_args(list(arguments))
+        _check_usage(options)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else USAGE
+    except UsageError as error:
+        print(f"{error}\nnote: accelc --help lists the options", file=sys.stderr)
+        return USAGE
+    try:
+        execute: Any = import_module(".command", __package__).execute
+        execute(options)
+        sys.stdout.flush()
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except CompileError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wants (accelc ... | head). Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK
+
+
+def _check_usage(options: argparse.Namespace) -> None:
+    """Raise UsageError for combinations of options that argparse cannot refuse."""
+    listing = options.list_targets or options.list_passes or options.list_ops
+    if options.batch < 1:
+        raise UsageError(f"--batch is {options.batch}, expected at least 1")
+    if options.model is None and not listing:
+        raise UsageError("MODEL is missing, expected an .onnx, .air or .accel file")
+    if options.output_arrays and not options.run:
+        raise UsageError("--output is given without --run, which computes what it would hold")
+    if options.emit == "program" and not options.output_file:
+        raise UsageError("--emit=program is given without -o FILE")
+    if options.emit not in (None, "program", "asm") and (wanted := _wants_program(options)):
+        raise UsageError(f"--emit={options.emit} stops before there is a program, which {wanted} needs")
+    if options.checked and not (options.run or options.evaluate):
+        raise UsageError("--checked is given without --run or --evaluate, which it would watch")
+
+
+def _wants_program(options: argparse.Namespace) -> str:
+    given = {
+        "--run": options.run,
+        "--evaluate": options.evaluate,
+        "--report": options.report,
+        "--report-json": options.report_json,
+    }
+    return next((name for name, value in given.items() if value), "")
+
+
+def _argument_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "accelc",
+        usage="accelc MODEL [options]",
+        description="Compile a float ONNX model for a small-matrix-block accelerator, run it bit-exactly, "
+        "and account for every cycle.",
+        epilog="Exit status: 0, 1 (the input is at fault), 2 (wrong usage), 130 (interrupted).",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="ONNX model, IR text or program; told by content")
+    _add_compilation(parser.add_argument_group("compilation"))
+    _add_results(parser.add_argument_group("results"))
+    _add_execution(parser.add_argument_group("execution"))
+    _add_inspection(parser.add_argument_group("watching the passes"))
+    _add_information(parser.add_argument_group("information"))
+    return parser
+
+
+def _add_compilation(group: Any) -> None:
+    add = group.add_argument
+    level_help = f"optimization level 0 to 3 (default {DEFAULT_LEVEL})"
+    add("-O", dest="level", metavar="LEVEL", type=int, choices=LEVELS, help=level_help)
+    add("--target", metavar="NAME|FILE", help=f"the machine: a preset or a .toml file (default {DEFAULT_TARGET})")
+    add("--precision", choices=PRECISIONS, default="int8", help="what to quantize to (default int8)")
+    add("--calibration-data", metavar="FILE.npz|DIR", type=Path, help="sample inputs that the ranges are taken from")
+    add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
+    add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
+
+
+def _add_results(group: Any) -> None:
+    add = group.add_argument
+    add("-o", dest="output_file", metavar="FILE", type=Path, help="write the program, or what --emit asks for")
+    add("--emit", choices=EMIT, help="stop at this level; text goes to -o or to standard output")
+    add("--report", action="store_true", help="print where the cycles went, layer by layer")
+    add("--report-json", metavar="FILE", type=Path, help="write the same as data")
+
+
+def _add_execution(group: Any) -> None:
+    add = group.add_argument
+    add("--run", metavar="INPUT.npz", type=Path, help="run on arrays named after the inputs; first axis: samples")
+    add("--output", dest="output_arrays", metavar="OUT.npz", type=Path, help="where --run writes its outputs")
+    add("--evaluate", metavar="LABELLED.npz", type=Path, help="compare with the float model, on inputs and `labels`")
+    add("--checked", action="store_true", help="refuse to read memory that was never written (slower)")
+
+
+def _add_inspection(group: Any) -> None:
+    add = group.add_argument
+    before, after = "print_ir_before", "print_ir_after"
+    add("--print-ir-before", dest=before, metavar="PASS", action="append", default=[], help="print the IR before PASS")
+    add("--print-ir-after", dest=after, metavar="PASS", action="append", default=[], help="print the IR after PASS")
+    add("--print-ir-after-all", action="store_true", help="print the IR after every pass")
+    add("--print-ir-after-change", action="store_true", help="print the IR after passes that changed it")
+    add("--print-ir-tree-dir", metavar="DIR", type=Path, help="write the printed IR into a folder, one file a pass")
+    verify_help = "verify the IR after every pass (default on)"
+    add("--verify-each", action=argparse.BooleanOptionalAction, default=True, help=verify_help)
+    add("--verify-semantics", action="store_true", help="run the module before and after every pass and compare")
+    add("--time-passes", action="store_true", help="print the seconds of every pass")
+
+
+def _add_information(group: Any) -> None:
+    add = group.add_argument
+    add("--list-targets", action="store_true", help="print the target presets")
+    add("--list-passes", action="store_true", help="print the passes and pipelines")
+    add("--list-ops", action="store_true", help="print the ONNX operators and IR operations")
+    add("--color", choices=("auto", "always", "never"), default="auto", help="colour (default auto; NO_COLOR is kept)")
+    add("--version", action="version", version=f"accelc {__version__}")
+
+
+if __name__ == "__main__":
+    main()

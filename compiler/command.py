@@ -1,0 +1,193 @@
+"""What `accelc` does once its command line is read: compile or load, then run, evaluate, report and write."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..backends.assembly import disassemble
+from ..backends.program import Program as CompiledProgram
+from ..backends.target import load_target
+from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.files import write_atomically, write_module
+from ..dialects.core.printer import print_module
+from ..passes.framework.base import Pass
+from ..passes.framework.pass_manager import Instrumentation
+from ..passes.framework.printing import PrintIr
+from ..passes.framework.semantics import VerifySemantics
+from ..passes.framework.timing import TimePasses
+from ..passes.registry import PASSES
+from .api import Program, load
+from .arrays import checked_labels, checked_samples, read_npz, write_npz
+from .cli import DEFAULT_LEVEL, DEFAULT_TARGET, UsageError
+from .driver import Compiled, Settings, compile_module, emit, kind_of, parse_passes
+from .listing import operation_list, pass_list, target_list
+from .progress import terminal_progress
+from .report import Report, write_report
+from .report_text import WIDTH, accuracy_line, render_report, summary_line
+
+
+def execute(options: argparse.Namespace) -> None:
+    """Carry out a command line; CompileError where the user's input is at fault, UsageError where the line is."""
+    lists = ((options.list_targets, target_list), (options.list_passes, pass_list), (options.list_ops, operation_list))
+    for wanted, listed in lists:
+        if wanted:
+            print(listed())
+    if options.model is None:
+        return
+    path = Path(options.model)
+    if kind_of(path) == "accel":
+        program = _loaded(path, options)
+    else:
+        compiled = _compiled(path, options)
+        if options.emit in ("nn", "quant", "tile"):
+            _write_ir(compiled, options.output_file)
+            return
+        program = Program(emit(compiled), compiled.reference)
+    _use(program, options)
+
+
+def _loaded(path: Path, options: argparse.Namespace) -> Program:
+    compiling = {
+        "-O": options.level,
+        "--batch": options.batch != 1,
+        "--calibration-data": options.calibration_data,
+        "--pass-pipeline": options.pass_pipeline is not None,
+        "--print-ir-*": _prints_ir(options),
+        "--verify-semantics": options.verify_semantics,
+        "--time-passes": options.time_passes,
+        f"--emit={options.emit}": options.emit in ("nn", "quant", "tile"),
+    }
+    given = [name for name, value in compiling.items() if value is not None and value is not False]
+    if given:
+        raise CompileError(
+            f"{path}: already compiled, {given[0]} cannot change it; give the model it was compiled from"
+        )
+    return load(path, target=options.target)
+
+
+def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
+    settings = Settings(
+        target=load_target(options.target or DEFAULT_TARGET),
+        opt_level=DEFAULT_LEVEL if options.level is None else options.level,
+        precision=options.precision,
+        batch=options.batch,
+        calibration=options.calibration_data,
+        passes=None if options.pass_pipeline is None else _passes(options.pass_pipeline),
+        stop=options.emit if options.emit in ("nn", "quant", "tile") else None,
+        verify_each=options.verify_each,
+        instrumentation=_watchers(options),
+        progress=terminal_progress,
+    )
+    try:
+        compiled = compile_module(path, settings, keep_reference=options.evaluate is not None)
+    finally:
+        for watcher in settings.instrumentation:
+            if isinstance(watcher, TimePasses) and watcher.seconds:
+                print(watcher, file=sys.stderr)
+    for warning in compiled.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return compiled
+
+
+def _passes(text: str) -> Sequence[Pass]:
+    try:
+        return parse_passes(text)
+    except CompileError as error:
+        raise UsageError(error.diagnostics) from None
+
+
+def _watchers(options: argparse.Namespace) -> list[Instrumentation]:
+    watchers: list[Instrumentation] = []
+    if options.time_passes:
+        watchers.append(TimePasses())
+    if _prints_ir(options):
+        _check_names("--print-ir-before", options.print_ir_before)
+        _check_names("--print-ir-after", options.print_ir_after)
+        before, after = frozenset(options.print_ir_before), frozenset(options.print_ir_after)
+        everything, changes = options.print_ir_after_all, options.print_ir_after_change
+        watchers.append(PrintIr(before, after, everything, changes, options.print_ir_tree_dir, sys.stderr))
+    if options.verify_semantics:
+        watchers.append(VerifySemantics())
+    return watchers
+
+
+def _prints_ir(options: argparse.Namespace) -> bool:
+    chosen = (options.print_ir_before, options.print_ir_after, options.print_ir_after_all)
+    return any((*chosen, options.print_ir_after_change, options.print_ir_tree_dir))
+
+
+def _check_names(option: str, names: Iterable[str]) -> None:
+    known = {each.name for each in PASSES}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{option}={name}: unknown pass, expected one of {', '.join(sorted(known))}")
+
+
+def _write_ir(compiled: Compiled, path: Path | None) -> None:
+    if path is None:
+        print(print_module(compiled.module), end="")
+    else:
+        write_module(path, compiled.module)
+
+
+def _use(program: Program, options: argparse.Namespace) -> None:
+    if options.emit == "asm":
+        _write_assembly(program.compiled, options.output_file)
+    elif options.output_file:
+        program.save(options.output_file)
+    if options.run:
+        _run(program, options.run, options.output_arrays, options.checked)
+    if options.evaluate:
+        _evaluate(program, options.evaluate, options.checked)
+    if options.report or options.report_json:
+        _report(program.measure(), options)
+    elif options.evaluate:
+        print(accuracy_line(program.accuracy))
+    elif not (options.run or options.emit or options.output_file):
+        print(summary_line(program.measure()))
+
+
+def _write_assembly(program: CompiledProgram, path: Path | None) -> None:
+    names = [program.layers[int(layer)].name for layer in program.instruction_layers]
+    comments = [name if index == 0 or name != names[index - 1] else "" for index, name in enumerate(names)]
+    text = disassemble(program.instructions, comments)
+    if path is None:
+        print(text, end="")
+    else:
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _run(program: Program, source: Path, destination: Path | None, checked: bool) -> None:
+    samples = checked_samples(read_npz(source), program.inputs, str(source))
+    outputs = program.run(samples, checked=checked, progress=terminal_progress)
+    if destination:
+        write_npz(destination, outputs)
+        return
+    for name, array in outputs.items():
+        real = array.astype(np.float64)
+        shape = ", ".join(map(str, array.shape))
+        print(f"{name}: {array.dtype}[{shape}], {real.min():g} to {real.max():g}, mean {real.mean():g}")
+
+
+def _evaluate(program: Program, source: Path, checked: bool) -> None:
+    arrays = read_npz(source)
+    samples = checked_samples(arrays, program.inputs, str(source))
+    labels = checked_labels(arrays, len(next(iter(samples.values()))), str(source))
+    program.evaluate(samples, labels, checked=checked, progress=terminal_progress)
+
+
+def _report(report: Report, options: argparse.Namespace) -> None:
+    if options.report_json:
+        write_report(options.report_json, report)
+    if options.report:
+        terminal = sys.stdout.isatty()
+        color = options.color == "always" or (options.color == "auto" and terminal and not os.environ.get("NO_COLOR"))
+        width = max(shutil.get_terminal_size((WIDTH, 0)).columns, 80) if terminal else WIDTH
+        print(render_report(report, width=width, color=color), end="")

@@ -1,0 +1,195 @@
+"""From a file to a program in one straight line: read by content, import, run the passes, emit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnx import ModelProto
+
+from ..backends.emitter import emit as emit_program
+from ..backends.program import Program, is_program
+from ..backends.target import Target
+from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.files import read_module
+from ..dialects.core.operation import Module
+from ..dialects.core.types import Array, TensorType
+from ..dialects.core.verifier import verify
+from ..dialects.registry import CONTEXT
+from ..dialects.tile.instruction import InstructionOp
+from ..passes.framework.base import Pass
+from ..passes.framework.environment import CalibrationData, Environment, Progress, Remark, silent_progress
+from ..passes.framework.pass_manager import Instrumentation, PassManager
+from ..passes.framework.pipeline import format_pipeline, parse_pipeline
+from ..passes.framework.semantics import computes_in_integers
+from ..passes.pipelines import PIPELINES
+from ..passes.registry import PASSES
+from .arrays import checked_samples, read_samples
+from .importer import import_model
+from .notes import Notes, product_shapes, shuffle_notes
+from .report import Product
+
+Source = str | Path | bytes | ModelProto | Module
+Calibration = str | Path | Mapping[str, Array] | CalibrationData
+
+LEVELS = ("nn", "quant", "tile")
+FIRST_PASS = {"quant": "insert-quantization", "tile": "lower-to-tile"}
+"""The pass that leads from the level below to this one."""
+
+SNIFFED_BYTES = 512
+"""How much of a file decides what it is: an ONNX file has control characters by then, IR text never has."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compile for and how. `passes` replaces the pipeline of `opt_level`; `stop` is a level, or None for all.
+
+    `source` names the calibration data in messages. `instrumentation` watches the passes.
+    """
+
+    target: Target
+    opt_level: int = 2
+    precision: str = "int8"
+    batch: int = 1
+    calibration: Calibration | None = None
+    passes: Sequence[Pass] | None = None
+    stop: str | None = None
+    verify_each: bool = True
+    instrumentation: Sequence[Instrumentation] = ()
+    progress: Progress = silent_progress
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A module after its passes, with what the report needs: the float module it came from and what passes remarked."""
+
+    name: str
+    module: Module
+    reference: Module | None
+    settings: Settings
+    pipeline: str
+    products: dict[str, Product]
+    remarks: list[Remark] = field(default_factory=list[Remark])
+
+    @property
+    def warnings(self) -> list[str]:
+        """The remarks that the user must see."""
+        return [remark.message for remark in self.remarks if remark.kind == "warning"]
+
+
+def kind_of(path: Path) -> str:
+    """`onnx`, `air` or `accel`, by the content of the file; CompileError if it cannot be read or is empty."""
+    if path.is_dir():
+        raise CompileError(f"{path}: a folder, expected an .onnx, .air or .accel file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(SNIFFED_BYTES)
+    except OSError as error:
+        raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not head:
+        raise CompileError(f"{path}: empty, expected an .onnx, .air or .accel file")
+    if is_program(head) or path.suffix == ".accel":
+        return "accel"
+    return "onnx" if any(byte < 32 and byte not in b"\t\n\r\f" for byte in head) else "air"
+
+
+def load_module(source: Source, *, batch: int = 1) -> Module:
+    """The module of an ONNX model or of IR text; a Module is copied, so that passes leave it as it is."""
+    if isinstance(source, Module):
+        return source.clone()
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        kind = kind_of(path)
+        if kind == "accel":
+            raise CompileError(f"{path}: already a program, expected an .onnx or .air file")
+        if kind == "air":
+            module = read_module(path, CONTEXT)
+            verify(module)
+            return module
+        source = path
+    return import_model(source, batch=batch)
+
+
+def level_of(module: Module) -> str:
+    """How far down a module is: `nn` (float), `quant` (integers) or `tile` (instructions)."""
+    if any(isinstance(op, InstructionOp) for op in module.walk()):
+        return "tile"
+    return "quant" if computes_in_integers(module) else "nn"
+
+
+def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list[Pass]:
+    """The part of a pipeline that leads from level `start` to the end of level `stop` (None: to the end of all)."""
+    names = [each.name for each in passes]
+    first = 0
+    if start == "tile":
+        first = len(names)
+    elif start == "quant" and FIRST_PASS["quant"] in names:
+        first = names.index(FIRST_PASS["quant"]) + 1
+    last = len(names)
+    if stop is not None and stop != LEVELS[-1]:
+        following = FIRST_PASS[LEVELS[LEVELS.index(stop) + 1]]
+        last = names.index(following) if following in names else last
+    return list(passes[first:last])
+
+
+def compile_module(source: Source, settings: Settings, *, keep_reference: bool = False) -> Compiled:
+    """Import and run the passes. With `keep_reference` the float module is kept beside the result.
+
+    Raises CompileError for everything that is wrong with the model, its calibration data or the pipeline.
+    """
+    module = load_module(source, batch=settings.batch)
+    level = level_of(module)
+    products = product_shapes(module)
+    reference = module.clone() if keep_reference and level == "nn" else None
+    passes = settings.passes
+    if passes is None:
+        passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
+    environment = Environment(
+        target=settings.target,
+        calibration=_calibration(settings.calibration, module),
+        precision=settings.precision,
+        progress=settings.progress,
+    )
+    PassManager(passes, settings.verify_each, settings.instrumentation).run(module, environment)
+    return Compiled(_name(source), module, reference, settings, format_pipeline(passes), products, environment.remarks)
+
+
+def emit(compiled: Compiled) -> Program:
+    """The program of a compiled module; CompileError if its passes have not led down to scheduled instructions."""
+    level = level_of(compiled.module)
+    if level != "tile":
+        done = f"after the passes {compiled.pipeline}" if compiled.pipeline else "without a pass"
+        raise CompileError(f"the module is at level {level} {done}, expected tile; a program needs all passes")
+    settings = compiled.settings
+    facts = ("sram_peak_bytes", "sram_lower_bound_bytes", "spilled_bytes")
+    found = {name.removeprefix("sram_"): compiled.module.attributes.get(name) for name in facts}
+    notes = Notes(
+        opt_level=settings.opt_level if settings.passes is None else None,
+        pipeline=compiled.pipeline,
+        sram={name: value for name, value in found.items() if isinstance(value, int)},
+        products=compiled.products,
+        shuffles=shuffle_notes(compiled.remarks, settings.target),
+        warnings=tuple(compiled.warnings),
+        remarks=tuple(str(remark) for remark in compiled.remarks if remark.kind not in ("warning", "shuffle")),
+    )
+    model, precision = compiled.name, settings.precision
+    return emit_program(compiled.module, settings.target, model=model, precision=precision, report=notes.to_json())
+
+
+def parse_passes(text: str) -> tuple[Pass, ...]:
+    """The passes of a pipeline text; CompileError with the column of the first mistake."""
+    return parse_pipeline(text, PASSES, pipelines=PIPELINES)
+
+
+def _calibration(given: Calibration | None, module: Module) -> CalibrationData | None:
+    if given is None or isinstance(given, CalibrationData):
+        return given
+    inputs = {str(a.name): a.type for a in module.main.arguments if isinstance(a.type, TensorType)}
+    if isinstance(given, (str, Path)):
+        return CalibrationData(checked_samples(read_samples(Path(given), inputs), inputs, str(given)))
+    return CalibrationData(checked_samples(given, inputs, "calibration data"))
+
+
+def _name(source: Source) -> str:
+    return Path(source).stem if isinstance(source, (str, Path)) else "model"

@@ -1,0 +1,177 @@
+"""From a program to its report: times every instruction, balances the ledger, collects the figures of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..backends.host import final_type, stored_bytes
+from ..backends.program import Program
+from ..backends.timing.bounds import LayerFacts, network_bounds
+from ..backends.timing.duration import instruction_timing
+from ..backends.timing.engine import QueuedInstruction, run_timeline
+from ..backends.timing.ledger import balance
+from ..backends.timing.summary import summarize
+from ..dialects.tile.array import MatmulOp
+from ..dialects.tile.instruction import ENGINES, InstructionOp
+from ..dialects.tile.memory import LoadOp
+from .notes import ShuffleNote, read_notes
+from .report import BlockMapping, Layer, Machine, Product, Report, Shuffle
+
+
+def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Report:
+    """The report of a program, from its instructions, from the notes in it, and from an evaluation.
+
+    Raises CompileError if the notes are not what a compiler writes.
+    """
+    target, notes = program.target, read_notes(program)
+    ops = _operations(program)
+    queue = [
+        QueuedInstruction(
+            engine=op.engine,
+            timing=instruction_timing(op, target, instruction.addresses),
+            wait=op.wait,
+            signal=op.signal,
+            layer=int(layer),
+            name=op.name,
+        )
+        for op, instruction, layer in zip(ops, program.instructions, program.instruction_layers, strict=True)
+    ]
+    timeline = run_timeline(queue, target)
+    ledger = balance(timeline, target)
+    names = [layer.name for layer in program.layers]
+    summary = summarize(timeline, ledger, target, names, notes.sram.get("peak_bytes", 0))
+    members: dict[int, list[InstructionOp]] = {}
+    for op, layer in zip(ops, program.instruction_layers, strict=True):
+        members.setdefault(int(layer), []).append(op)
+    layers: list[Layer] = []
+    for row in summary.layers:
+        known, figures, own = program.layers[row.index], row.figures, members[row.index]
+        nodes = tuple(known.name.split("+"))
+        layers.append(
+            Layer(
+                name=known.name,
+                nodes=nodes,
+                kind=known.kind,
+                macs=known.macs,
+                cycles=figures.cycles,
+                slots=figures.slots,
+                instructions=figures.instructions,
+                sram_bytes=_touched_bytes(own),
+                dram_read_bytes=figures.dram_read_bytes,
+                dram_write_bytes=figures.dram_write_bytes,
+                bank_stall_cycles=figures.bank_stall_cycles,
+                mapping=_mapping(own),
+                product=_product(nodes, notes.products),
+            )
+        )
+    macs = sum(layer.macs for layer in layers)
+    crossing = LayerFacts("all", macs=macs, weight_bytes=_constant_bytes(ops, program), **_host_bytes(program))
+    bounds = network_bounds([crossing], target)
+    engines = [op.engine for op in ops]
+    return Report(
+        model=program.model,
+        machine=_machine(program),
+        precision=program.precision,
+        macs=macs,
+        cycles=timeline.cycles,
+        slots=summary.total.slots,
+        compute_cycles=bounds.compute,
+        dram_cycles=bounds.dram,
+        instructions={engine: engines.count(engine) for engine in ENGINES},
+        layers=tuple(layers),
+        sram=_sram(notes.sram, summary.total.bank_stall_cycles, target.sram_bytes),
+        dram_read_bytes=summary.total.dram_read_bytes,
+        dram_write_bytes=summary.total.dram_write_bytes,
+        opt_level=notes.opt_level,
+        pipeline=notes.pipeline,
+        shuffles=tuple(_shuffle(note, layers) for note in notes.shuffles),
+        warnings=notes.warnings,
+        remarks=notes.remarks,
+        accuracy=accuracy,
+    )
+
+
+def _operations(program: Program) -> list[InstructionOp]:
+    """The instructions as tile operations at absolute addresses, with the model's MACs, which are not encoded."""
+    ops = [instruction.operation() for instruction in program.instructions]
+    for op, macs in zip(ops, program.useful_macs.tolist(), strict=True):
+        if macs:
+            op.attributes["useful_macs"] = macs
+    return ops
+
+
+def _machine(program: Program) -> Machine:
+    target = program.target
+    return Machine(
+        name=target.name,
+        frequency_mhz=target.frequency_mhz,
+        lanes=target.array.lanes,
+        columns=target.array.columns,
+        blocks=target.array.blocks,
+        vector_lanes=target.vector.lanes,
+        sram_bytes=target.sram_bytes,
+        dram_bytes_per_cycle=target.dma.bytes_per_cycle,
+    )
+
+
+def _sram(noted: Mapping[str, int], stalls: int, capacity: int) -> dict[str, int]:
+    return {
+        "peak_bytes": noted.get("peak_bytes", 0),
+        "lower_bound_bytes": noted.get("lower_bound_bytes", 0),
+        "bank_stall_cycles": stalls,
+        "spilled_bytes": noted.get("spilled_bytes", 0),
+        "capacity_bytes": capacity,
+    }
+
+
+def _touched_bytes(ops: Sequence[InstructionOp]) -> int:
+    """SRAM bytes between the first and the last element of every region that instructions touch, each byte once."""
+    return _union(
+        (region.offset, region.end)
+        for op in ops
+        for region in op.regions()
+        if op.spaces.get(region.operand, "sram") == "sram" and region.size
+    )
+
+
+def _constant_bytes(ops: Iterable[InstructionOp], program: Program) -> int:
+    """Bytes of constants that are loaded at all, each once."""
+    return _union(
+        (region.offset, region.end)
+        for op in ops
+        if isinstance(op, LoadOp)
+        for region in op.regions()
+        if region.operand == "source" and region.size and region.offset < program.constants.size
+    )
+
+
+def _union(spans: Iterable[tuple[int, int]]) -> int:
+    covered = reached = 0
+    for start, end in sorted(spans):
+        covered += max(end - max(start, reached), 0)
+        reached = max(reached, end)
+    return covered
+
+
+def _host_bytes(program: Program) -> dict[str, int]:
+    written = [stored_bytes(final_type(port.type, write.steps)) for port in program.inputs for write in port.writes]
+    read = [stored_bytes(port.stored) for port in program.outputs if port.source is None]
+    return {"input_bytes": sum(written), "output_bytes": sum(read)}
+
+
+def _mapping(ops: Sequence[InstructionOp]) -> BlockMapping | None:
+    op = next((op for op in ops if isinstance(op, MatmulOp)), None)
+    return None if op is None else BlockMapping(op.fold, op.split_k, op.split_n, op.split_m, op.diagonal)
+
+
+def _product(nodes: Iterable[str], known: Mapping[str, Product]) -> Product | None:
+    return next((known[node] for node in nodes if node in known), None)
+
+
+def _shuffle(note: ShuffleNote, layers: Iterable[Layer]) -> Shuffle:
+    """What is left of a shuffle: the cycles of the layers that only move data for one of its nodes."""
+    nodes = set(note.nodes)
+    moved = note.outcome == "moved"
+    left = [layer.cycles for layer in layers if moved and layer.kind == "move" and nodes & set(layer.nodes)]
+    return Shuffle(note.name, note.cycles_before, sum(left), f"{note.outcome} ({note.mechanism})", note.absorbed_into)
