@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -83,7 +84,7 @@ class _Builder:
 
     def __init__(self, text: str, context: Context, file: str, constants: Mapping[str, Array]) -> None:
         self.text = text
-        self.lines = text.splitlines()
+        self.lines = text.rstrip("\n").split("\n")
         self.context = context
         self.file = file
         self.constants = constants
@@ -253,7 +254,7 @@ class _Builder:
             key = "%" + _unquote(token)
             if key in scope:
                 self._fail(token, f"{key} is defined twice")
-            value.name = None if key[1:].isdigit() else key[1:]
+            value.name = None if re.fullmatch("[0-9]+", key[1:]) else key[1:]
             scope[key] = value
         function.body.append(op)
 
@@ -316,4 +317,4 @@ class _Builder:
 
 def _unquote(token: lark.Token | Any) -> str:
     text = str(token)[1:]
-    return text[1:-1] if text.startswith('"') else text
+    return json.loads(text) if text.startswith('"') else text

@@ -16,6 +16,7 @@ from .types import Array, Type
 ELIDE_ABOVE = 16
 """Constants with more elements than this are elided from the text (unless all elements are equal)."""
 
+_NUMBER = re.compile(r"[0-9]+")
 _PLAIN_NAME = re.compile(r"[a-zA-Z0-9_.$/:-]*[a-zA-Z0-9_.$/-]")
 
 
@@ -57,7 +58,7 @@ def value_names(function: Function) -> dict[Value[Any], str]:
     count = 0
     for op in function.body:
         for value in op.results:
-            name = _value_name(value.name) if value.name else ""
+            name = _value_name(value.name) if value.name and not _NUMBER.fullmatch(value.name) else ""
             while not name or name in taken:
                 name, count = f"%{count}", count + 1
             names[value] = name
@@ -84,7 +85,7 @@ def _function(function: Function) -> list[str]:
     names = value_names(function)
     arguments = ", ".join(f"{names[a]}: {a.type}" for a in function.arguments)
     attributes = f" attributes {_attributes(function.attributes)}" if function.attributes else ""
-    head = f"func @{function.name}({arguments}) -> {_types(function.result_types)}{attributes} {{"
+    head = f"func @{_name(function.name)}({arguments}) -> {_types(function.result_types)}{attributes} {{"
     return [head, *(f"  {_operation(op, names)}" for op in function.body), "}"]
 
 
@@ -112,12 +113,16 @@ def _attributes(attributes: dict[str, AttributeValue]) -> str:
 
 
 def _value_name(name: str) -> str:
-    return f"%{name}" if _PLAIN_NAME.fullmatch(name) else '%"' + name.replace('"', "'") + '"'
+    return "%" + _name(name)
 
 
 def _symbol(constant: Constant) -> str:
-    name = str(constant.name)
-    return f"@{name}" if _PLAIN_NAME.fullmatch(name) else '@"' + name.replace('"', "'") + '"'
+    return "@" + _name(str(constant.name))
+
+
+def _name(name: str) -> str:
+    """The name as it is where the lexer takes it for one, else as a JSON string."""
+    return name if _PLAIN_NAME.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 def _literal(constant: Constant, elide_above: int) -> str:
