@@ -14,13 +14,18 @@ _GRAPH = (
     "eliminate-common-subexpressions,eliminate-dead-code"
 )
 
+_PLACE = "allocate-banks,insert-tokens"
+
 PIPELINES: dict[str, str] = {
-    "O0": _GRAPH,
-    "O1": _GRAPH,
-    "O2": _GRAPH,
-    "O3": _GRAPH,
+    "O0": f"{_GRAPH},insert-quantization,lower-to-tile{{effort=0}},schedule{{lookahead=0.0}},{_PLACE}",
+    "O1": f"{_GRAPH},rewrite-shuffles,insert-quantization,lower-to-tile{{effort=1}},schedule,{_PLACE}",
+    "O2": f"{_GRAPH},rewrite-shuffles,insert-quantization,pad-channels,lower-to-tile{{effort=1}},schedule,{_PLACE}",
+    "O3": f"{_GRAPH},rewrite-shuffles,insert-quantization,pad-channels,lower-to-tile{{effort=2}},schedule,{_PLACE}",
 }
-"""Pipeline text by name; a name may stand in a pipeline wherever a pass may."""
+"""Pipeline text by name; a name may stand in a pipeline wherever a pass may.
+
+O0 is what legality needs: shuffles are executed, the first legal mapping is taken, nothing is loaded ahead.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,12 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint(
         "fold-batch-norm", "fuse-activations", "a convolution that already clamps cannot absorb a scale behind it"
     ),
+    Constraint("rewrite-shuffles", "insert-quantization", "permuted weights are quantized in their final order"),
+    Constraint("insert-quantization", "pad-channels", "padding is filled with the zero point"),
+    Constraint("insert-quantization", "lower-to-tile", "instructions exist for integers only"),
+    Constraint("lower-to-tile", "schedule", "strips are cut from instructions"),
+    Constraint("schedule", "allocate-banks", "only strips fit the memory"),
+    Constraint("allocate-banks", "insert-tokens", "buffers that share an address must be kept in order"),
 )
 
 

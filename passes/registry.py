@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .allocate_banks import AllocateBanks
 from .canonicalize import Canonicalize
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
@@ -10,9 +11,12 @@ from .fold_constants import FoldConstants
 from .framework.base import Pass
 from .fuse_activations import FuseActivations
 from .insert_quantization import InsertQuantization
+from .insert_tokens import InsertTokens
+from .lower_to_tile import LowerToTile
 from .pad_channels import PadChannels
 from .propagate_layouts import PropagateLayouts
 from .rewrite_shuffles import RewriteShuffles
+from .schedule import Schedule
 
 PASSES: tuple[type[Pass], ...] = (
     Canonicalize,
@@ -25,4 +29,8 @@ PASSES: tuple[type[Pass], ...] = (
     RewriteShuffles,
     InsertQuantization,
     PadChannels,
+    LowerToTile,
+    Schedule,
+    AllocateBanks,
+    InsertTokens,
 )
