@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,9 @@ def shape_of(value: Imported) -> tuple[int, ...]:
     return value.shape if isinstance(value, Known) else value.type.shape
 
 
+_UNPRINTABLE = re.compile(r'["\x00-\x1f\x85\u2028\u2029]')
+"""What the text form of a symbol cannot hold."""
+
 FILLED_LIMIT = 2**30
 """All constants together that one element fills may not have more elements than this: 4 GiB of float32."""
 
@@ -77,7 +81,7 @@ class ConstantPool:
             place = np.argwhere(~np.isfinite(single))[0]
             found = single[tuple(place)]
             raise CompileError(f"constant '{known.name}' holds {found} at {[int(i) for i in place]}")
-        constant = self.module.add_constant(known.name or "constant", single)
+        constant = self.module.add_constant(_UNPRINTABLE.sub("_", known.name) or "constant", single)
         self._made[key] = (array, constant)
         return constant
 

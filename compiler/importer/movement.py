@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
-from .lowering import INDEX_LIMIT, Imported, Lowering, Unsupported, shape_of
+from .lowering import INDEX_LIMIT, Imported, Known, Lowering, Unsupported, shape_of
 
 
 def lower_concat(lowering: Lowering) -> Imported:
@@ -46,12 +46,15 @@ def lower_split(lowering: Lowering) -> Sequence[Imported | None]:
     if len(sizes) != count or sum(sizes) != size or min(sizes) < 0:
         raise lowering.error(f"sizes {list(sizes)} do not split {size} elements of axis {axis} into {count} outputs")
     starts = np.cumsum((0, *sizes)).tolist()
-    return [
-        _sliced(lowering, lowering.input(0), {axis: (starts[index], starts[index] + part)})
-        if node.outputs[index]
-        else None
-        for index, part in enumerate(sizes)
-    ]
+    outputs: list[Imported | None] = []
+    for name, start, part in zip(node.outputs, starts, sizes, strict=False):
+        if not name:
+            outputs.append(None)
+        elif not part:  # nothing to compute, but a Concat may still read it
+            outputs.append(Known(name, np.zeros((*shape[:axis], 0, *shape[axis + 1 :]), np.float32)))
+        else:
+            outputs.append(_sliced(lowering, lowering.input(0), {axis: (start, start + part)}))
+    return outputs
 
 
 def lower_slice(lowering: Lowering) -> Imported:

@@ -36,6 +36,8 @@ def resolve_inputs(model: Model, batch: int) -> list[GraphInput]:
         if value.name in names:
             raise CompileError(f"{what} is declared twice")
         names.add(value.name)
+        if '"' in value.name or not value.name.isprintable():
+            raise CompileError(f"{model.source}: input {value.name!r} has a quote or control character in its name")
         if value.dtype in FLOATS:
             raise CompileError(f"{what} is {value.dtype}, expected float32", notes=("convert the model to float32",))
         if value.dtype != "float32" and value.dtype not in INTEGERS:

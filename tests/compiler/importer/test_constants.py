@@ -8,6 +8,9 @@ from reference import assert_close, assert_imports_exactly, random_inputs, refer
 
 from accelc.compiler.importer import import_model
 from accelc.dialects.core.interpreter import run
+from accelc.dialects.core.parser import parse_module
+from accelc.dialects.core.printer import elided_constants, print_module
+from accelc.dialects.registry import CONTEXT
 
 node = helper.make_node
 
@@ -155,3 +158,19 @@ def test_functions_of_the_model_are_inlined():
     model.functions.append(function)
     model.opset_import.append(helper.make_opsetid("local", 1))
     assert names(assert_imports_exactly(model)) == ["nn.relu", "nn.add", "return"]
+
+
+def test_an_empty_part_of_a_split_joins_a_concat():
+    nodes = [node("Split", ["x", "sizes"], ["a", "b", "unused"], axis=1), node("Concat", ["b", "a"], ["y"], axis=1)]
+    values = {"x": (2, 5), "sizes": ints(3, 0, 2)}
+    assert names(assert_imports_exactly(graph_model(nodes, values, ["y"]))) == ["nn.slice", "return"]
+
+
+def test_names_that_the_text_form_cannot_hold():
+    nodes = [node("Mul", ["x", 'a "b"\n'], ["t"]), node("Mul", ["t", "a _b__"], ["y"])]
+    values = {"x": (2,), 'a "b"\n': np.arange(2, dtype=np.float32), "a _b__": np.ones(2, np.float32)}
+    module = import_model(graph_model(nodes, values, ["y"]))
+    assert list(module.constants) == ["a _b__", "a _b__.1"]
+    text = print_module(module)
+    again = parse_module(text, CONTEXT, file="text", constants=elided_constants(module))
+    assert print_module(again) == text

@@ -276,6 +276,11 @@ def test_inputs_of_other_types():
     assert message(model) == "error: model: input 'x0' is sequence_type, expected a tensor"
 
 
+def test_input_names_that_the_text_form_cannot_hold():
+    model = graph_model([node("Relu", ['a"b'], ["y"])], {'a"b': (2,)}, ["y"])
+    assert message(model) == """error: model: input 'a"b' has a quote or control character in its name"""
+
+
 def test_symbolic_dimensions():
     hint = "note: export the model with a fixed size, or fix it with onnx.tools.update_model_dims"
     assert message(node_model("Relu", [("n", 3, "height")])) == (

@@ -50,7 +50,7 @@ def test_light_models_with_random_weights_match_onnxruntime(name):
     assert max(seen) < 1000, "activations must stay bounded"
 
 
-@pytest.mark.parametrize("name", ["resnet50", "squeezenet", "shufflenet"])
+@pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
 def test_light_models_with_constant_weights_match_onnxruntime_before_the_softmax(name):
     # Equal weights make equal logits, up to 1e9 in size: behind the softmax only their rounding errors would be left.
     model = onnx.load(light_model(name))

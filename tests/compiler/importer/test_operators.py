@@ -222,6 +222,7 @@ SPLITS = [
     (13, {"axis": -1}, None, 3),
     (18, {"axis": 2, "num_outputs": 4}, None, 4),
     (18, {"axis": 1, "num_outputs": 3}, None, 3),
+    (18, {"axis": 1, "num_outputs": 1}, None, 1),
 ]
 
 
