@@ -1,0 +1,149 @@
+"""The timeline of the engines: hand-computed cases, and agreement with a model that steps one cycle at a time."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machine.stepping import step_through
+from machine.timing import TARGET, ported, programs, queued
+
+from accelc.backends.timing.engine import run_timeline
+from accelc.dialects.core.diagnostics import CompileError, Location
+
+
+def starts(program, target=TARGET):
+    return [slot.start for slot in run_timeline(program, target).slots]
+
+
+def test_engines_run_side_by_side_and_each_in_order():
+    program = [queued("load", 10), queued("array", 5), queued("array", 5), queued("vector", 3)]
+    assert starts(program) == [0, 0, 5, 0]
+
+
+def test_a_pipeline_of_load_array_vector_store():
+    program = [
+        queued("load", 10, 100, signal="array"),
+        queued("array", 20, 8, wait="load", signal="vector"),
+        queued("vector", 5, 12, wait="array", signal="store"),
+        queued("store", 4, 100, wait="vector"),
+    ]
+    timeline = run_timeline(program, TARGET)
+    assert [(s.start, s.end, s.done) for s in timeline.slots] == [
+        (0, 10, 110),
+        (110, 130, 138),
+        (138, 143, 155),
+        (155, 159, 259),
+    ]
+    assert timeline.cycles == 259
+    assert [s.producer for s in timeline.slots] == [-1, 0, 1, 2]
+
+
+def test_tokens_are_counted():
+    program = [
+        queued("load", 10, signal="array"),
+        queued("load", 10, signal="array"),
+        queued("array", 1, wait="load"),
+        queued("array", 1, wait="load"),
+    ]
+    assert starts(program) == [0, 10, 10, 20]
+
+
+def test_tokens_of_a_later_instruction_may_come_first():
+    program = [
+        queued("vector", 1, 100, signal="array"),
+        queued("vector", 1, 0, signal="array"),
+        queued("array", 1, wait="vector"),
+    ]
+    assert starts(program) == [0, 1, 2]
+
+
+def test_load_and_store_share_the_channel_for_the_occupancy_only():
+    program = [queued("load", 10, 100), queued("store", 10, 100), queued("load", 10, 100)]
+    timeline = run_timeline(program, TARGET)
+    # at cycle 10 load goes before store, so the store waits for both loads
+    assert [s.start for s in timeline.slots] == [0, 20, 10]
+    assert timeline.slots[1].channel and timeline.slots[1].holder == 2
+
+
+def test_a_bank_group_is_held_until_the_latency_has_passed():
+    program = [queued("array", 10, 8, reads=[1]), queued("vector", 5, reads=[1]), queued("load", 5, writes=[1])]
+    timeline = run_timeline(program, TARGET)
+    assert [s.start for s in timeline.slots] == [0, 18, 0]
+    assert timeline.slots[1].holder == 0 and not timeline.slots[1].channel
+    assert starts(program, ported(2, 1)) == [0, 0, 0]
+
+
+def test_an_engine_does_not_conflict_with_itself():
+    assert starts([queued("array", 10, 8, reads=[1]), queued("array", 10, 8, reads=[1])]) == [0, 10]
+
+
+def test_ties_go_to_the_array():
+    program = [queued("store", 5, reads=[0]), queued("vector", 5, reads=[0]), queued("array", 5, reads=[0])]
+    assert starts(program) == [10, 5, 0]
+
+
+def test_a_starved_token_is_a_diagnosed_deadlock():
+    program = [
+        queued("load", 1, signal="array"),
+        queued("array", 1, wait="load vector", signal="vector"),
+        queued("vector", 1, wait="array", signal="array"),
+    ]
+    with pytest.raises(CompileError) as caught:
+        run_timeline(program, TARGET)
+    assert [d.message for d in caught.value.diagnostics] == [
+        "deadlock: instruction 1 (instruction, array) waits for a token from vector",
+        "deadlock: instruction 2 (instruction, vector) waits for a token from array",
+    ]
+    assert all(d.location == Location() for d in caught.value.diagnostics)
+
+
+def test_an_empty_program_takes_no_time():
+    assert run_timeline([], TARGET).cycles == 0
+
+
+@settings(max_examples=250, deadline=None)
+@given(programs(), st.integers(1, 3), st.integers(1, 3))
+def test_agrees_with_the_cycle_stepping_model(program, read_ports, write_ports):
+    timeline = run_timeline(program, ported(read_ports, write_ports))
+    assert [(s.start, s.done) for s in timeline.slots] == step_through(program, read_ports, write_ports)
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs(), st.randoms(use_true_random=False))
+def test_agrees_where_tokens_are_missing(program, random):
+    program = [op for op in program if random.random() < 0.8]
+    expected = step_through(program, 1, 1)
+    if expected is None:
+        with pytest.raises(CompileError, match="deadlock"):
+            run_timeline(program, TARGET)
+    else:
+        assert [(s.start, s.done) for s in run_timeline(program, TARGET).slots] == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(programs(groups=0, engines=("array", "vector", "load")), st.integers(1, 4))
+def test_faster_transfers_are_never_slower_without_competition(program, factor):
+    """Who goes first may turn around when a transfer gets faster, so nobody competes for banks or the channel here."""
+    faster = [
+        replace(op, timing=replace(op.timing, occupancy=-(-op.timing.occupancy // factor)))
+        if op.engine == "load"
+        else op
+        for op in program
+    ]
+    assert run_timeline(faster, TARGET).cycles <= run_timeline(program, TARGET).cycles
+
+
+def test_thousands_of_instructions_are_fast():
+    program = []
+    for index in range(1500):
+        program += [
+            queued("load", 7, 100, signal="array", writes=[index % 2]),
+            queued("array", 20, 8, wait="load", signal="vector", reads=[index % 2]),
+            queued("vector", 5, 12, wait="array", signal="store", writes=[2 + index % 2]),
+            queued("store", 4, 100, wait="vector", reads=[2 + index % 2]),
+        ]
+    begin = time.process_time()
+    run_timeline(program, TARGET)
+    assert time.process_time() - begin < 1.5

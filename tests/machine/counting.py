@@ -1,0 +1,119 @@
+"""The cost of a matmul counted block by block, pixel by pixel and byte by byte, straight from the rules."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+
+@dataclass
+class Count:
+    """Cycles and MAC slots."""
+
+    occupancy: int = 0
+    bank_stall: int = 0
+    slots: Counter = field(default_factory=Counter)
+
+
+def bank_of(line, target):
+    """The bank of a line: (group, bank within the group)."""
+    sram = target.sram
+    group = line // (sram.interleave * sram.bank_lines)
+    if not sram.swizzle:
+        return group, line % sram.interleave
+    digits = [line // sram.interleave**i % sram.interleave for i in range(3)]
+    return group, digits[0] ^ digits[1] ^ digits[2]
+
+
+def vectors_of(op, lanes):
+    """The reduction vectors as lists of (kernel row, kernel column, channel)."""
+    taps = [(i, j) for i in range(op.kernel_h) for j in range(op.kernel_w)]
+    if op.diagonal:
+        return [[(i, j, 0)] for i, j in taps]
+    elements = [(i, j, c) for i, j in taps for c in range(op.in_c)]
+    unit = {"none": op.in_c, "row": op.in_c * op.kernel_w, "window": len(elements)}[op.fold]
+    rows = [elements[start : start + unit] for start in range(0, len(elements), unit)]
+    return [row[start : start + lanes] for row in rows for start in range(0, len(row), lanes)]
+
+
+def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
+    """Everything `instruction_timing` says of a matmul whose useful macs are all its macs."""
+    array, line_bytes = target.array, target.sram.line_bytes
+    block = array.lanes * array.columns
+    vectors = vectors_of(op, array.lanes)
+    tiles = [
+        list(range(first, min(first + op.tile_columns, op.out_c))) for first in range(0, op.out_c, op.tile_columns)
+    ]
+    result = Count()
+    streams, loads = [], []
+    for group in range(op.groups):
+        for first_tile in range(0, len(tiles), op.split_n):
+            step_tiles = tiles[first_tile : first_tile + op.split_n]
+            for first_vector in range(0, len(vectors), op.split_k):
+                step_vectors = vectors[first_vector : first_vector + op.split_k]
+                depth = sum(map(len, step_vectors))
+                lines = sum(-(-depth * len(tile) // line_bytes) for tile in step_tiles)
+                rate = min(array.weight_lines_per_cycle, target.sram.interleave * target.sram.read_ports)
+                loads.append(-(-lines // rate))
+                streams.append(0)
+                for first_pixel in range(0, op.out_h * op.out_w, op.split_m):
+                    pixels = range(first_pixel, min(first_pixel + op.split_m, op.out_h * op.out_w))
+                    cycles = _pixel_step(op, target, addresses["input"], group, step_vectors, step_tiles, pixels)
+                    streams[-1] += cycles
+                    result.bank_stall += cycles - 1
+                    _charge(result.slots, op, array, step_vectors, step_tiles, len(pixels))
+    shared = set(target.groups_of(addresses["input"], _span(op))) & set(
+        target.groups_of(addresses["weights"], sum(map(len, vectors)) * op.out_c * op.groups)
+    )
+    overlapped = loads[0] + sum(max(t, w) for t, w in zip(streams, [*loads[1:], 0], strict=True))
+    result.occupancy = sum(loads) + sum(streams) if shared else overlapped
+    result.slots["weight_load"] = (overlapped - sum(streams)) * array.blocks * block
+    result.bank_stall += result.occupancy - overlapped
+    result.slots["bank_stall"] = result.bank_stall * array.blocks * block
+    return result
+
+
+def _span(op):
+    channels = (op.groups - 1) * op.input_group_stride + op.in_c
+    return (op.in_h - 1) * op.input_row_stride + (op.in_w - 1) * op.input_pixel_stride + channels
+
+
+def _pixel_step(op, target, address, group, vectors, tiles, pixels):
+    widest, every = 0, set()
+    for vector in vectors:
+        for tile in tiles if op.diagonal else [[0]]:
+            for pixel in pixels:
+                lines = set()
+                for i, j, channel in vector:
+                    y = pixel // op.out_w * op.stride_h + i * op.dilation_h - op.pad_top
+                    x = pixel % op.out_w * op.stride_w + j * op.dilation_w - op.pad_left
+                    if not (0 <= y < op.in_h and 0 <= x < op.in_w):
+                        continue
+                    base = address + group * op.input_group_stride + y * op.input_row_stride + x * op.input_pixel_stride
+                    channels = tile if op.diagonal else [channel]
+                    lines |= {(base + c) // target.sram.line_bytes for c in channels}
+                widest = max(widest, len(lines))
+                every |= lines
+    busiest = max(Counter(bank_of(line, target) for line in every).values(), default=0)
+    return max(1, -(-widest // target.crossbar.lines_per_vector), -(-busiest // target.sram.read_ports))
+
+
+def _charge(slots, op, array, vectors, tiles, pixels):
+    """One cycle of a pixel step: every lane of every column of every block."""
+    block = array.lanes * array.columns
+    for m in range(op.split_m):
+        for k in range(op.split_k):
+            for n in range(op.split_n):
+                if m >= pixels:
+                    slots["edge_rows"] += block
+                elif k >= len(vectors):
+                    slots["reduction_padding"] += block
+                elif n >= len(tiles):
+                    slots["column_padding"] += block
+                else:
+                    width = len(tiles[n])
+                    depth = width if op.diagonal else len(vectors[k])
+                    slots["column_padding"] += (array.columns - width) * array.lanes
+                    slots["reduction_padding"] += (array.lanes - depth) * width
+                    slots["useful_mac"] += width if op.diagonal else depth * width
+                    slots["depthwise_diagonal"] += width * (width - 1) if op.diagonal else 0
+    slots["edge_rows"] += (array.blocks - op.split_m * op.split_k * op.split_n) * block
