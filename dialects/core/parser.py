@@ -155,18 +155,13 @@ class _Builder:
                 actual = f"{array.dtype}{list(array.shape)}"
                 return self._fail(symbol, f"data of constant @{name} is {actual}, expected {type}")
         else:
-            count = len(cast(list[Any], value)) if isinstance(value, list) else type.size
-            if count != type.size:
-                return self._fail(symbol, f"constant @{name} lists {count} elements, expected {type.size}")
-            try:
-                array = np.asarray(value, dtype=np.float64 if type.element.dtype.kind not in "iub" else None)
-                array = np.array(np.broadcast_to(array, (type.size,))).astype(type.element.dtype).reshape(type.shape)
-            except (ValueError, OverflowError):
+            values = cast(list[Any], value) if isinstance(value, list) else [value]
+            if isinstance(value, list) and len(values) != type.size:
+                return self._fail(symbol, f"constant @{name} lists {len(values)} elements, expected {type.size}")
+            elements = _elements(values, type.element.dtype)
+            if elements is None:
                 return self._fail(symbol, f"constant @{name} does not fit {type}")
-            if array.dtype.kind in "iu" and not np.array_equal(
-                array.reshape(-1), np.broadcast_to(cast(Any, value), (type.size,))
-            ):
-                return self._fail(symbol, f"constant @{name} does not fit {type}")
+            array = np.broadcast_to(elements, (type.size,)).reshape(type.shape).copy()
         module.add_constant(name, array, type)
 
     def _literal(self, tree: _Tree) -> Any:
@@ -313,6 +308,25 @@ class _Builder:
         if tree.data == "keyword_parameter":
             return str(tree.children[0])
         return cast(float, self._attribute(tree.children[0]))
+
+
+def _elements(values: list[Any], dtype: np.dtype[Any]) -> Array | None:
+    """Written numbers as a vector of `dtype`; None if one of them is of another kind or out of range."""
+    if dtype.kind == "b":
+        return np.array(values, dtype) if all(isinstance(v, bool) for v in values) else None
+    if any(isinstance(v, bool) for v in values):
+        return None
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        fits = all(isinstance(v, int) and bounds.min <= v <= bounds.max for v in values)
+        return np.array(values, dtype) if fits else None
+    try:
+        wide = np.array(values, np.float64)
+    except OverflowError:
+        return None
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(dtype)
+    return narrow if bool(np.isfinite(narrow).all()) or np.array_equal(np.isinf(wide), np.isinf(narrow)) else None
 
 
 def _unquote(token: lark.Token | Any) -> str:

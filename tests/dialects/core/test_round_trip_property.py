@@ -89,7 +89,8 @@ def arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
         raw = draw(st.binary(min_size=size * dtype.itemsize, max_size=size * dtype.itemsize))
         values = np.frombuffer(raw, dtype=dtype).copy()
         if name.startswith(("f", "b")):
-            values[np.isnan(values.astype(np.float64))] = 1.5
+            with np.errstate(invalid="ignore"):
+                values[np.isnan(values.astype(np.float64))] = 1.5
     if size and draw(st.booleans()):
         values[:] = values[0]
     return values.reshape(shape)
