@@ -1,4 +1,4 @@
-"""A copy of a float module for several samples at once, where every operation treats samples separately."""
+"""A copy of a module for several samples at once, where every operation treats samples separately."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Constant, Module, Operation, Terminator, Value
+from ...dialects.core.tensor import TensorOperation
 from ...dialects.core.types import TensorType
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
@@ -16,6 +17,7 @@ from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 
 
 def batched(module: Module, size: int) -> Module | None:
@@ -23,7 +25,7 @@ def batched(module: Module, size: int) -> Module | None:
 
     Certain means: every argument has a first axis of 1, and every operation is known to keep the first axis of every
     operand that depends on the input, without mixing its entries. Row i of each value is then what the original
-    computes for sample i (up to the order of float additions inside BLAS).
+    computes for sample i: the same integers, and the same floats up to the order of additions inside BLAS.
     """
     clone = module.clone()
     main = clone.main
@@ -67,6 +69,10 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
             return op.slope not in dependent and (op.slope.type.rank < rank or op.slope.type.shape[0] == 1)
         case UnaryOperation() | MaxPoolOp() | AveragePoolOp() | LrnOp() | PermuteChannelsOp():
             return rank > 1
+        case QuantizeOp() | DequantizeOp() | LookupOp():
+            return True
+        case RequantizeOp():
+            return rank > 1
         case Conv2dOp() | BatchNormOp():
             return op.data in dependent and len(shapes) == 1
         case MatmulOp():
@@ -97,9 +103,11 @@ def _resize(op: Operation, size: int) -> bool:
         op.shape = (size, *op.shape[1:])
     elif isinstance(op, SliceOp):
         op.stops = (size, *op.stops[1:])
+    if not isinstance(op, TensorOperation):
+        return False
     try:
-        (after,) = op.infer_types()
+        after = op.expected_shape()
     except CompileError:
         return False
-    op.result.type = after
-    return after == _resized(before, size)
+    op.result.type = before.with_shape(after)
+    return after == (size, *before.shape[1:])
