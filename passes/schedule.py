@@ -21,6 +21,9 @@ from .scheduling.residency import Residency
 BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
 """Fractions of the SRAM that are tried as the sum of live buffers, until the addresses can be packed."""
 
+LOOKAHEADS = (1.0, 0.9, 0.8, 0.65, 0.5, 0.35)
+"""Fractions of the budget that loads may fill ahead, tried until the addresses can be packed."""
+
 
 @dataclass(frozen=True)
 class Schedule(Pass):
@@ -65,10 +68,13 @@ def _fit(program: Program, target: Target, lookahead: float) -> tuple[list[Opera
         if plan is None:
             continue
         operations = StripEmitter(plan).emit()
-        ahead = prefetch(operations, int(budget * lookahead)) if lookahead else operations
-        for candidate in (ahead, operations):
-            if assign(candidate, target) is not None:
-                return candidate, plan
+        if assign(operations, target) is None:
+            continue
+        for fraction in LOOKAHEADS if lookahead else ():
+            ahead = prefetch(operations, int(budget * lookahead * fraction))
+            if assign(ahead, target) is not None:
+                return ahead, plan
+        return operations, plan
     return None
 
 

@@ -12,6 +12,7 @@ from ...dialects.core.operation import Operation, Value
 from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import LoadOp
 from .packing import Item, lower_bound, pack
 
 NEIGHBOURS = 6
@@ -33,7 +34,7 @@ def assign(operations: list[Operation], target: Target) -> Assignment | None:
     First with a cost for bank conflicts, then, if that does not fit, as tightly as the orders of `pack` can.
     """
     sram = lifetimes(operations, "sram")
-    items = [_item(value, span, target, operations) for value, span in sram.items()]
+    items = [_item(value, span, target) for value, span in sram.items()]
     conflicts = _Conflicts(list(sram), operations, target)
     line = target.sram.line_bytes
     period = line * target.sram.interleave
@@ -58,12 +59,14 @@ def lifetimes(operations: list[Operation], space: str) -> dict[Value[Any], tuple
     return spans
 
 
-def _item(value: Value[Any], span: tuple[int, int], target: Target, operations: list[Operation]) -> Item:
+def _item(value: Value[Any], span: tuple[int, int], target: Target) -> Item:
+    """Buffers that the DMA fills grow from the top of the memory, those that the vector unit fills from the bottom."""
     by_array = any(isinstance(op, MatmulOp) for op in value.users)
     ranges: tuple[tuple[int, int], ...] = ()
     if by_array and len(target.reachable_groups) < target.groups:
         ranges = _joined(sorted(target.reachable_groups), target.group_bytes)
-    return Item(*span, value.type.size, ranges)
+    loaded = any(isinstance(op, LoadOp) and op.destination is value for op in value.users)
+    return Item(*span, value.type.size, ranges, from_top=loaded)
 
 
 def _joined(groups: list[int], size: int) -> tuple[tuple[int, int], ...]:
@@ -109,7 +112,7 @@ class _Conflicts:
             self.partners[a][b] = self.partners[a].get(b, 0.0) + weight
             self.partners[b][a] = self.partners[b].get(a, 0.0) + weight
 
-    def cost(self, index: int, address: int, placed: Array, addresses: Array) -> float:
+    def cost(self, index: int, address: int, addresses: Array) -> float:
         """The weight of placed partners that share a bank group with buffer `index` at `address`."""
         first = address // self.group_bytes
         last = (address + int(self.sizes[index]) - 1) // self.group_bytes

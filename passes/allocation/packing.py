@@ -12,16 +12,20 @@ from ...dialects.core.types import Array
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A buffer: live at every time in [begin, end), `size` units, allowed only within `ranges` of addresses if given."""
+    """A buffer: live at every time in [begin, end), `size` units, allowed only within `ranges` of addresses if given.
+
+    Items with `from_top` prefer high addresses, the others low ones: two families that should stay apart.
+    """
 
     begin: int
     end: int
     size: int
     ranges: tuple[tuple[int, int], ...] = ()
+    from_top: bool = False
 
 
-Cost = Callable[[int, int, Array, Array], float]
-"""Cost of item `index` at an address, given the indices and addresses of the items placed so far."""
+Cost = Callable[[int, int, Array], float]
+"""Cost of item `index` at an address, given the addresses of all items (-1: not placed yet)."""
 
 
 def lower_bound(items: Sequence[Item]) -> int:
@@ -40,8 +44,9 @@ def lower_bound(items: Sequence[Item]) -> int:
 def pack(items: Sequence[Item], capacity: int, *, alignment: int = 1, cost: Cost | None = None) -> list[int] | None:
     """An address for every item so that no two items that are live together overlap; None if no order fits.
 
-    Orders: by size, by length of life, by begin, by area; each item goes to the candidate address of least cost
-    (lowest address first). Without `cost` the packing of least peak wins, with it the first that fits. O(n^2) per order.
+    Orders: by size, by length of life, by begin, by area. Each item goes to the candidate address of least cost (lowest
+    address first, highest for items `from_top`), and the first order that fits wins. Without `cost` the items go to
+    their lowest addresses, and the packing of least peak wins. O(n^2) per order.
     """
     if not items:
         return []
@@ -82,18 +87,18 @@ def _place(
         candidates = _candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
         if not candidates:
             return None
-        if cost is None or len(candidates) == 1:
+        if cost is None:
             choice = candidates[0]
         else:
-            done = np.flatnonzero(placed)
-            choice = min(candidates, key=lambda address: (cost(index, address, done, addresses), address))
+            sign = -1 if items[index].from_top else 1
+            choice = min(candidates, key=lambda address: (cost(index, address, addresses), sign * address))
         addresses[index] = choice
         placed[index] = True
     return [int(a) for a in addresses]
 
 
 def _candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:
-    """Start addresses of the gaps that are large enough, lowest first, and the starts of allowed ranges inside them."""
+    """The lowest and (for items `from_top`) the highest fitting address of every gap and allowed range, ascending."""
     order = np.argsort(addresses, kind="stable")
     starts = addresses[order]
     ends = np.maximum.accumulate(starts + sizes[order]) if len(order) else starts
@@ -101,7 +106,9 @@ def _candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity:
     gap_end = np.concatenate([starts, [capacity]])
     found: set[int] = set()
     for low, high in item.ranges or ((0, capacity),):
-        first = np.maximum(gap_begin, low)
-        fits = np.minimum(gap_end, high) - first >= size
-        found.update(int(a) for a in first[fits])
+        first, last = np.maximum(gap_begin, low), np.minimum(gap_end, high) - size
+        fits = last >= first
+        found.update(first[fits].tolist())
+        if item.from_top:
+            found.update(last[fits].tolist())
     return sorted(found)
