@@ -83,15 +83,13 @@ def reorder_constants(op: Operation, order_of: OrderOf) -> bool:
     """
     changed: list[tuple[int, Array]] = []
     match op:
-        case Conv2dOp():
-            weight = cast(Constant, op.weight).array
-            changed = [(1, _convolution_weight(op, weight, order_of(0), order_of(RESULT)))]
+        case Conv2dOp(weight=Constant() as weight):
+            changed = [(1, _convolution_weight(op, weight.array, order_of(0), order_of(RESULT)))]
             changed += _last_axes(op, (2,), order_of(RESULT))
-        case MatmulOp():
-            weight = cast(Constant, op.rhs).array
+        case MatmulOp(rhs=Constant() as weight):
             rows, columns = order_of(0), order_of(RESULT)
-            weight = weight if rows is None else weight[..., rows, :]
-            changed = [(1, weight if columns is None else weight[..., columns])]
+            array = weight.array if rows is None else weight.array[..., rows, :]
+            changed = [(1, array if columns is None else array[..., columns])]
             changed += _last_axes(op, (2,), columns)
         case BinaryOperation() | PReluOp() | ConcatOp():
             changed = _last_axes(op, range(len(op.operands)), order_of(RESULT))
