@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from ..passes.framework.semantics import VerifySemantics, seeded_inputs
 from ..passes.framework.timing import TimePasses
 from ..passes.pipelines import PIPELINES
 from ..passes.registry import PASSES
+from .arrays import read_npz
 from .expectations import compare, split_input
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -112,7 +112,7 @@ def _argument_parser() -> argparse.ArgumentParser:
 def _process(options: argparse.Namespace, passes: Sequence[Pass], known: Known) -> int:
     environment = Environment(
         target=load_target(options.target) if options.target else None,
-        calibration=CalibrationData(read_arrays(Path(options.calibration_data))) if options.calibration_data else None,
+        calibration=CalibrationData(read_npz(Path(options.calibration_data))) if options.calibration_data else None,
         precision=options.precision,
     )
     text, file, constants = _read_input(options.file)
@@ -138,7 +138,7 @@ def _process(options: argparse.Namespace, passes: Sequence[Pass], known: Known) 
 
 
 def _transform(module: Module, passes: Sequence[Pass], environment: Environment, options: argparse.Namespace) -> None:
-    inputs = read_arrays(Path(options.run)) if options.run else None
+    inputs = read_npz(Path(options.run)) if options.run else None
     watchers = _watchers(options, inputs)
     seen = len(environment.remarks)
     PassManager(passes, options.verify_each, watchers).run(module, environment)
@@ -195,15 +195,6 @@ def _read_input(name: str) -> tuple[str, str, Mapping[str, Array]]:
     except (OSError, UnicodeDecodeError) as error:
         raise CompileError(f"{path}: cannot be read: {error}") from None
     return text, str(path), read_constants(path)
-
-
-def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file; raises CompileError if it is none."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise CompileError(f"{path}: cannot be read as .npz: {error}") from None
 
 
 if __name__ == "__main__":

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from ..dialects.core.operation import Constant, Module, Operation, Pure, Value
+from ..dialects.core.operation import Constant, Module, Operation, Pure
+from ..dialects.core.types import Array
 from .framework.base import Pass
 from .framework.environment import Environment
+
+SAMPLES = 61
+"""How many bytes of a constant are looked at first."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,26 @@ class EliminateCommonSubexpressions(Pass):
 
 
 def merge_constants(module: Module) -> None:
-    """Let one constant stand for all with the same type and bytes; content is hashed only where types coincide."""
-    by_type: defaultdict[Hashable, list[Constant]] = defaultdict(list)
-    for constant in module.constants.values():
-        by_type[constant.type].append(constant)
-    for group in by_type.values():
-        if len(group) == 1:
+    """Let one constant stand for all with the same type and bytes.
+
+    Only constants that agree in type and in some sampled bytes are compared in full.
+    """
+    known: defaultdict[Hashable, list[Constant]] = defaultdict(list)
+    for constant in list(module.constants.values()):
+        if constant.is_unused:
             continue
-        first: dict[bytes, Value[Any]] = {}
-        for constant in group:
-            content = hashlib.blake2b(np.ascontiguousarray(constant.array).view(np.uint8).data).digest()
-            twin = first.setdefault(content, constant)
-            if twin is not constant:
-                constant.replace_all_uses_with(twin)
-                del module.constants[str(constant.name)]
+        stored = _bytes(constant)
+        alike = known[constant.type, stored[:: max(1, stored.size // SAMPLES)].tobytes()]
+        twin = next((other for other in alike if np.array_equal(_bytes(other), stored)), None)
+        if twin is None:
+            alike.append(constant)
+        else:
+            constant.replace_all_uses_with(twin)
+            del module.constants[str(constant.name)]
+
+
+def _bytes(constant: Constant) -> Array:
+    return np.ascontiguousarray(constant.array).reshape(-1).view(np.uint8)
 
 
 def _key(op: Operation) -> Hashable:

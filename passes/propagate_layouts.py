@@ -103,8 +103,7 @@ class FlattenIntoWeight(RewritePattern[MatmulOp]):
             return
         stored = np.arange(flatten.shape[1]).reshape(transpose.data.type.shape[1:])
         order = stored.transpose([axis - 1 for axis in permutation[1:]]).reshape(-1)
-        rows = np.empty_like(op.rhs.array)
-        rows[order] = op.rhs.array
+        rows = op.rhs.array.take(np.argsort(order), axis=0)
         weight = rewriter.module.add_constant(str(op.rhs.name), rows)
         rewriter.set_operand(op, 1, weight)
         rewriter.replace(flatten, ReshapeOp.build(transpose.data, shape=flatten.shape))

@@ -51,8 +51,8 @@ def test_ir_in_ir_out(good: Path) -> None:
         (["GOOD", "--no-such-flag"], 2, "unrecognized arguments: --no-such-flag"),
         ([], 2, "required: FILE"),
         (["GOOD", "--target", "tile33"], 1, "unknown target 'tile33'"),
-        (["GOOD", "--calibration-data", "GOOD"], 1, "cannot be read as .npz"),
-        (["GOOD", "--run", "no-such.npz"], 1, "cannot be read as .npz"),
+        (["GOOD", "--calibration-data", "GOOD"], 1, "not an .npz file"),
+        (["GOOD", "--run", "no-such.npz"], 1, "no-such.npz: cannot be read"),
         (["GOOD", "-o", "/no-such-folder/x.air"], 1, "cannot be written"),
     ],
 )
