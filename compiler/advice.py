@@ -39,7 +39,7 @@ def advise(report: Report) -> list[Advice]:
             rule = _RULES.get(cause)
             sentence = rule(layer, report.machine) if rule else None
             if sentence:
-                found.setdefault((cause, sentence), []).append((layer.name, cycles))
+                found.setdefault((cause, sentence), []).append((layer.nodes[0] if layer.nodes else layer.name, cycles))
     joined = [
         Advice(tuple(name for name, _ in parts), cause, sum(cycles for _, cycles in parts), sentence)
         for (cause, sentence), parts in found.items()
@@ -82,8 +82,10 @@ def _column_padding(layer: Layer, machine: Machine) -> str | None:
         return None
     columns = machine.columns
     tiles = -(-product.out_channels // columns)
-    if product.out_channels % columns == 0:
-        return f"{tiles} column tiles do not divide evenly over the {mapping.split_n} blocks that share them"
+    turns = -(-tiles // mapping.split_n) * mapping.split_n
+    if (turns - tiles) * columns > tiles * columns - product.out_channels:
+        same = f"{turns * columns} output channels would take the same cycles"
+        return f"{tiles} column tile{'s' * (tiles > 1)} leave {turns - tiles} of {turns} block turns empty; {same}"
     share = product.out_channels / (tiles * columns)
     fill = f"{product.out_channels} output channels fill {share:.0%} of {tiles * columns} columns"
     return f"{fill}; {_alternatives(product.out_channels, (tiles - 1) * columns, tiles * columns)}"
@@ -139,6 +141,12 @@ def _dma_wait(layer: Layer, machine: Machine) -> str:
     traffic = layer.dram_read_bytes + layer.dram_write_bytes
     if not traffic:
         return "waits for data that other layers move; less DRAM traffic around it would let it start earlier"
+    streaming = traffic / machine.dram_bytes_per_cycle
+    if streaming * 2 * machine.slots_per_cycle < layer.slots.get("dma_wait", 0):
+        bare = f"{max(streaming, 1):,.0f} cycles at full bandwidth"
+        return f"moves {traffic:,} bytes ({bare}) and waits for the latency of the DRAM, with nothing to hide it behind"
+    if not layer.macs:
+        return f"moves {traffic:,} bytes at the bandwidth of the DRAM; smaller inputs and outputs would take less"
     needed = machine.slots_per_cycle / machine.dram_bytes_per_cycle
     return (
         f"moves {traffic:,} bytes for {layer.macs:,} MACs ({layer.macs / traffic:.1f} a byte; full blocks need "
@@ -149,8 +157,10 @@ def _dma_wait(layer: Layer, machine: Machine) -> str:
 def _vector_wait(layer: Layer, machine: Machine) -> str:
     product = layer.product
     if product is None or layer.mapping is None:
-        return f"{layer.kind} runs on the vector unit while the blocks wait; leaving it out or fusing it frees them"
+        return f"the {layer.kind} runs on the vector unit while the blocks wait; leaving it out or fusing it frees them"
     depth = product.kernel[0] * product.kernel[1] * (1 if layer.mapping.diagonal else product.in_channels)
+    if machine.slots_per_cycle < machine.vector_lanes * depth:
+        return "waits for its last results to be requantized, or for those of the layer before; larger images hide that"
     return (
         f"each output takes only {depth} MACs, and the vector unit requantizes at most {machine.vector_lanes} outputs "
         "a cycle; more input channels a product, or fewer outputs, would balance the two"
@@ -158,7 +168,7 @@ def _vector_wait(layer: Layer, machine: Machine) -> str:
 
 
 def _bank_stall(layer: Layer, machine: Machine) -> str:
-    return "lines that are read together lie in the same banks; another channel count or stride would spread them"
+    return "waits for SRAM banks that other lines or engines use in the same cycles; smaller tensors would meet less"
 
 
 def _waiting(layer: Layer, machine: Machine) -> str:

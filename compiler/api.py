@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..backends import program as backend
-from ..backends.simulator import Simulator
+from ..backends.simulator.simulator import Simulator
 from ..backends.target import DEFAULT_TARGET, Target, load_target
 from ..dialects.core.operation import Module
 from ..dialects.core.types import Array, TensorType
 from ..passes.framework.base import Pass
 from ..passes.framework.environment import Progress, silent_progress
-from .arrays import checked_labels, checked_samples
+from .arrays import checked_labels, checked_samples, filled_samples
 from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
-from .evaluation import evaluate
+from .evaluation import compare, run_float
 from .measuring import measure
 from .report import Report
 
@@ -31,7 +31,7 @@ class Program:
         self.compiled = compiled
         self.reference = reference
         self.accuracy: dict[str, Any] | None = None
-        self._simulators: dict[bool, Simulator] = {}
+        self._simulators: dict[str, Simulator] = {}
 
     @property
     def target(self) -> Target:
@@ -57,8 +57,7 @@ class Program:
         converted to float32. With `checked` reading memory that was never written is an error (slower). Raises
         CompileError for arrays with a wrong name, shape or type, unequal counts, NaN or infinity.
         """
-        samples = checked_samples(inputs, self.inputs, "inputs")
-        return self._run(samples, checked, progress)
+        return self._run(checked_samples(inputs, self.inputs, "inputs"), checked, progress)
 
     def evaluate(
         self, inputs: Mapping[str, Array], labels: Array, *, checked: bool = False, progress: Progress = silent_progress
@@ -71,9 +70,13 @@ class Program:
         samples = checked_samples(inputs, self.inputs, "inputs")
         count = len(next(iter(samples.values())))
         classes = checked_labels({"labels": labels}, count, "labels")
-        self.accuracy = evaluate(
-            samples, classes, lambda s: self._run(s, checked, progress), self.reference, progress=progress
-        )
+        outputs = self._run(samples, checked, progress)
+        real = None
+        if self.reference is not None:
+            batch = self._common_batch
+            real = run_float(self.reference, filled_samples(samples, batch), progress=progress)
+            real = {name: array[:count] for name, array in real.items()} if batch else real
+        self.accuracy = compare(outputs, real, classes)
         return self.accuracy
 
     def report(self) -> dict[str, Any]:
@@ -89,9 +92,28 @@ class Program:
         self.compiled.save(path)
 
     def _run(self, samples: Mapping[str, Array], checked: bool, progress: Progress) -> dict[str, Array]:
-        if checked not in self._simulators:
-            self._simulators[checked] = Simulator(self.compiled, checked=checked)
-        return self._simulators[checked].run(samples, progress=progress)
+        mode = "checked" if checked else "fast"
+        if mode not in self._simulators:
+            self._simulators[mode] = Simulator(self.compiled, mode=mode)
+        batch = self._common_batch
+        filled = filled_samples(samples, batch)
+        with progress("simulating", len(next(iter(filled.values())))) as advance:
+            seen = 0
+
+            def show(done: int, _: int) -> None:
+                nonlocal seen
+                advance((done - seen) * (batch or 1))
+                seen = done
+
+            outputs = self._simulators[mode].run(filled, progress=show)
+        count = len(next(iter(samples.values())))
+        return {name: array[:count] for name, array in outputs.items()} if batch else outputs
+
+    @property
+    def _common_batch(self) -> int:
+        """The first axis that all inputs and outputs share, 0 if they do not: then rows are no samples."""
+        sizes = {type.shape[0] if type.rank else 0 for type in (*self.inputs.values(), *self.outputs.values())}
+        return sizes.pop() if len(sizes) == 1 else 0
 
     def __repr__(self) -> str:
         return f"<accelc.Program {self.compiled.model!r} for {self.target.name}>"

@@ -107,6 +107,14 @@ def checked_samples(
     return samples
 
 
+def filled_samples(samples: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """The samples with the last one repeated until whole runs of `batch` are full; as they are where batch is 0."""
+    missing = -len(next(iter(samples.values()))) % batch if batch else 0
+    if not missing:
+        return dict(samples)
+    return {name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in samples.items()}
+
+
 def checked_labels(arrays: Mapping[str, Array], count: int, source: str) -> Array:
     """The classes of `count` samples, int64 [count]; raises CompileError if they are missing or do not fit."""
     if LABELS not in arrays:

@@ -11,7 +11,7 @@ from onnx import ModelProto
 from ..backends.emitter import emit as emit_program
 from ..backends.program import Program, is_program
 from ..backends.target import Target
-from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.diagnostics import CompileError, Location
 from ..dialects.core.files import read_module
 from ..dialects.core.operation import Module
 from ..dialects.core.types import Array, TensorType
@@ -167,6 +167,7 @@ def emit(compiled: Compiled) -> Program:
     notes = Notes(
         opt_level=settings.opt_level if settings.passes is None else None,
         pipeline=compiled.pipeline,
+        layer_nodes=_layer_nodes(compiled.module),
         sram={name: value for name, value in found.items() if isinstance(value, int)},
         products=compiled.products,
         shuffles=shuffle_notes(compiled.remarks, settings.target),
@@ -180,6 +181,15 @@ def emit(compiled: Compiled) -> Program:
 def parse_passes(text: str) -> tuple[Pass, ...]:
     """The passes of a pipeline text; CompileError with the column of the first mistake."""
     return parse_pipeline(text, PASSES, pipelines=PIPELINES)
+
+
+def _layer_nodes(module: Module) -> tuple[tuple[str, ...], ...]:
+    """The ONNX nodes of every layer, by index."""
+    nodes: dict[int, tuple[str, ...]] = {}
+    for op in module.walk():
+        if isinstance(op, InstructionOp):
+            nodes[op.layer] = op.location.merged(Location(nodes.get(op.layer, ()))).nodes
+    return tuple(nodes.get(index, ()) for index in range(max(nodes, default=-1) + 1))
 
 
 def _calibration(given: Calibration | None, module: Module) -> CalibrationData | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from ..passes.quantization.accuracy import accuracy, top1
 from ..passes.quantization.batching import batched
 
 Outputs = dict[str, Array]
-Runner = Callable[[Mapping[str, Array]], Outputs]
 
 LARGEST_BATCH = 32
 """Samples the float model takes at once, where it can."""
@@ -47,21 +46,13 @@ def run_float(module: Module, samples: Mapping[str, Array], *, progress: Progres
     return {output: np.concatenate([np.atleast_1d(part[output]) for part in parts]) for output in parts[0]}
 
 
-def evaluate(
-    samples: Mapping[str, Array],
-    labels: Array,
-    run_program: Runner,
-    reference: Module | None,
-    *,
-    progress: Progress = silent_progress,
-) -> dict[str, Any]:
+def compare(outputs: Mapping[str, Array], reference: Mapping[str, Array] | None, labels: Array) -> dict[str, Any]:
     """Top-1 and differences between float model and program, as in the report's key `accuracy`.
 
     Keys: `float` and `program` (top-1 shares), `samples`, `flips` (samples whose top-1 class differs), `sqnr_db` (of
     the first output; None where both are equal), `low` and `high` (95 % interval of program - float, paired). Without a
     reference all but `program` and `samples` are None. Raises CompileError if the first output is no row a sample.
     """
-    outputs = run_program(samples)
     name, integer = next(iter(outputs.items()))
     if len(integer) != len(labels):
         raise CompileError(f"output '{name}' has {len(integer)} rows for {len(labels)} labels, expected one a sample")
@@ -69,8 +60,7 @@ def evaluate(
         right = float((top1(integer) == labels).mean())
         nothing = dict.fromkeys(("flips", "sqnr_db", "low", "high"))
         return {"float": None, "program": right, "samples": len(labels), **nothing}
-    real = run_float(reference, samples, progress=progress)[name]
-    facts = accuracy(real, integer, labels)
+    facts = accuracy(reference[name], integer, labels)
     return {
         "float": facts.float,
         "program": facts.program,

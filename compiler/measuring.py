@@ -7,10 +7,12 @@ from typing import Any
 
 from ..backends.host import final_type, stored_bytes
 from ..backends.program import Program
+from ..backends.target import Target
 from ..backends.timing.bounds import LayerFacts, network_bounds
 from ..backends.timing.duration import instruction_timing
 from ..backends.timing.engine import QueuedInstruction, run_timeline
 from ..backends.timing.ledger import balance
+from ..backends.timing.matmul import matmul_shape, reduction_vectors
 from ..backends.timing.summary import summarize
 from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.instruction import ENGINES, InstructionOp
@@ -47,7 +49,7 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
     layers: list[Layer] = []
     for row in summary.layers:
         known, figures, own = program.layers[row.index], row.figures, members[row.index]
-        nodes = tuple(known.name.split("+"))
+        nodes = notes.layer_nodes[row.index] if row.index < len(notes.layer_nodes) else (known.name,)
         layers.append(
             Layer(
                 name=known.name,
@@ -61,6 +63,7 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
                 dram_read_bytes=figures.dram_read_bytes,
                 dram_write_bytes=figures.dram_write_bytes,
                 bank_stall_cycles=figures.bank_stall_cycles,
+                lanes=_lanes(own, target),
                 mapping=_mapping(own),
                 product=_product(nodes, notes.products),
             )
@@ -160,6 +163,17 @@ def _host_bytes(program: Program) -> dict[str, int]:
     return {"input_bytes": sum(written), "output_bytes": sum(read)}
 
 
+def _lanes(ops: Sequence[InstructionOp], target: Target) -> float | None:
+    """Useful MACs over lanes x columns of every (output pixel, reduction vector, column tile) that a block works on."""
+    useful = streamed = 0
+    for op in ops:
+        if isinstance(op, MatmulOp):
+            vectors = len(reduction_vectors(matmul_shape(op), target.array.lanes).length)
+            useful += op.useful_macs
+            streamed += op.groups * op.rows * vectors * op.column_tiles * target.array.lanes * target.array.columns
+    return useful / streamed if streamed else None
+
+
 def _mapping(ops: Sequence[InstructionOp]) -> BlockMapping | None:
     op = next((op for op in ops if isinstance(op, MatmulOp)), None)
     return None if op is None else BlockMapping(op.fold, op.split_k, op.split_n, op.split_m, op.diagonal)
@@ -173,5 +187,6 @@ def _shuffle(note: ShuffleNote, layers: Iterable[Layer]) -> Shuffle:
     """What is left of a shuffle: the cycles of the layers that only move data for one of its nodes."""
     nodes = set(note.nodes)
     moved = note.outcome == "moved"
-    left = [layer.cycles for layer in layers if moved and layer.kind == "move" and nodes & set(layer.nodes)]
-    return Shuffle(note.name, note.cycles_before, sum(left), f"{note.outcome} ({note.mechanism})", note.absorbed_into)
+    left = sum(layer.cycles for layer in layers if moved and layer.kind == "move" and nodes & set(layer.nodes))
+    before = left if note.cycles_before is None else note.cycles_before
+    return Shuffle(note.name, before, left, f"{note.outcome} ({note.mechanism})", note.absorbed_into)

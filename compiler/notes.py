@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 from ..backends.manifest import Fields
 from ..backends.program import Program
@@ -25,22 +25,29 @@ LARGEST = 2**62
 
 @dataclass(frozen=True, slots=True)
 class ShuffleNote:
-    """A shuffle of the model: its ONNX nodes, what became of it, and what it would cost as a move."""
+    """A shuffle of the model: its ONNX nodes, what became of it, and what it would cost as a move.
+
+    `cycles_before` is None where nothing tried to rewrite it: then it costs what its moves cost.
+    """
 
     name: str
     nodes: tuple[str, ...]
     outcome: str
     mechanism: str
     absorbed_into: tuple[str, ...]
-    cycles_before: int
+    cycles_before: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Everything a report needs that instructions do not tell. `products` is by the name of the ONNX node."""
+    """Everything a report needs that instructions do not tell.
+
+    `layer_nodes` are the ONNX nodes of every layer, `products` is by the name of an ONNX node.
+    """
 
     opt_level: int | None = None
     pipeline: str | None = None
+    layer_nodes: tuple[tuple[str, ...], ...] = ()
     sram: Mapping[str, int] = field(default_factory=dict[str, int])
     products: Mapping[str, Product] = field(default_factory=dict[str, Product])
     shuffles: tuple[ShuffleNote, ...] = ()
@@ -52,9 +59,10 @@ class Notes:
         return {
             "opt_level": self.opt_level,
             "pipeline": self.pipeline,
+            "layer_nodes": [{"nodes": list(nodes)} for nodes in self.layer_nodes],
             "sram": dict(self.sram),
-            "products": [{"node": node, **asdict(product)} for node, product in self.products.items()],
-            "shuffles": [asdict(shuffle) for shuffle in self.shuffles],
+            "products": [{"node": node, **_lists(asdict(product))} for node, product in self.products.items()],
+            "shuffles": [_lists(asdict(shuffle)) for shuffle in self.shuffles],
             "warnings": list(self.warnings),
             "remarks": list(self.remarks),
         }
@@ -71,6 +79,7 @@ def read_notes(program: Program) -> Notes:
     return Notes(
         opt_level=level,
         pipeline=pipeline,
+        layer_nodes=tuple(_texts(item, "nodes") for item in fields.objects("layer_nodes")),
         sram={name: sram.integer(name, 0, LARGEST) for name in sram.data},
         products=dict(_read_product(item) for item in fields.objects("products")),
         shuffles=tuple(_read_shuffle(item) for item in fields.objects("shuffles")),
@@ -97,8 +106,12 @@ def product_shapes(module: Module) -> dict[str, Product]:
 
 
 def shuffle_notes(remarks: Iterable[Remark], target: Target) -> tuple[ShuffleNote, ...]:
-    """The remarks of kind `shuffle`, priced as moves on a target."""
-    return tuple(
+    """What became of every shuffle: the remarks of `rewrite-shuffles`, priced as moves on a target.
+
+    A shuffle that `canonicalize` has found and that pass has not seen is moved as it stands.
+    """
+    found = [remark for remark in remarks if remark.kind == "shuffle"]
+    notes = [
         ShuffleNote(
             name=remark.data["name"],
             nodes=remark.location.nodes,
@@ -107,9 +120,16 @@ def shuffle_notes(remarks: Iterable[Remark], target: Target) -> tuple[ShuffleNot
             absorbed_into=tuple(remark.data["absorbed_into"]),
             cycles_before=move_cycles(tuple(remark.data["shape"]), remark.data["groups"], target),
         )
-        for remark in remarks
-        if remark.kind == "shuffle"
-    )
+        for remark in found
+        if remark.pass_name == "rewrite-shuffles"
+    ]
+    known = {node for note in notes for node in note.nodes}
+    for remark in found:
+        nodes = remark.location.nodes
+        if remark.pass_name != "rewrite-shuffles" and known.isdisjoint(nodes):
+            known.update(nodes)
+            notes.append(ShuffleNote(nodes[0] if nodes else "shuffle", nodes, "moved", "moves", (), None))
+    return tuple(notes)
 
 
 def move_cycles(shape: tuple[int, ...], groups: int | None, target: Target) -> int:
@@ -139,6 +159,11 @@ def move_cycles(shape: tuple[int, ...], groups: int | None, target: Target) -> i
     return instruction_timing(move, target, {"input": 0, "output": other}).occupancy
 
 
+def _lists(fields: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as they come back from JSON."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}  # pyright: ignore[reportUnknownArgumentType]
+
+
 def _read_product(fields: Fields) -> tuple[str, Product]:
     height, width = fields.integers("kernel", 2, 1, LARGEST)
     channels, outputs, groups, rows = (
@@ -154,12 +179,12 @@ def _read_shuffle(fields: Fields) -> ShuffleNote:
         outcome=fields.text("outcome"),
         mechanism=fields.text("mechanism"),
         absorbed_into=_texts(fields, "absorbed_into"),
-        cycles_before=fields.integer("cycles_before", 0, LARGEST),
+        cycles_before=None if fields.raw("cycles_before") is None else fields.integer("cycles_before", 0, LARGEST),
     )
 
 
 def _texts(fields: Fields, key: str) -> tuple[str, ...]:
     values: Any = fields.raw(key)
-    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in cast(list[Any], values)):
         fields.fail(key, "a list of texts")
-    return tuple(values)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return tuple(cast(list[str], values))

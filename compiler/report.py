@@ -11,9 +11,6 @@ from typing import Any
 
 from ..dialects.core.files import write_atomically
 
-STREAMING = ("useful_mac", "reduction_padding", "column_padding", "edge_rows", "depthwise_diagonal")
-"""The causes that a matmul's streaming cycles are charged to; the share of the first one is what `lanes` says."""
-
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -64,21 +61,18 @@ class BlockMapping:
     diagonal: bool
 
     def __str__(self) -> str:
-        parts = [f"{self.fold} fold"] if self.fold != "none" else []
-        if self.diagonal:
-            parts.append("diagonal")
+        parts = [self.fold] if self.fold != "none" else []
+        parts += ["diagonal"] if self.diagonal else []
         named = zip("KNM", (self.split_k, self.split_n, self.split_m), strict=True)
-        splits = [f"{letter}{count}" for letter, count in named if count > 1]
-        if splits:
-            parts.append(" ".join(splits))
-        return ", ".join(parts) or "one block"
+        return " ".join([*parts, *(f"{letter}{count}" for letter, count in named if count > 1)]) or "one block"
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One layer: the ONNX nodes it stands for and what it costs.
 
-    `slots` charges every MAC slot of its cycles to a cause. SRAM and DRAM figures are bytes.
+    `slots` charges every MAC slot of its cycles to a cause. `lanes` is the useful share of the multiply-accumulates
+    of the blocks that a matmul streams to (None where there is no matmul). SRAM and DRAM figures are bytes.
     """
 
     name: str
@@ -92,14 +86,9 @@ class Layer:
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
     bank_stall_cycles: int = 0
+    lanes: float | None = None
     mapping: BlockMapping | None = None
     product: Product | None = None
-
-    @property
-    def lanes(self) -> float | None:
-        """Useful MAC slots over all MAC slots while the blocks stream; None where they never do."""
-        streaming = sum(self.slots.get(cause, 0) for cause in STREAMING)
-        return self.slots.get("useful_mac", 0) / streaming if streaming else None
 
     @property
     def losses(self) -> list[tuple[str, int]]:

@@ -32,6 +32,11 @@ WORDS = {
     "idle": "idle",
 }
 SHOWN_NODES = 1
+_LEGEND = (
+    "layer: the first ONNX node and how many more; mapping: window or row folded into the reduction, diagonal; "
+    "K, N, M: blocks that share reduction, columns, pixels; util: MACs over all MAC slots of its cycles; lanes: the "
+    "same of the blocks while they work on a tile; SRAM: touched; DRAM: moved"
+)
 SHOWN_LOSSES = 3
 LEAST_SHOWN_LOSS = 0.02
 
@@ -42,12 +47,8 @@ def render_report(report: Report, *, width: int = WIDTH, color: bool = False) ->
     console = Console(
         file=file, width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False, markup=False
     )
-    console.print(_layers(report))
-    console.print(
-        "lanes: useful share of the MACs that a matmul streams; K, N, M: blocks that share its reduction, columns, "
-        "pixels; rest: share of the layer's block-cycles",
-        style="dim",
-    )
+    console.print(_layers(report, width))
+    console.print(_LEGEND, style="dim")
     console.print()
     console.print(_books(report))
     console.print(_summary(report))
@@ -59,31 +60,39 @@ def render_report(report: Report, *, width: int = WIDTH, color: bool = False) ->
         console.print(Text("what would get it back", style="bold"))
         for item in advice:
             share = item.cycles / report.cycles
-            line = f"- {_joined(item.layers)}: {item.sentence} [{item.cycles:,} cycles, {share:.1%}]"
+            others = len(item.layers) - 1
+            more = f" and {others} more layer{'s' if others > 1 else ''}" if others else ""
+            line = f"- {item.layers[0]}{more}: {item.sentence} [{item.cycles:,} cycles, {share:.1%}]"
             console.print(line, soft_wrap=False)
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
-def _layers(report: Report) -> Table:
+def _layers(report: Report, width: int) -> Table:
     table = _table(f"layers of {report.model} on {report.machine.name}")
-    table.add_column("layer", overflow="fold", ratio=None, min_width=14)
-    table.add_column("kind", overflow="fold")
-    table.add_column("mapping", overflow="fold")
+    table.expand = True
+    table.add_column("layer", overflow="fold", width=width // 5)
+    table.add_column("kind and mapping", overflow="fold", width=width // 7)
     for name in ("cycles", "util", "lanes"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("where the rest went", overflow="fold")
+    table.add_column("where the rest went", overflow="fold", ratio=1)
     for name in ("SRAM", "DRAM"):
         table.add_column(name, justify="right", no_wrap=True)
     for layer in report.layers:
         available = layer.cycles * report.machine.slots_per_cycle
         table.add_row(
             _joined(layer.nodes or (layer.name,)),
-            layer.kind,
-            str(layer.mapping) if layer.mapping is not None else "",
+            layer.kind if layer.mapping is None else f"{layer.kind}, {layer.mapping}",
             f"{layer.cycles:,}",
             f"{layer.macs / available:.1%}" if available else "",
             f"{layer.lanes:.1%}" if layer.lanes is not None else "",
@@ -198,13 +207,13 @@ def _shuffles(report: Report) -> Table:
 
 
 def _joined(names: Sequence[str]) -> str:
-    more = f" +{len(names) - SHOWN_NODES} more" if len(names) > SHOWN_NODES else ""
+    more = f" +{len(names) - SHOWN_NODES}" if len(names) > SHOWN_NODES else ""
     return " + ".join(names[:SHOWN_NODES]) + more
 
 
 def _bytes(count: int) -> str:
-    if count < 1024:
+    if count < 1000:
         return f"{count} B"
-    if count < 1024 * 1024:
+    if count < 1000 * 1024:
         return f"{count / 1024:.1f} KiB"
     return f"{count / 1024 / 1024:.2f} MiB"
