@@ -21,7 +21,11 @@ NEIGHBOURS = 6
 
 @dataclass
 class Assignment:
-    """Addresses of all SRAM buffers (bytes) and accumulator buffers (rows), with the peak and its lower bound."""
+    """Addresses of all SRAM buffers (bytes) and accumulator buffers (rows).
+
+    Buffers grow from both ends: `peak` is the capacity less the largest range of addresses that is never used.
+    `lower_bound` is the largest sum of live sizes.
+    """
 
     addresses: dict[Value[Any], int]
     peak: int
@@ -45,8 +49,8 @@ def assign(operations: list[Operation], target: Target) -> Assignment | None:
     if addresses is None or accumulators is None:
         return None
     found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))
-    peak = max((a + item.size for a, item in zip(addresses, items, strict=True)), default=0)
-    return Assignment(found, peak, lower_bound(items))
+    spans = [(address, address + item.size) for address, item in zip(addresses, items, strict=True)]
+    return Assignment(found, target.sram_bytes - _largest_unused(spans, target.sram_bytes), lower_bound(items))
 
 
 def lifetimes(operations: list[Operation], space: str) -> dict[Value[Any], tuple[int, int]]:
@@ -67,6 +71,15 @@ def _item(value: Value[Any], span: tuple[int, int], target: Target) -> Item:
         ranges = _joined(sorted(target.reachable_groups), target.group_bytes)
     loaded = any(isinstance(op, LoadOp) and op.destination is value for op in value.users)
     return Item(*span, value.type.size, ranges, from_top=loaded)
+
+
+def _largest_unused(spans: list[tuple[int, int]], capacity: int) -> int:
+    """The largest range of addresses that no buffer ever covers."""
+    largest = reached = 0
+    for begin, end in sorted(spans):
+        largest = max(largest, begin - reached)
+        reached = max(reached, end)
+    return max(largest, capacity - reached)
 
 
 def _joined(groups: list[int], size: int) -> tuple[tuple[int, int], ...]:
