@@ -180,12 +180,10 @@ class _Emitter:
                 op.erase()
 
     def _is_moved(self, gather: Gather, ranges: Sequence[Range]) -> bool:
-        if gather.repeats or len(ranges) == 1:
-            return False
-        if gather.is_permutation and not is_placeable(gather.roots[0]):
+        if len(ranges) > 1 and gather.is_permutation and not is_placeable(gather.roots[0]):
             return True
         limit = self.max_ranges or max(LEAST_LIMIT, len(gather.channel) // CHANNELS_PER_RANGE)
-        return len(ranges) > max(limit, len(gather.roots))
+        return len(ranges) > max(limit, len(gather.roots)) and not gather.repeats
 
     def _is_kept(self, gather: Gather, base: Sequence[Range], permutation: Array | None) -> bool:
         """True if the value as it stands already is what would be built."""

@@ -113,9 +113,9 @@ class ChannelOrders:
     def _improve(self, group: OrderGroup) -> bool:
         improved = False
         near = [*group.made_of, *(gather for gather, _ in group.read_by)]
+        if all(self._cost(gather) <= _least(gather) for gather in near):
+            return False
         for keys in _candidates(self, group):
-            if all(self._cost(gather) <= _least(gather) for gather in near):
-                break
             improved |= self._try(group, group.sorted_by(keys))
         return improved
 
@@ -172,6 +172,8 @@ class ChannelOrders:
 
     def _restore(self, group: OrderGroup) -> None:
         """Go back to the original order if that has as few ranges."""
+        if group.is_identity:
+            return
         before, order = self._total(), group.order
         self._set(group, np.arange(len(order)))
         if self._total() > before:
