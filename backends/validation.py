@@ -120,8 +120,8 @@ def _region_problem(op: InstructionOp, region: Region, limits: dict[str, int], c
     if not region.size:
         # An input that lies entirely in the padding is legal; a result of size 0 is not.
         return None if region.operand == "input" and isinstance(op, WindowOp) else f"'{region.operand}' is empty"
-    if region.writes and region.size > limits[space]:
-        return f"writes {region.size} elements to '{region.operand}', the {space} has {limits[space]}"
+    if region.writes and _writes_twice(region):
+        return f"'{region.operand}' writes some elements twice"
     if region.offset < 0 or region.end > limits[space]:
         return f"'{region.operand}' reaches {region.offset:#x} to {region.end:#x}, the {space} has {limits[space]:#x}"
     if space == "dram":
@@ -130,3 +130,13 @@ def _region_problem(op: InstructionOp, region: Region, limits: dict[str, int], c
         if not _within_dram(region.offset, region.end, constants_bytes, limits[space]):
             return f"'{region.operand}' runs from the constants into the buffers"
     return None
+
+
+def _writes_twice(region: Region) -> bool:
+    """True unless each stride steps over everything that the smaller strides reach."""
+    reach = 0
+    for stride, count in sorted((stride, n) for n, stride in zip(region.shape, region.strides, strict=True) if n > 1):
+        if stride <= reach:
+            return True
+        reach += (count - 1) * stride
+    return False

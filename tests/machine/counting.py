@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 @dataclass
 class Count:
-    """Cycles and MAC slots."""
+    """Cycles, SRAM lines read and MAC slots."""
 
     occupancy: int = 0
     bank_stall: int = 0
+    lines: int = 0
     slots: Counter = field(default_factory=Counter)
 
 
@@ -54,10 +55,12 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
                 lines = sum(-(-depth * len(tile) // line_bytes) for tile in step_tiles)
                 rate = min(array.weight_lines_per_cycle, target.sram.interleave * target.sram.read_ports)
                 loads.append(-(-lines // rate))
+                result.lines += lines
                 streams.append(0)
                 for first_pixel in range(0, op.out_h * op.out_w, op.split_m):
                     pixels = range(first_pixel, min(first_pixel + op.split_m, op.out_h * op.out_w))
-                    cycles = _pixel_step(op, target, addresses["input"], group, step_vectors, step_tiles, pixels)
+                    cycles, read = _pixel_step(op, target, addresses["input"], group, step_vectors, step_tiles, pixels)
+                    result.lines += read
                     streams[-1] += cycles
                     result.bank_stall += cycles - 1
                     _charge(result.slots, op, array, step_vectors, step_tiles, len(pixels))
@@ -94,7 +97,8 @@ def _pixel_step(op, target, address, group, vectors, tiles, pixels):
                 widest = max(widest, len(lines))
                 every |= lines
     busiest = max(Counter(bank_of(line, target) for line in every).values(), default=0)
-    return max(1, -(-widest // target.crossbar.lines_per_vector), -(-busiest // target.sram.read_ports))
+    cycles = max(1, -(-widest // target.crossbar.lines_per_vector), -(-busiest // target.sram.read_ports))
+    return cycles, len(every)
 
 
 def _charge(slots, op, array, vectors, tiles, pixels):

@@ -1,0 +1,1 @@
+"""The functional model: runs programs in numpy, every bit as the machine would."""

@@ -1,0 +1,131 @@
+"""Binds every instruction of a program to the memories: what is left for each run is a list of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ...dialects.core.types import Array
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import TransferOp
+from ...dialects.tile.movement import FillOp, MoveOp
+from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
+from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
+from ..encoding import space_of
+from ..program import Program
+from .analysis import Analysis, Product
+from .elementwise import binary_step, copy_step, fill_step, lookup_step, region_view, rescale_step
+from .memory import Memory, Scratch
+from .plain import Step, plain_step
+from .pooling import average_pool_step, depthwise_step, max_pool_step, requantization
+from .products import dense_product
+from .rounding import Rounding
+from .taps import tap_product
+
+
+def bind_plain(program: Program, memory: Memory) -> list[tuple[int, Step]]:
+    """(instruction index, step) in order of execution, each instruction by its `evaluate`."""
+    return [(index, plain_step(program.instructions[index], memory)) for index in program.order]
+
+
+def bind_fast(program: Program, analysis: Analysis, memory: Memory) -> list[tuple[int, Step]]:
+    """As `bind_plain`, with the same bits, but vectorised over samples and without the loads nobody needs."""
+    binder = _Binder(program, analysis, memory)
+    return [(index, binder.step(index)) for index in program.order if index not in analysis.dead_loads]
+
+
+class _Binder:
+    def __init__(self, program: Program, analysis: Analysis, memory: Memory) -> None:
+        self.program = program
+        self.analysis = analysis
+        self.memory = memory
+        self.scratch = Scratch()
+        self.slots = [np.empty(memory.samples * size, np.int8) for size in analysis.slots]
+
+    def step(self, index: int) -> Step:
+        op = self.analysis.operations[index]
+        if index in self.analysis.plain:
+            return plain_step(self.program.instructions[index], self.memory)
+        if isinstance(op, MatmulOp):
+            return self.matmul(index, op)
+        if isinstance(op, RequantizeOp):
+            return self.requantize(index, op)
+        if isinstance(op, (TransferOp, MoveOp)):
+            return self.copy(op)
+        return _VECTOR_STEPS[type(op)](self, index, op)
+
+    def known(self, index: int, operand: str) -> Array:
+        return self.analysis.constants[index][operand].data
+
+    def accumulators(self, product: Product) -> Array:
+        """The buffer of a product: [samples, groups, rows, out_c]."""
+        shape = (self.memory.samples, product.groups, product.rows, product.out_c)
+        size = product.dtype.itemsize * product.size * self.memory.samples
+        return self.slots[product.slot][:size].view(product.dtype).reshape(shape)
+
+    def matmul(self, index: int, op: MatmulOp) -> Step:
+        result = self.accumulators(self.analysis.products[index])
+        weights = self.analysis.weights.get(index)
+        if op.diagonal and weights is not None:
+            image = result.reshape(self.memory.samples, op.out_h, op.out_w, op.out_c)
+            matrix, padding = weights.matrix[0], op.zero_point
+            return tap_product(
+                op, matrix, self.memory.sram, image, self.scratch, padding=padding, accumulate=op.accumulate
+            )
+        return dense_product(op, weights, self.memory.sram, result, self.scratch)
+
+    def requantize(self, index: int, op: RequantizeOp) -> Step:
+        product = self.analysis.products[index]
+        group = (op.accumulator_offset - product.base) // (product.tiles * product.rows)
+        columns = slice(op.first_column, op.first_column + op.out_c)
+        values = self.accumulators(product)[:, group : group + op.groups, :, columns]
+        image = values.reshape(self.memory.samples, op.groups, op.out_h, op.out_w, op.out_c)
+        factor, offset = requantization(self.known(index, "parameters"), op.groups * op.out_c)
+        shape = (op.groups, 1, 1, op.out_c)
+        out = op.grouped_output_view(self.memory.sram)
+        clip = (op.zero_point, op.low, op.high)
+        return Rounding(image, out, factor.reshape(shape), offset.reshape(shape), clip, self.scratch)
+
+    def copy(self, op: InstructionOp) -> Step:
+        views: list[Array] = []
+        for region in op.regions():
+            space = space_of(type(op), region.operand)
+            memory, base, _ = self.memory.locate(space, region.offset)
+            views.append(region_view(region, memory, base))
+        return copy_step(views[0], views[1])
+
+    def fill(self, index: int, op: FillOp) -> Step:
+        (region,) = op.regions()
+        return fill_step(op, region_view(region, self.memory.sram))
+
+    def binary(self, index: int, op: BinaryOp) -> Step:
+        return binary_step(op, self.memory.sram, self.scratch)
+
+    def lookup(self, index: int, op: LookupOp) -> Step:
+        return lookup_step(op, self.known(index, "table"), self.memory.sram)
+
+    def rescale(self, index: int, op: RescaleOp) -> Step:
+        return rescale_step(op, self.known(index, "parameters"), self.memory.sram, self.scratch)
+
+    def max_pool(self, index: int, op: MaxPoolOp) -> Step:
+        return max_pool_step(op, self.memory.sram, self.scratch)
+
+    def average_pool(self, index: int, op: AveragePoolOp) -> Step:
+        return average_pool_step(op, self.known(index, "multipliers"), self.memory.sram, self.scratch)
+
+    def depthwise(self, index: int, op: DepthwiseOp) -> Step:
+        weights, parameters = self.known(index, "weights"), self.known(index, "parameters")
+        return depthwise_step(op, weights, parameters, self.memory.sram, self.scratch)
+
+
+_VECTOR_STEPS: dict[type[InstructionOp], Callable[..., Step]] = {
+    FillOp: _Binder.fill,
+    BinaryOp: _Binder.binary,
+    LookupOp: _Binder.lookup,
+    RescaleOp: _Binder.rescale,
+    MaxPoolOp: _Binder.max_pool,
+    AveragePoolOp: _Binder.average_pool,
+    DepthwiseOp: _Binder.depthwise,
+}

@@ -1,0 +1,134 @@
+"""Element-wise instructions of the fast path: transfers, moves, fills, add and multiply, tables."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...dialects.core.types import Array
+from ...dialects.tile.instruction import Region
+from ...dialects.tile.movement import FillOp
+from ...dialects.tile.records import unpack_multipliers
+from ...dialects.tile.types import strided_view
+from ...dialects.tile.vector import BinaryOp, LookupOp, RescaleOp, UnaryVectorOp
+from .memory import Scratch
+from .plain import Step
+from .rounding import Rounding, block_slices
+
+_BLOCK = 1 << 16
+
+
+def region_view(region: Region, memory: Array, base: int = 0) -> Array:
+    """The elements of a region as a view [..., *shape]; the memory starts at address `base`."""
+    return strided_view(memory, region.offset - base, region.shape, region.strides)
+
+
+def copy_step(source: Array, target: Array) -> Step:
+    """Bind a copy of [samples, ...] or, shared by all samples, [...]; overlapping memory reads before it writes."""
+
+    def run() -> None:
+        np.copyto(target, source)
+
+    return run
+
+
+def fill_step(op: FillOp, target: Array) -> Step:
+    """Bind a fill."""
+    value = op.value
+
+    def run() -> None:
+        target.fill(value)
+
+    return run
+
+
+def binary_step(op: BinaryOp, sram: Array, scratch: Scratch) -> Step:
+    """Bind add, sub or mul: exact sums or products in float64, one rounding."""
+    left, right = op.input_views(sram, sram)
+    out = op.output_view(sram)
+    scale = 2.0**-op.shift
+    clip = (op.zero_point, op.low, op.high)
+    is_product = op.kind == "mul"
+    first = op.lhs_multiplier * scale
+    second = op.rhs_multiplier * scale * (-1 if op.kind == "sub" else 1)
+    offset = -(op.lhs_zero * first + op.rhs_zero * second)
+    blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []
+    for index in block_slices(out.shape):
+        shape = out[index].shape
+        total = scratch.take("binary", shape, np.float64)
+        other = scratch.take("binary other", shape, np.float64)
+        rounding = Rounding(
+            total, out[index], first if is_product else 1.0, 0.0 if is_product else offset, clip, scratch
+        )
+        blocks.append((left[index], right[index], total, other, rounding))
+
+    def add() -> None:
+        for a, b, total, other, rounding in blocks:
+            np.copyto(total, a)
+            np.multiply(total, first, out=total)
+            np.copyto(other, b)
+            np.multiply(other, second, out=other)
+            np.add(total, other, out=total)
+            rounding()
+
+    def multiply() -> None:
+        for a, b, total, other, rounding in blocks:
+            np.copyto(total, a)
+            np.subtract(total, op.lhs_zero, out=total)
+            np.copyto(other, b)
+            np.subtract(other, op.rhs_zero, out=other)
+            np.multiply(total, other, out=total)
+            rounding()
+
+    return multiply if is_product else add
+
+
+def lookup_step(op: LookupOp, table: Array, sram: Array) -> Step:
+    """Bind a table of 256 known bytes."""
+    return _table_step(op, table, sram)
+
+
+def rescale_step(op: RescaleOp, parameters: Array, sram: Array, scratch: Scratch) -> Step:
+    """Bind a rescale with known multipliers: one pair is a table of 256 results, else float64 per channel."""
+    pairs = op.out_c if op.per_channel else 1
+    multiplier, shift = unpack_multipliers(parameters, 0, 2 * pairs)
+    factor: Array = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32))
+    clip = (op.zero_point, op.low, op.high)
+    if not op.per_channel:
+        values = np.arange(-128.0, 128.0) - op.input_zero
+        table = np.empty(256, np.int8)
+        steps = np.where(values >= 0, values * factor[0], values * factor[1])[None, None]
+        Rounding(steps, table.reshape(1, 1, 256), 1.0, 0.0, clip, Scratch())()
+        return _table_step(op, table, sram)
+    source, out = op.input_view(sram), op.output_view(sram)
+    blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []
+    for index in block_slices(out.shape):
+        values = scratch.take("rescale", out[index].shape, np.float64)
+        below = scratch.take("rescale below", out[index].shape, np.float64)
+        negative = scratch.take("rescale mask", out[index].shape, np.bool_)
+        blocks.append((source[index], values, below, negative, Rounding(values, out[index], 1.0, 0.0, clip, scratch)))
+
+    def run() -> None:
+        for piece, values, below, negative, rounding in blocks:
+            np.copyto(values, piece)
+            np.subtract(values, op.input_zero, out=values)
+            np.less(values, 0, out=negative)
+            np.multiply(values, factor[1::2], out=below)
+            np.multiply(values, factor[0::2], out=values)
+            np.copyto(values, below, where=negative)
+            rounding()
+
+    return run
+
+
+def _table_step(op: UnaryVectorOp, table: Array, sram: Array) -> Step:
+    """Out = table[in + 128] by bytes.translate, which indexes by the unsigned byte."""
+    by_byte = np.roll(table, 128).tobytes()
+    source, out = op.input_view(sram), op.output_view(sram)
+    blocks = [(source[index], out[index]) for index in block_slices(out.shape, _BLOCK)]
+
+    def run() -> None:
+        for piece, target in blocks:
+            found = np.frombuffer(piece.tobytes().translate(by_byte), np.int8)
+            np.copyto(target, found.reshape(target.shape))
+
+    return run

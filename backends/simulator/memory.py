@@ -1,0 +1,100 @@
+"""The state of the simulated machine for a number of samples at once, and the scratch space of the fast path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...dialects.core.diagnostics import CompileError
+from ...dialects.core.types import Array
+from ..encoding import space_of
+from ..program import Program
+
+MEMORY_LIMIT = 4 << 30
+"""The state of one sample may take this many bytes of the host's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """How much of each memory a program touches: SRAM bytes, DRAM bytes behind the constants, accumulators."""
+
+    sram: int
+    dram: int
+    accumulators: int
+
+    @property
+    def sample_bytes(self) -> int:
+        """The memory that the state of one sample takes (accumulators as 64-bit integers)."""
+        return self.sram + self.dram + 8 * self.accumulators
+
+
+def extents(program: Program) -> Extents:
+    """The extents of a program; CompileError if one sample would not fit into MEMORY_LIMIT."""
+    sram = 0
+    for instruction in program.instructions:
+        for region in instruction.regions():
+            if space_of(instruction.op_class, region.operand) == "sram":
+                sram = max(sram, region.end)
+    target = program.target
+    found = Extents(sram, program.dram_bytes - program.constants.size, target.accumulators.rows * target.array.columns)
+    if found.sample_bytes > MEMORY_LIMIT:
+        raise CompileError(f"one sample takes {found.sample_bytes} bytes of memory, at most {MEMORY_LIMIT}")
+    return found
+
+
+@dataclass(eq=False)
+class Memory:
+    """SRAM int8 [samples, bytes]; DRAM int8 [samples, bytes] without the constants, which all samples share.
+
+    `accumulators` int64 [samples, elements] is used by the plain path only (the fast path keeps each result apart).
+    """
+
+    samples: int
+    constants: Array
+    sram: Array
+    dram: Array
+    accumulators: Array
+
+    @staticmethod
+    def allocate(program: Program, size: Extents, samples: int, *, accumulators: bool) -> Memory:
+        """Zeroed memories; without `accumulators` those stay empty."""
+        elements = size.accumulators if accumulators else 0
+        return Memory(
+            samples,
+            program.constants,
+            np.zeros((samples, size.sram), np.int8),
+            np.zeros((samples, size.dram), np.int8),
+            np.zeros((samples, elements), np.int64),
+        )
+
+    def reset(self) -> None:
+        """As after power-on; reading what nothing has written then gives 0 for every sample alike."""
+        for memory in (self.sram, self.dram, self.accumulators):
+            memory.fill(0)
+
+    def locate(self, space: str, address: int) -> tuple[Array, int, bool]:
+        """(array, address of its first element, True if all samples share it) of the memory that holds an address."""
+        if space == "dram":
+            if address < self.constants.size:
+                return self.constants, 0, True
+            return self.dram, self.constants.size, False
+        return (self.sram if space == "sram" else self.accumulators), 0, False
+
+
+@dataclass(eq=False)
+class Scratch:
+    """Buffers that live within one instruction and are shared by all of them, by purpose and element type."""
+
+    arrays: dict[tuple[str, str], Array] = field(default_factory=dict[tuple[str, str], Array])
+
+    def take(self, purpose: str, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
+        """A contiguous array; its contents are undefined, and lost when another instruction takes the same purpose."""
+        size = int(np.prod(shape))
+        key = (purpose, np.dtype(dtype).str)
+        known = self.arrays.get(key)
+        if known is None or known.size < size:
+            grown = size if known is None else max(size, known.size + known.size // 2)
+            known = self.arrays[key] = np.empty(grown, dtype)
+        return known[:size].reshape(shape)

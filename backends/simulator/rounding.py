@@ -1,0 +1,92 @@
+"""The last step of most instructions: scale, round half to even, add the zero point, clip, store as int8."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ...dialects.core.types import Array
+from .memory import Scratch
+
+BLOCK = 1 << 14
+"""Elements rounded at a time: 128 KiB of float64, which stay in the first two cache levels."""
+
+NARROW = 64
+"""Below this many channels, parameters are repeated over a whole image row so that the inner loop is long."""
+
+
+class Rounding:
+    """out = clip(rint(value * factor + offset) + zero_point, low, high) over arrays [samples, ..., height, width, c].
+
+    `factor` and `offset` broadcast against the values; products and sums must be exact in float64, so that one
+    rounding is left. Bound once; a call executes it in blocks over samples and rows without allocating.
+    """
+
+    def __init__(
+        self,
+        values: Array,
+        out: Array,
+        factor: npt.ArrayLike,
+        offset: npt.ArrayLike,
+        clip: tuple[int, int, int],
+        scratch: Scratch,
+    ) -> None:
+        self.zero_point, low, high = clip
+        self.low, self.high = float(low), float(high)
+        factor, offset = (_with_rank(np.asarray(a, np.float64), values.ndim) for a in (factor, offset))
+        if values.shape[-1] < NARROW and is_mergeable(values) and is_mergeable(out):
+            width = values.shape[-2]
+            factor, offset = (merged(repeated(a, width, values.shape[-1])) for a in (factor, offset))
+            values, out = merged(values), merged(out)
+        self.blocks: list[tuple[Array, Array, Array, Array, Array]] = []
+        for index in block_slices(values.shape):
+            value = values[index]
+            steps = scratch.take("rounding", value.shape, np.float64)
+            self.blocks.append((value, out[index], steps, _part(factor, index), _part(offset, index)))
+
+    def __call__(self) -> None:
+        for value, out, steps, factor, offset in self.blocks:
+            np.copyto(steps, value)
+            np.multiply(steps, factor, out=steps)
+            np.add(steps, offset, out=steps)
+            np.rint(steps, out=steps)
+            np.add(steps, self.zero_point, out=steps)
+            np.clip(steps, self.low, self.high, out=steps)
+            np.copyto(out, steps, casting="unsafe")
+
+
+def block_slices(shape: tuple[int, ...], limit: int = BLOCK) -> list[tuple[slice, ...]]:
+    """Slices that cut an array into pieces of about `limit` elements along its leading axes."""
+    sizes = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    axis = next((axis for axis, size in enumerate(sizes) if size <= limit), len(shape) - 1)
+    step = max(1, limit // max(sizes[axis], 1))
+    prefixes: list[tuple[slice, ...]] = [()]
+    for count in shape[:axis]:
+        prefixes = [(*prefix, slice(i, i + 1)) for prefix in prefixes for i in range(count)]
+    return [(*prefix, slice(i, min(i + step, shape[axis]))) for prefix in prefixes for i in range(0, shape[axis], step)]
+
+
+def _part(parameter: Array, index: tuple[slice, ...]) -> Array:
+    """The piece of a broadcast array that belongs to a block."""
+    return parameter[tuple(s if size > 1 else slice(None) for s, size in zip(index, parameter.shape, strict=False))]
+
+
+def _with_rank(array: Array, rank: int) -> Array:
+    return array.reshape((1,) * (rank - array.ndim) + array.shape)
+
+
+def is_mergeable(array: Array) -> bool:
+    """True if the last two axes are one contiguous run."""
+    return array.shape[-2] == 1 or array.strides[-2] == array.shape[-1] * array.strides[-1]
+
+
+def repeated(array: Array, width: int, channels: int) -> Array:
+    """Channel parameters [..., 1, c] (or fewer) as a dense [..., width, c]."""
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:-2], width, channels)))
+
+
+def merged(array: Array) -> Array:
+    """The last two axes as one; `is_mergeable` must hold."""
+    *front, width, channels = array.shape
+    *strides, _, step = array.strides
+    return np.lib.stride_tricks.as_strided(array, (*front, width * channels), (*strides, step))

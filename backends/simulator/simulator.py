@@ -1,0 +1,155 @@
+"""Runs a program on arrays: host steps, chunks of samples, the instructions in an order that the tokens allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from ...dialects.core.diagnostics import CompileError
+from ...dialects.core.types import Array, TensorType
+from ..host import InputPort, from_bytes, run_steps, stored_bytes, to_bytes
+from ..program import Program
+from .analysis import Analysis, analyse
+from .binder import bind_fast, bind_plain
+from .hazards import check_hazards
+from .memory import Memory, extents
+from .plain import Step
+
+MODES = ("fast", "plain", "checked")
+CHUNK_BYTES = 64 << 20
+"""Samples run together as long as their state stays below this."""
+CHUNK_SAMPLES = 64
+
+Progress = Callable[[int, int], None]
+
+
+class Simulator:
+    """The functional model of one program.
+
+    `fast` (the default) computes whole batches of samples in BLAS; `plain` executes the definition of every
+    instruction, sample by sample: the reference, equal in every bit. `checked` is `fast` after a proof that the
+    program never reads memory that nothing has written and that tokens order all conflicting accesses.
+    CompileError if the program is not valid or, in checked mode, not clean.
+    """
+
+    def __init__(self, program: Program, *, mode: str = "fast", chunk: int | None = None) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
+        self.program = program
+        self.extents = extents(program)
+        if mode == "checked":
+            check_hazards(program)
+        self.analysis: Analysis | None = None if mode == "plain" else analyse(program)
+        per_sample = self.extents.sample_bytes
+        if self.analysis is not None:
+            per_sample += sum(self.analysis.slots)
+            if not self.analysis.needs_accumulators:
+                per_sample -= 8 * self.extents.accumulators
+        self.chunk = chunk or max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(per_sample, 1)))
+        self._bound: dict[int, tuple[Memory, list[tuple[int, Step]]]] = {}
+
+    def run(self, inputs: Mapping[str, Array], *, progress: Progress | None = None) -> dict[str, Array]:
+        """Arrays named after the outputs from arrays named after the inputs.
+
+        The first axis counts samples: an input of type [B, ...] takes [samples * B, ...]; outputs likewise. Inputs of
+        another float or integer type are not converted. `progress(done, samples)` is called after every chunk.
+        CompileError for missing, unknown, misshapen or NaN inputs.
+        """
+        arrays = self._checked_inputs(inputs)
+        samples = len(next(iter(arrays.values()))) if arrays else 1
+        parts: list[list[Array]] = []
+        for start in range(0, samples, self.chunk):
+            parts.append(self._run_chunk({name: a[start : start + self.chunk] for name, a in arrays.items()}))
+            if progress is not None:
+                progress(min(start + self.chunk, samples), samples)
+        outputs: dict[str, Array] = {}
+        for index, port in enumerate(self.program.outputs):
+            whole = np.concatenate([part[index] for part in parts]) if parts else np.zeros((0, *port.type.shape))
+            shape = port.type.shape
+            joined = (len(whole) * shape[0], *shape[1:]) if shape else (len(whole),)
+            outputs[port.name] = whole.reshape(joined).astype(port.type.element.dtype, copy=False)
+        return outputs
+
+    def _run_chunk(self, inputs: Mapping[str, Array]) -> list[Array]:
+        samples = len(next(iter(inputs.values()))) if inputs else 1
+        memory, steps = self._bind(samples)
+        memory.reset()
+        base = self.program.constants.size
+        for port in self.program.inputs:
+            for write in port.writes:
+                data = to_bytes(run_steps(inputs[port.name], port.type, write.steps))
+                memory.dram[:, write.address - base : write.address - base + data.shape[1]] = data
+        index = -1
+        try:
+            for index, step in steps:  # noqa: B007
+                step()
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
+            raise CompileError(f"{self.program.describe(index)}: cannot be executed: {error}") from error
+        results: list[Array] = []
+        for port in self.program.outputs:
+            if port.source is not None:
+                stored = inputs[port.source]
+            else:
+                stored = from_bytes(self._read(memory, port.address, stored_bytes(port.stored)), port.stored)
+            results.append(run_steps(stored, port.stored, port.steps))
+        return results
+
+    def _read(self, memory: Memory, address: int, size: int) -> Array:
+        array, base, shared = memory.locate("dram", address)
+        found = array[..., address - base : address - base + size]
+        return np.broadcast_to(found, (memory.samples, size)) if shared else found
+
+    def _bind(self, samples: int) -> tuple[Memory, list[tuple[int, Step]]]:
+        """The memories and steps for a number of samples; kept, since a run uses at most two sizes."""
+        bound = self._bound.get(samples)
+        if bound is None:
+            if len(self._bound) > 1:
+                self._bound.clear()
+            whole = self.analysis is None or self.analysis.needs_accumulators
+            memory = Memory.allocate(self.program, self.extents, samples, accumulators=whole)
+            if self.analysis is None:
+                steps = bind_plain(self.program, memory)
+            else:
+                steps = bind_fast(self.program, self.analysis, memory)
+            bound = self._bound[samples] = memory, steps
+        return bound
+
+    def _checked_inputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        known = {port.name: port for port in self.program.inputs}
+        for name in inputs:
+            if name not in known:
+                names = ", ".join(f"'{name}'" for name in known)
+                raise CompileError(f"input '{name}' is not an input of the model, expected {names}")
+        arrays = {name: _samples(port, inputs) for name, port in known.items()}
+        counts = {name: len(array) for name, array in arrays.items()}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"'{name}' {count}" for name, count in counts.items())
+            raise CompileError(f"inputs have different numbers of samples: {found}")
+        return arrays
+
+
+def _samples(port: InputPort, inputs: Mapping[str, Array]) -> Array:
+    """The input as [samples, *type.shape], checked."""
+    if port.name not in inputs:
+        raise CompileError(f"input '{port.name}' is missing, expected {_expected(port.type)}")
+    array = np.asarray(inputs[port.name])
+    shape, dtype = port.type.shape, port.type.element.dtype
+    fits = array.ndim == max(len(shape), 1) and array.shape[1:] == shape[1:]
+    if not fits or array.dtype != dtype or (shape and array.shape[0] % shape[0]):
+        found = f"{array.dtype}{list(array.shape)}"
+        raise CompileError(f"input '{port.name}' is {found}, expected {_expected(port.type)}")
+    samples = array.reshape(len(array) // shape[0] if shape else len(array), *shape)
+    if dtype.kind == "f":
+        bad = np.isnan(samples.reshape(len(samples), -1)).any(axis=1)
+        if bad.any():
+            sample = int(np.flatnonzero(bad)[0])
+            place = np.argwhere(np.isnan(samples[sample]))[0].tolist()
+            raise CompileError(f"input '{port.name}' is NaN in sample {sample} at {place}")
+    return samples
+
+
+def _expected(type: TensorType) -> str:
+    shape = type.shape or (1,)
+    first = "samples" if shape[0] == 1 else f"{shape[0]} * samples"
+    return f"{type.element.dtype}[{', '.join([first, *map(str, shape[1:])])}]"

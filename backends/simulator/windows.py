@@ -1,0 +1,62 @@
+"""Input windows of the fast path: int8 pixels of SRAM as padded arrays of another type, and views of their windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...dialects.core.types import Array
+from ...dialects.tile.types import strided_view
+from ...dialects.tile.window import WindowOp
+from .memory import Scratch
+
+
+class PaddedInput:
+    """The input of a window operation for a slice of samples, with its padding filled in: [samples, h, w, channels].
+
+    `array` is scratch space that `fill` writes from `sram`; where nothing is padded and no conversion is wanted it is
+    a view of `sram` itself and `fill` does nothing.
+    """
+
+    def __init__(
+        self, op: WindowOp, sram: Array, channels: int, padding: int, scratch: Scratch, dtype: Any, *, copy: bool = True
+    ) -> None:
+        need, (rows, columns) = op.padded_size, op.input_size
+        self.padding = padding
+        self.borders: list[Array] = []
+        self.copies: list[tuple[Array, Array]] = []
+        strides = (op.input_row_stride, op.input_pixel_stride, 1)
+        if not copy and need == (rows, columns):
+            self.array = strided_view(sram, op.input_offset, (rows, columns, channels), strides)
+            return
+        self.array = scratch.take("padded", (len(sram), *need, channels), dtype)
+        if rows <= 0 or columns <= 0:
+            self.borders.append(self.array)
+            return
+        top, left = op.pad_top, op.pad_left
+        inner = self.array[:, top : top + rows, left : left + columns]
+        borders = [self.array[:, :top], self.array[:, top + rows :]]
+        borders += [self.array[:, top : top + rows, :left], self.array[:, top : top + rows, left + columns :]]
+        self.borders += [border for border in borders if border.size]
+        self.copies.append((inner, strided_view(sram, op.input_offset, (rows, columns, channels), strides)))
+
+    def fill(self) -> None:
+        """Copy the pixels from SRAM and set the padding."""
+        for border in self.borders:
+            border.fill(self.padding)
+        for target, source in self.copies:
+            np.copyto(target, source)
+
+    def windows(self, op: WindowOp, groups: int, group_stride: int, channels: int) -> Array:
+        """A view [samples, groups, out_h, out_w, kernel_h, kernel_w, channels] of all windows."""
+        sample, row, pixel, step = self.array.strides
+        shape = (len(self.array), groups, op.out_h, op.out_w, op.kernel_h, op.kernel_w, channels)
+        taps = (row * op.dilation_h, pixel * op.dilation_w)
+        strides = (sample, group_stride * step, row * op.stride_h, pixel * op.stride_w, *taps, step)
+        return np.lib.stride_tricks.as_strided(self.array, shape, strides)
+
+    def taps(self, op: WindowOp, channels: int) -> list[Array]:
+        """One view [samples, out_h, out_w, channels] for every window position, in the order of the weights."""
+        windows = self.windows(op, 1, 0, channels)[:, 0]
+        return [windows[:, :, :, i, j] for i in range(op.kernel_h) for j in range(op.kernel_w)]
