@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,12 @@ from .packing import Item, lower_bound, pack
 
 NEIGHBOURS = 6
 """Instructions this many places apart in program order may run at the same time on different engines."""
+
+LOAD_NEIGHBOURS = 48
+"""The same for a load and a vector instruction: loads run far ahead, and a long one holds its banks for long."""
+
+CYCLES_PER_WEIGHT = 100.0
+"""So many cycles of a load beside a result in the same bank group weigh as much as one other conflict."""
 
 
 @dataclass
@@ -119,6 +126,28 @@ class _Conflicts:
                             if write == other_write:
                                 self._add(mine, theirs, 1.0)
             recent = [*recent[-(NEIGHBOURS - 1) :], (op.engine, touched)]
+        self._add_loads(operations, target)
+
+    def _add_loads(self, operations: list[Operation], target: Target) -> None:
+        """Loads against results of the vector unit that are written around the same time."""
+        loads: deque[tuple[int, int, float]] = deque()
+        results: deque[tuple[int, int]] = deque()
+        for position, op in enumerate(operations):
+            while loads and loads[0][0] < position - LOAD_NEIGHBOURS:
+                loads.popleft()
+            while results and results[0][0] < position - LOAD_NEIGHBOURS:
+                results.popleft()
+            if isinstance(op, LoadOp):
+                mine = self.index[op.destination]
+                weight = op.size / target.dma.bytes_per_cycle / CYCLES_PER_WEIGHT
+                loads.append((position, mine, weight))
+                for _, theirs in results:
+                    self._add(mine, theirs, weight)
+            elif isinstance(op, InstructionOp) and op.engine == "vector":
+                mine = self.index[next(value for value, writes in _touched(op) if writes)]
+                results.append((position, mine))
+                for _, theirs, weight in loads:
+                    self._add(mine, theirs, weight)
 
     def _add(self, a: int, b: int, weight: float) -> None:
         if a != b:
