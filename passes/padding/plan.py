@@ -61,9 +61,10 @@ def pad_where_free(function: Function, multiple: int, target: Target) -> dict[Va
 
     Only machines without lane rotation gain: there a tensor that starts within a line cannot be read in line. A family
     of values is padded when all of these hold: it ends in a channel concat that puts something behind it; all of it
-    comes from convolutions and products whose outputs are free to choose; and every product that reads it, or what
-    concats and slices make of it, needs as many reduction vectors, taps and channels folded together, as before:
-    ceil(taps * padded / lanes) == ceil(taps * channels / lanes), even if everything else is padded too.
+    comes from convolutions and products whose outputs are free to choose; nothing that reads it, or what concats and
+    slices make of it, must have the empty places cut away; and every product that reads it needs as many reduction
+    vectors, taps and channels folded together, as before: ceil(taps * padded / lanes) == ceil(taps * channels / lanes),
+    even if everything else is padded too.
     """
     if target.crossbar.lane_rotation:
         return {}
@@ -77,7 +78,7 @@ def pad_where_free(function: Function, multiple: int, target: Target) -> dict[Va
     spoilt = {
         part
         for family in reversed(families)
-        if any(_grows(op, value, family, target.array.lanes) for value in family.values for op in value.users)
+        if family.growth and _is_worse(family, target.array.lanes)
         for part in _ancestors(family)
     }
     return {
@@ -153,15 +154,27 @@ def _ancestors(family: Family) -> set[Family]:
     return found
 
 
-def _grows(op: Operation, value: Value[Any], family: Family, lanes: int) -> bool:
-    """True if `op` reduces over the channels of `value` and needs more vectors for it than before."""
-    if op.operands[0] is not value:
-        return False
-    if isinstance(op, Conv2dOp) and op.groups == 1:
-        taps = op.weight.type.shape[0] * op.weight.type.shape[1]
-    elif isinstance(op, MatmulOp):
-        taps = 1
-    else:
-        return False
-    before = taps * family.channels
-    return -(-before // lanes) != -(-(before + taps * family.growth) // lanes)
+def _is_worse(family: Family, lanes: int) -> bool:
+    """True if a reader of the family would need more reduction vectors, or have the empty places cut away first."""
+    inside = set(family.values)
+    for value in family.values:
+        for op in value.users:
+            if isinstance(op, Conv2dOp) and op.groups == 1 and op.operands[0] is value:
+                taps = op.weight.type.shape[0] * op.weight.type.shape[1]
+            elif _has_free_outputs(op) and op.operands[0] is value:
+                taps = 1
+            elif _carries(op) or (op.results and op.results[0] in inside):
+                continue
+            else:
+                return True
+            if _vectors(taps * family.channels, lanes) != _vectors(taps * (family.channels + family.growth), lanes):
+                return True
+    return False
+
+
+def _carries(op: Operation) -> bool:
+    return _is_channel_concat(op) or (isinstance(op, SliceOp) and op.steps[-1] == 1)
+
+
+def _vectors(length: int, lanes: int) -> int:
+    return -(-length // lanes)

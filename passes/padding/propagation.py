@@ -63,6 +63,8 @@ class Padding:
                 new: Operation = SliceOp.build(source, starts=starts, stops=stops, steps=steps)
             else:
                 new = GatherOp.build(source, axis=rank - 1, indices=layout.positions)
+            definition = source.defining_op
+            new.location = definition.location if definition is not None else anchor.location
             self.replaced[value] = self._insert(anchor, new).result
         return self.replaced[value]
 
@@ -80,13 +82,19 @@ class Padding:
         self.replaced[value] = value
         return new.result
 
-    def constant(self, value: Value[Any], layout: Layout, axis: int, fill: int | float = 0) -> Value[Any]:
-        """A constant with the channels of `axis` in `layout`; itself if it has one entry there for all channels."""
+    def constant(self, value: Value[Any], axes: Mapping[int, Layout], fill: int | float = 0) -> Value[Any]:
+        """A constant with the channels of each of `axes` in its layout, `fill` in between.
+
+        Negative axes count from the end. An axis with one entry for all channels, or without empty places, is kept.
+        """
         assert isinstance(value, Constant)
-        axis += value.type.rank if axis < 0 else 0
-        if axis < 0 or value.type.shape[axis] != layout.channels or layout.is_plain:
+        array: Array = value.array
+        for axis, layout in axes.items():
+            index = axis + (value.type.rank if axis < 0 else 0)
+            if index >= 0 and value.type.shape[index] == layout.channels and not layout.is_plain:
+                array = layout.scatter(array, index, fill)
+        if array is value.array:
             return value
-        array: Array = layout.scatter(value.array, axis, fill)
         return self.module.add_constant(f"{value.name}.padded", array, TensorType(array.shape, value.type.element))
 
     def replace(
@@ -130,7 +138,7 @@ def _convolution(op: Conv2dOp, padding: Padding) -> bool:
         layout = padding.layout(op.data)
         if layout is None or op.groups != channels or op.weight.type.shape[-1] != channels:
             return False
-        operands = [padding.wide[op.data][0], *(padding.constant(v, layout, -1) for v in op.operands[1:])]
+        operands = [padding.wide[op.data][0], *(padding.constant(v, {-1: layout}) for v in op.operands[1:])]
         return padding.replace(op, operands, layout, groups=layout.width, macs=op.macs_total)
     return _weighted(op, padding, rows_axis=2)
 
@@ -155,8 +163,8 @@ def _weighted(op: Conv2dOp | MatmulOp, padding: Padding, rows_axis: int) -> bool
         return False
     if before is not None:
         data = padding.wide[data][0]
-        weight = padding.constant(weight, before, rows_axis)
-    operands = [data, padding.constant(weight, after, -1), *(padding.constant(v, after, -1) for v in bias)]
+    rows = {rows_axis: before} if before is not None else {}
+    operands = [data, padding.constant(weight, {**rows, -1: after}), *(padding.constant(v, {-1: after}) for v in bias)]
     return padding.replace(op, operands, after, macs=op.macs_total)
 
 
@@ -176,7 +184,7 @@ def _elementwise(op: BinaryOperation, padding: Padding) -> bool:
         if isinstance(value, Constant):
             element = value.type.element
             fill = element.zero_point if isinstance(element, QuantizedType) else 0
-            operands.append(padding.constant(value, layout, -1, fill))
+            operands.append(padding.constant(value, {-1: layout}, fill))
         elif value in activations:
             wide = padding.padded(value, layout, op)
             assert wide is not None
@@ -194,7 +202,7 @@ def _channelwise(op: Operation, padding: Padding) -> bool:
     fill = 0.0
     if isinstance(op, RequantizeOp) and isinstance(op.scale, Constant):
         fill = float(op.scale.array.flat[0])
-    rest = [padding.constant(v, layout, -1, fill) for v in op.operands[1:]]
+    rest = [padding.constant(v, {-1: layout}, fill) for v in op.operands[1:]]
     return padding.replace(op, [padding.wide[op.operands[0]][0], *rest], layout)
 
 

@@ -41,6 +41,13 @@ def test_the_floor_raises_the_scale_of_channels_whose_bias_would_overflow() -> N
     assert stored.weight.tolist() == [[0, 127]]
 
 
+def test_the_floor_leaves_room_for_the_weights() -> None:
+    stored = quantize_weights(np.ones((3, 1), np.float32), np.array([2.0**31 / 100], np.float32), 1.0)
+    assert stored.bias is not None
+    assert stored.weight.tolist() == [[100]] * 3
+    assert int(stored.bias[0]) + 256 * 300 < 2**31
+
+
 @given(
     hnp.arrays(np.float32, (5, 3), elements=st.floats(-1e6, 1e6, width=32)),
     hnp.arrays(np.float32, 3, elements=st.floats(-1e6, 1e6, width=32)),
