@@ -33,6 +33,8 @@ def program_around(
     constants: dict[int, np.ndarray] | None = None,
     sram_bytes: int,
     stored: tuple[int, int] | None = None,
+    load_signal: tuple[str, ...] = (),
+    store_wait: tuple[str, ...] = (),
     target: Target = TILE32,
 ) -> Program:
     """The input goes to SRAM address 0, each constant to its address; `stored` (start, end) of SRAM is the output."""
@@ -45,8 +47,8 @@ def program_around(
         image += [flat, np.zeros(-flat.size % ALIGNMENT, np.int8)]
         offset += flat.size + -flat.size % ALIGNMENT
     start, end = stored or (0, sram_bytes)
-    loads.insert(0, instruction(LoadOp, source=offset, destination=0, run=input_bytes))
-    store = instruction(StoreOp, source=start, destination=offset + input_bytes, run=end - start)
+    loads.append(instruction(LoadOp, signal=load_signal, source=offset, destination=0, run=input_bytes))
+    store = instruction(StoreOp, wait=store_wait, source=start, destination=offset + input_bytes, run=end - start)
     code = [*loads, *body, store]
     given, result = TensorType((1, input_bytes), I8), TensorType((1, end - start), I8)
     program = Program(

@@ -1,0 +1,354 @@
+"""Quantized networks under construction, and hypothesis strategies for odd ones: what `lower-to-tile` is given."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from accelc.dialects.builtin import ReturnOp
+from accelc.dialects.core.diagnostics import Location
+from accelc.dialects.core.operation import Module, Operation, Value
+from accelc.dialects.core.types import F32, I8, TensorType
+from accelc.dialects.core.verifier import verify
+from accelc.dialects.nn import (
+    AddOp,
+    AveragePoolOp,
+    ConcatOp,
+    Conv2dOp,
+    DivOp,
+    GatherOp,
+    LrnOp,
+    MatmulOp,
+    MaxPoolOp,
+    MulOp,
+    PadOp,
+    PermuteChannelsOp,
+    PReluOp,
+    ReduceMeanOp,
+    ReshapeOp,
+    SliceOp,
+    SoftmaxOp,
+    SubOp,
+    TransposeOp,
+)
+from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
+from accelc.dialects.quant.tables import lrn_table, softmax_table
+from accelc.dialects.quant.types import QuantizedType, quantized_element
+
+COMMON = QuantizedType(I8, 0.05, -3)
+OTHER = QuantizedType(I8, 0.11, 17)
+
+
+class QuantizedNetwork:
+    """A module under construction; every operation has a name of its own, every constant is seeded."""
+
+    def __init__(self, *shapes: tuple[int, ...], seed: int = 0) -> None:
+        self.module = Module()
+        self.random = np.random.default_rng(seed)
+        names = ["x", "y", "z"][: len(shapes)]
+        self.function = self.module.add_function(
+            "main", [(name, TensorType(shape, F32)) for name, shape in zip(names, shapes, strict=True)]
+        )
+        self.count = 0
+        self.inputs = [
+            self.add(QuantizeOp, [argument], argument.type.with_element(COMMON)) for argument in self.function.arguments
+        ]
+
+    def add(
+        self, op_class: type[Operation], operands: list[Value[Any]], kind: TensorType | None = None, **attributes: Any
+    ) -> Value[Any]:
+        """Append an operation; the result type is inferred unless given."""
+        self.count += 1
+        location = Location((f"{op_class.__name__.removesuffix('Op').lower()}{self.count}",))
+        types = None if kind is None else [kind]
+        op = op_class.build(*operands, location=location, result_types=types, **attributes)
+        return self.function.body.append(op).result
+
+    def constant(self, array: np.ndarray, element: QuantizedType | None = None) -> Value[Any]:
+        """A constant; of a quantized type if one is given."""
+        kind = None if element is None else TensorType(array.shape, element)
+        return self.module.add_constant("c", array, kind)
+
+    def integers(self, *shape: int) -> np.ndarray:
+        return self.random.integers(-128, 128, shape).astype(np.int8)
+
+    def requantized(self, accumulator: Value[Any], depth: int, element: QuantizedType = COMMON) -> Value[Any]:
+        """A requantization, per channel or not, that spreads results over the whole range."""
+        channels = accumulator.type.shape[-1] if self.random.integers(4) else 1
+        scale = self.random.uniform(0.5, 1.5, channels) / (100 * max(depth, 1) ** 0.5)
+        low, high = (element.zero_point, 127) if self.random.integers(2) else (-128, 127)
+        constant = self.constant(scale.astype(np.float32))
+        kind = accumulator.type.with_element(element)
+        return self.add(RequantizeOp, [accumulator, constant], kind, low=low, high=high)
+
+    def conv(self, data: Value[Any], outputs: int, kernel: tuple[int, int] = (1, 1), **attributes: Any) -> Value[Any]:
+        inputs = data.type.shape[-1] // attributes.get("groups", 1)
+        operands = [data, self.constant(self.integers(*kernel, inputs, outputs))]
+        if self.random.integers(4):
+            operands.append(self.constant(self.random.integers(-3000, 3000, outputs).astype(np.int32)))
+        return self.requantized(self.add(Conv2dOp, operands, **attributes), kernel[0] * kernel[1] * inputs)
+
+    def matmul(self, data: Value[Any], outputs: int) -> Value[Any]:
+        inputs = data.type.shape[-1]
+        product = self.add(MatmulOp, [data, self.constant(self.integers(inputs, outputs))])
+        return self.requantized(product, inputs)
+
+    def binary(self, op_class: type[Operation], lhs: Value[Any], rhs: Value[Any]) -> Value[Any]:
+        shape = np.broadcast_shapes(lhs.type.shape, rhs.type.shape)
+        return self.add(op_class, [lhs, rhs], TensorType(shape, COMMON))
+
+    def lookup(self, data: Value[Any]) -> Value[Any]:
+        return self.add(LookupOp, [data, self.constant(self.integers(256))], data.type.with_element(COMMON))
+
+    def prelu(self, data: Value[Any], *, per_channel: bool = True) -> Value[Any]:
+        size = data.type.shape[-1] if per_channel else 1
+        slope = self.constant(self.random.uniform(-0.5, 0.5, size).astype(np.float32))
+        return self.add(PReluOp, [data, slope], data.type.with_element(COMMON))
+
+    def rescale(self, data: Value[Any], element: QuantizedType) -> Value[Any]:
+        scale = quantized_element(data.type).scale / element.scale
+        factor = self.constant(np.array([scale], np.float32))
+        return self.add(RequantizeOp, [data, factor], data.type.with_element(element))
+
+    def softmax(self, data: Value[Any]) -> Value[Any]:
+        length = data.type.shape[-1]
+        table = self.constant(softmax_table(quantized_element(data.type).scale, length))
+        return self.add(SoftmaxOp, [data, table], axis=data.type.rank - 1)
+
+    def lrn(self, data: Value[Any], size: int) -> Value[Any]:
+        source = quantized_element(data.type)
+        table, shift = lrn_table(source, COMMON, size=size, alpha=0.1, beta=0.75, bias=1.0)
+        kind = data.type.with_element(COMMON)
+        attributes = {"size": size, "alpha": 0.1, "beta": 0.75, "bias": 1.0, "shift": int(shift)}
+        return self.add(LrnOp, [data, self.constant(table.astype(np.int32))], kind, **attributes)
+
+    def cut(self, data: Value[Any], starts: list[int], stops: list[int], steps: list[int]) -> Value[Any]:
+        return self.add(SliceOp, [data], starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
+
+    def finish(self, *values: Value[Any]) -> Module:
+        """Dequantize and return values; the module is verified."""
+        real = [self.add(DequantizeOp, [value]) for value in values]
+        self.function.body.append(ReturnOp.build(*real))
+        self.function.result_types = tuple(value.type for value in real)
+        self.function.attributes["outputs"] = tuple(f"out{index}" for index in range(len(real)))
+        verify(self.module)
+        return self.module
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """Inputs that reach the whole integer range."""
+        return {
+            str(argument.name): (self.random.standard_normal(argument.type.shape) * 4).astype(np.float32)
+            for argument in self.function.arguments
+        }
+
+
+SIZES = st.sampled_from([1, 1, 2, 3, 5, 7, 8, 11, 13])
+CHANNELS = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 17, 31, 32, 47, 64, 94])
+
+
+@st.composite
+def networks(draw: st.DrawFn, *, operations: int = 6) -> QuantizedNetwork:
+    """A network of up to `operations` operations on one image; several values may be returned, some are not used."""
+    batch = draw(st.sampled_from([1, 1, 1, 2]))
+    shape = (batch, draw(SIZES), draw(SIZES), draw(CHANNELS))
+    network = QuantizedNetwork(shape, seed=draw(st.integers(0, 5)))
+    values = [network.inputs[0]]
+    for _ in range(draw(st.integers(1, operations))):
+        chosen = values[-draw(st.integers(1, min(3, len(values))))]
+        step = draw(st.sampled_from(_STEPS))
+        result = step(draw, network, chosen, values)
+        if result is not None and 0 < result.type.size <= 12_000:
+            values.append(result)
+        elif result is not None:
+            result.defining_op.erase()
+    returned = [values[-1], *(value for value in values[:-1] if draw(st.integers(0, 5)) == 0)]
+    network.finish(*returned)
+    return network
+
+
+def _window(draw: st.DrawFn, shape: tuple[int, ...], *, inside: bool) -> dict[str, Any] | None:
+    """Kernel, strides, pads and dilations that give at least one output; `inside`: every window touches the image."""
+    kernel = tuple(draw(st.sampled_from([1, 1, 2, 3, 3, 5])) for _ in range(2))
+    strides = tuple(draw(st.sampled_from([1, 1, 2, 3, 4])) for _ in range(2))
+    dilations = tuple(draw(st.sampled_from([1, 1, 1, 2, 3])) for _ in range(2))
+    pads = []
+    for index in (0, 1, 0, 1):
+        limit = (kernel[index] - 1) * dilations[index]
+        pads.append(draw(st.integers(0, limit if inside else limit + 3)))
+    for index in (0, 1):
+        span = shape[1 + index] + pads[index] + pads[index + 2]
+        if span < (kernel[index] - 1) * dilations[index] + 1:
+            return None
+    return {"kernel": kernel, "strides": strides, "pads": tuple(pads), "dilations": dilations}
+
+
+def _conv(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any] | None:
+    if data.type.rank != 4:
+        return network.matmul(data, draw(CHANNELS))
+    window = _window(draw, data.type.shape, inside=False)
+    if window is None:
+        return None
+    channels = data.type.shape[-1]
+    groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
+    kind = draw(st.sampled_from(["plain", "plain", "depthwise", "grouped"]))
+    groups = {"plain": 1, "depthwise": channels, "grouped": groups}[kind]
+    outputs = channels if kind == "depthwise" else groups * draw(st.sampled_from([1, 2, 3, 8, 17, 47]))
+    return network.conv(
+        data, min(outputs, 94 // groups * groups or groups), window.pop("kernel"), groups=groups, **window
+    )
+
+
+def _max_pool(
+    draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
+) -> Value[Any] | None:
+    window = _window(draw, data.type.shape, inside=True) if data.type.rank == 4 else None
+    return _pooled(network, MaxPoolOp, data, window)
+
+
+def _average_pool(
+    draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
+) -> Value[Any] | None:
+    window = _window(draw, data.type.shape, inside=True) if data.type.rank == 4 else None
+    if window is not None:
+        window["counted_pads"] = tuple(draw(st.integers(0, pad)) for pad in window["pads"])
+    return _pooled(network, AveragePoolOp, data, window)
+
+
+def _pooled(
+    network: QuantizedNetwork, op_class: type[Operation], data: Value[Any], window: dict[str, Any] | None
+) -> Value[Any] | None:
+    if window is None:
+        return None
+    kernel, strides, dilations, pads = (window[name] for name in ("kernel", "strides", "dilations", "pads"))
+    for index, size in enumerate(data.type.shape[1:3]):
+        count = (size + pads[index] + pads[index + 2] - (kernel[index] - 1) * dilations[index] - 1) // strides[index]
+        for place in range(count + 1):
+            taps = [place * strides[index] + tap * dilations[index] - pads[index] for tap in range(kernel[index])]
+            if not any(0 <= tap < size for tap in taps):
+                return None
+    return network.add(op_class, [data], **window)
+
+
+def _mean(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any] | None:
+    if data.type.rank != 4:
+        return None
+    axes = draw(st.sampled_from([(1,), (2,), (1, 2)]))
+    kind = data.type.with_element(COMMON)
+    keep = draw(st.booleans())
+    shape = tuple(1 if i in axes else n for i, n in enumerate(kind.shape) if keep or i not in axes)
+    return network.add(ReduceMeanOp, [data], kind.with_shape(shape), axes=axes, keepdims=keep)
+
+
+def _binary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    op_class = draw(st.sampled_from([AddOp, AddOp, SubOp, MulOp, DivOp]))
+    shape = data.type.shape
+    partners = [value for value in values if value.type.shape == shape]
+    kind = draw(st.sampled_from(["value", "value", "full", "channels", "scalar", "image", "mean"]))
+    if kind == "value":
+        other = draw(st.sampled_from(partners))
+    elif kind == "mean" and data.type.rank == 4:
+        other = network.add(
+            ReduceMeanOp, [data], TensorType((shape[0], 1, 1, shape[3]), COMMON), axes=(1, 2), keepdims=True
+        )
+    else:
+        image = (*shape[:-1], 1)
+        own = {"full": shape, "channels": shape[-1:], "scalar": (1,), "image": image}.get(kind, shape)
+        other = network.constant(network.integers(*own), OTHER)
+    return network.binary(op_class, *((data, other) if draw(st.booleans()) else (other, data)))
+
+
+def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    kind = draw(st.sampled_from(["lookup", "prelu", "leaky", "rescale", "softmax", "lrn"]))
+    if kind == "softmax":
+        return network.softmax(data)
+    if kind == "lrn":
+        return network.lrn(data, draw(st.sampled_from([1, 3, 5])))
+    if kind == "rescale":
+        return network.rescale(data, draw(st.sampled_from([COMMON, OTHER])))
+    return network.lookup(data) if kind == "lookup" else network.prelu(data, per_channel=kind == "prelu")
+
+
+def _concat(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    axis = draw(st.sampled_from([data.type.rank - 1] * 4 + list(range(data.type.rank))))
+
+    def outside(value: Value[Any]) -> tuple[int, ...]:
+        return tuple(n for index, n in enumerate(value.type.shape) if index != axis)
+
+    fitting = [
+        value
+        for value in values
+        if value.type.rank == data.type.rank
+        and value.type.element == data.type.element
+        and outside(value) == outside(data)
+    ]
+    others = draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=2))
+    return network.add(ConcatOp, [data, *others] if draw(st.booleans()) else [*others, data], axis=axis)
+
+
+def _slice(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    cuts: list[tuple[int, int, int]] = []
+    only_channels = draw(st.booleans())
+    for axis, size in enumerate(data.type.shape):
+        if only_channels and axis != data.type.rank - 1:
+            cuts.append((0, size, 1))
+            continue
+        start = draw(st.integers(0, min(size - 1, 20)))
+        cuts.append((start, draw(st.integers(start + 1, size)), draw(st.sampled_from([1, 1, 1, 2, 3]))))
+    return network.cut(data, *(list(column) for column in zip(*cuts, strict=True)))
+
+
+def _pad(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    rank = data.type.rank
+    first = 1 if rank == 4 else 0
+    low, high = (
+        tuple(draw(st.integers(0, 3)) if axis >= first and draw(st.booleans()) else 0 for axis in range(rank))
+        for _ in range(2)
+    )
+    return network.add(PadOp, [data], low=low, high=high, value=draw(st.sampled_from([0.0, 1.5])))
+
+
+def _reorder(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    shape, rank = data.type.shape, data.type.rank
+    kind = draw(st.sampled_from(["shuffle", "permute", "gather", "transpose", "flatten", "reshape"]))
+    channels = shape[-1]
+    if kind == "shuffle":
+        groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
+        order = np.arange(channels).reshape(groups, -1).T.reshape(-1)
+        return network.add(PermuteChannelsOp, [data], permutation=tuple(order.tolist()))
+    if kind == "permute":
+        order = draw(st.permutations(range(channels)))
+        return network.add(PermuteChannelsOp, [data], permutation=tuple(order))
+    if kind == "gather":
+        axis = draw(st.integers(1 if rank > 3 else 0, rank - 1))
+        indices = draw(st.lists(st.integers(0, shape[axis] - 1), min_size=1, max_size=6))
+        return network.add(GatherOp, [data], axis=axis, indices=tuple(indices))
+    if kind == "transpose":
+        return network.add(TransposeOp, [data], permutation=tuple(draw(st.permutations(range(rank)))))
+    if kind == "flatten":
+        return network.add(ReshapeOp, [data], shape=(shape[0], data.type.size // shape[0]))
+    size = data.type.size
+    rows = draw(st.sampled_from([n for n in range(1, min(size, 64) + 1) if size % n == 0]))
+    columns = draw(st.sampled_from([n for n in range(1, min(size // rows, 64) + 1) if size // rows % n == 0]))
+    forms = [
+        (rows, size // rows),
+        (rows, columns, size // rows // columns),
+        (1, rows, columns, size // rows // columns),
+    ]
+    return network.add(ReshapeOp, [data], shape=draw(st.sampled_from(forms)))
+
+
+_STEPS = (
+    _conv,
+    _conv,
+    _conv,
+    _max_pool,
+    _average_pool,
+    _mean,
+    _binary,
+    _unary,
+    _concat,
+    _concat,
+    _slice,
+    _pad,
+    _reorder,
+)
