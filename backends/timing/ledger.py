@@ -103,13 +103,16 @@ _PIPELINE = {"array": "fill_drain", "vector": "token_wait", "load": "dma_wait", 
 
 
 def _running(timeline: Timeline, index: int, low: int, high: int) -> Iterator[Gap]:
-    """Charge low..high, as far as instruction `index` runs or is in its pipeline then, latest piece first."""
+    """Charge low..high, as far as instruction `index` runs or is in its pipeline then, latest piece first.
+
+    `high` is the end of one or the other.
+    """
     slot, instruction = timeline.slots[index], timeline.program[index]
     engine, layer = instruction.engine, instruction.layer
     if high > max(low, slot.end):
         yield Gap(max(low, slot.end), high, _PIPELINE[engine], layer, index)
-    if min(high, slot.end) > max(low, slot.start):
-        yield Gap(max(low, slot.start), min(high, slot.end), _RUNNING[engine], layer, index)
+    if slot.end > low:
+        yield Gap(max(low, slot.start), slot.end, _RUNNING[engine], layer, index)
 
 
 def _explain(timeline: Timeline, previous: list[int], index: int, low: int) -> Iterator[Gap]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Protocol
+
+from ...dialects.tile.instruction import InstructionOp
 
 CAUSES = (
     "useful_mac",
@@ -32,10 +34,17 @@ token_wait: the result of the vector unit is still in its pipeline. idle: nothin
 """
 
 
-class Instruction(Protocol):
-    """Anything with the `name` of a tile instruction and its attributes as Python attributes: an op, or its twin."""
+class Twin(Protocol):
+    """An object with the name of a tile instruction, as `tile.matmul`, and attributes of the same names."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """The operation name."""
+        ...
+
+
+Instruction = InstructionOp | Twin
+"""What has a cost: an instruction, or anything that looks like one."""
 
 
 @dataclass(frozen=True, slots=True)

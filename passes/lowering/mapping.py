@@ -61,7 +61,7 @@ class Mapping:
 
     def attributes(self) -> dict[str, AttributeValue]:
         """The mapping as attributes of tile.matmul."""
-        names = ("fold", "split_k", "split_n", "split_m", "diagonal")
+        names = ("fold", "split_k", "split_n", "split_m", "diagonal", "pack")
         return {name: getattr(self, name) for name in names}
 
     def packed(self, geometry: Geometry) -> Geometry:
