@@ -6,19 +6,23 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 from ..dialects.core.diagnostics import CompileError
 
 DEFAULT_TARGET = "tile32"
 
 
-def _number(low: float, high: float, **options: Any) -> Any:
-    return field(metadata={"range": (low, high)}, **options)
+@dataclass(frozen=True)
+class Range:
+    """The values a number may take, both ends included."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -30,21 +34,21 @@ class ArraySection:
     int8 rate at which the wider types run (0: not supported).
     """
 
-    lanes: int = _number(1, 1024)
-    columns: int = _number(1, 1024)
-    blocks: int = _number(1, 256)
-    weight_lines_per_cycle: int = _number(1, 256)
-    latency_cycles: int = _number(0, 10_000)
-    int16_rate: float = _number(0, 1, default=0.0)
-    bf16_rate: float = _number(0, 1, default=0.0)
+    lanes: Annotated[int, Range(1, 1024)]
+    columns: Annotated[int, Range(1, 1024)]
+    blocks: Annotated[int, Range(1, 256)]
+    weight_lines_per_cycle: Annotated[int, Range(1, 256)]
+    latency_cycles: Annotated[int, Range(0, 10_000)]
+    int16_rate: Annotated[float, Range(0, 1)] = 0.0
+    bf16_rate: Annotated[float, Range(0, 1)] = 0.0
 
 
 @dataclass(frozen=True)
 class AccumulatorSection:
     """One accumulator memory for all blocks: `rows` rows of `columns` (of the array) integers of `bits` bits."""
 
-    rows: int = _number(1, 2**20)
-    bits: int = _number(32, 64)
+    rows: Annotated[int, Range(1, 2**20)]
+    bits: Annotated[int, Range(32, 64)]
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,13 @@ class SramSection:
     spreads power-of-two strides over the group.
     """
 
-    banks: int = _number(1, 1024)
-    bank_lines: int = _number(16, 2**20)
-    line_bytes: int = _number(4, 4096)
-    read_ports: int = _number(1, 8)
-    write_ports: int = _number(1, 8)
-    interleave: int = _number(1, 64)
-    swizzle: bool = field(default=False)
+    banks: Annotated[int, Range(1, 1024)]
+    bank_lines: Annotated[int, Range(16, 2**20)]
+    line_bytes: Annotated[int, Range(4, 4096)]
+    read_ports: Annotated[int, Range(1, 8)]
+    write_ports: Annotated[int, Range(1, 8)]
+    interleave: Annotated[int, Range(1, 64)]
+    swizzle: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,50 +78,50 @@ class CrossbarSection:
     (b * port_stride_banks) modulo the number of banks.
     """
 
-    lines_per_vector: int = _number(1, 64)
-    lane_rotation: bool = field()
-    reach_banks: int = _number(1, 1024)
-    port_stride_banks: int = _number(0, 1024, default=0)
+    lines_per_vector: Annotated[int, Range(1, 64)]
+    lane_rotation: bool
+    reach_banks: Annotated[int, Range(1, 1024)]
+    port_stride_banks: Annotated[int, Range(0, 1024)] = 0
 
 
 @dataclass(frozen=True)
 class VectorSection:
-    """The vector unit: `lanes` 8-bit results a cycle for one-pass operations; `latency_cycles` is its pipeline depth."""
+    """The vector unit: `lanes` 8-bit results a cycle in operations of one pass, `latency_cycles` of pipeline."""
 
-    lanes: int = _number(1, 4096)
-    latency_cycles: int = _number(0, 10_000)
+    lanes: Annotated[int, Range(1, 4096)]
+    latency_cycles: Annotated[int, Range(0, 10_000)]
 
 
 @dataclass(frozen=True)
 class DmaSection:
     """One DRAM channel shared by load and store: `bytes_per_cycle` in all, `latency_cycles` before the first byte."""
 
-    bytes_per_cycle: float = _number(0.01, 4096)
-    latency_cycles: int = _number(0, 100_000)
+    bytes_per_cycle: Annotated[float, Range(0.01, 4096)]
+    latency_cycles: Annotated[int, Range(0, 100_000)]
 
 
 @dataclass(frozen=True)
 class DramSection:
     """Off-chip memory."""
 
-    megabytes: int = _number(1, 2**17)
+    megabytes: Annotated[int, Range(1, 2**17)]
 
 
 @dataclass(frozen=True)
 class EnergySection:
     """Energy in picojoules per int8 multiply-accumulate, per SRAM byte and per DRAM byte; 0 is unknown."""
 
-    mac_pj: float = _number(0, 1e6, default=0.0)
-    sram_byte_pj: float = _number(0, 1e6, default=0.0)
-    dram_byte_pj: float = _number(0, 1e6, default=0.0)
+    mac_pj: Annotated[float, Range(0, 1e6)] = 0.0
+    sram_byte_pj: Annotated[float, Range(0, 1e6)] = 0.0
+    dram_byte_pj: Annotated[float, Range(0, 1e6)] = 0.0
 
 
 @dataclass(frozen=True)
 class CostSection:
     """Silicon area in square millimetres and price in US dollars; 0 is unknown."""
 
-    area_mm2: float = _number(0, 1e6, default=0.0)
-    price_usd: float = _number(0, 1e6, default=0.0)
+    area_mm2: Annotated[float, Range(0, 1e6)] = 0.0
+    price_usd: Annotated[float, Range(0, 1e6)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,14 +130,14 @@ class Target:
 
     name: str
     description: str
-    frequency_mhz: float = _number(0.001, 100_000)
-    array: ArraySection = field()
-    accumulators: AccumulatorSection = field()
-    sram: SramSection = field()
-    crossbar: CrossbarSection = field()
-    vector: VectorSection = field()
-    dma: DmaSection = field()
-    dram: DramSection = field()
+    frequency_mhz: Annotated[float, Range(0.001, 100_000)]
+    array: ArraySection
+    accumulators: AccumulatorSection
+    sram: SramSection
+    crossbar: CrossbarSection
+    vector: VectorSection
+    dma: DmaSection
+    dram: DramSection
     energy: EnergySection = field(default_factory=EnergySection)
     cost: CostSection = field(default_factory=CostSection)
 
@@ -193,13 +197,15 @@ def load_target(name_or_path: str) -> Target:
         near = difflib.get_close_matches(name_or_path, presets, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise CompileError(f"unknown target '{name_or_path}', expected {', '.join(presets)} or a .toml file{hint}")
-    text = resources.files(__package__).joinpath("targets", f"{name_or_path}.toml").read_text(encoding="utf-8")
+    text = (
+        resources.files(__package__ or __name__).joinpath("targets", f"{name_or_path}.toml").read_text(encoding="utf-8")
+    )
     return parse_target(text, file=f"{name_or_path}.toml")
 
 
 def preset_names() -> list[str]:
     """The targets that come with the package, sorted."""
-    folder = resources.files(__package__).joinpath("targets")
+    folder = resources.files(__package__ or __name__).joinpath("targets")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -223,59 +229,43 @@ def target_from_data(data: Mapping[str, Any], *, file: str) -> Target:
     return target
 
 
-_SECTIONS: dict[str, type] = {
-    "array": ArraySection,
-    "accumulators": AccumulatorSection,
-    "sram": SramSection,
-    "crossbar": CrossbarSection,
-    "vector": VectorSection,
-    "dma": DmaSection,
-    "dram": DramSection,
-    "energy": EnergySection,
-    "cost": CostSection,
-}
-_KINDS = {"int": int, "float": float, "bool": bool, "str": str}
-
-
 def _read_section(section: type, data: Mapping[str, Any], prefix: str, problems: list[str]) -> Any:
-    known = {f.name: f for f in fields(section)}
+    """An instance of a section from a TOML table, or None; what is wrong with the table goes into `problems`."""
+    declared = get_type_hints(section, include_extras=True)
     for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+        if key not in declared:
+            near = difflib.get_close_matches(key, declared, n=1)
             hint = f"; did you mean '{prefix}{near[0]}'?" if near else ""
             problems.append(f"unknown key '{prefix}{key}'{hint}")
+    optional = {f.name for f in fields(section) if f.default is not MISSING or f.default_factory is not MISSING}
     values: dict[str, Any] = {}
-    for name, declared in known.items():
+    for name, hint in declared.items():
         key = prefix + name
-        optional = declared.default is not declared.default_factory or name in ("energy", "cost")
         if name not in data:
-            if not optional:
+            if name not in optional:
                 problems.append(f"key '{key}' is missing")
-            continue
-        value = data[name]
-        if section is Target and name in _SECTIONS:
-            if not isinstance(value, Mapping):
-                problems.append(f"'{key}' is {value!r}, expected a table [{key}]")
-                continue
-            values[name] = _read_section(_SECTIONS[name], cast(Mapping[str, Any], value), f"{key}.", problems)
-            continue
-        problem = _value_problem(key, value, str(declared.type), declared.metadata.get("range"))
-        if problem:
-            problems.append(problem)
-        values[name] = float(value) if declared.type == "float" and not problem else value
+        elif is_dataclass(hint):
+            if isinstance(data[name], Mapping):
+                table = cast(Mapping[str, Any], data[name])
+                values[name] = _read_section(cast(type, hint), table, f"{key}.", problems)
+            else:
+                problems.append(f"'{key}' is {data[name]!r}, expected a table [{key}]")
+        else:
+            values[name] = _read_value(key, data[name], hint, problems)
     return None if problems else section(**values)
 
 
-def _value_problem(key: str, value: Any, kind: str, limits: tuple[float, float] | None) -> str | None:
-    expected = _KINDS[kind]
-    matches = type(value) is expected or (expected is float and type(value) is int)
-    if not matches:
-        return f"'{key}' is {value!r}, expected {kind}"
-    if limits and not limits[0] <= value <= limits[1]:
-        return f"'{key}' is {value}, expected {limits[0]} to {limits[1]}"
-    if expected is str and not value:
-        return f"'{key}' is empty, expected text"
-    return None
+def _read_value(key: str, value: Any, hint: Any, problems: list[str]) -> Any:
+    kind, limits = get_args(hint) if get_args(hint) else (hint, None)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        problems.append(f"'{key}' is {value!r}, expected {kind.__name__}")
+    elif isinstance(limits, Range) and not limits.low <= value <= limits.high:
+        problems.append(f"'{key}' is {value}, expected {limits.low} to {limits.high}")
+    elif value == "":
+        problems.append(f"'{key}' is empty, expected text")
+    return value
 
 
 def _contradictions(target: Target) -> list[str]:
@@ -289,6 +279,9 @@ def _contradictions(target: Target) -> list[str]:
         problems.append(f"'sram.line_bytes' is {sram.line_bytes}, expected a power of two")
     if target.crossbar.reach_banks > sram.banks:
         problems.append(f"'crossbar.reach_banks' is {target.crossbar.reach_banks}, expected at most {sram.banks} banks")
+    if not target.crossbar.lane_rotation and target.array.lanes % sram.line_bytes:
+        expected = f"a multiple of the {sram.line_bytes} line bytes without lane rotation"
+        problems.append(f"'array.lanes' is {target.array.lanes}, expected {expected}")
     if not problems and not target.reachable_groups:
         problems.append("'crossbar': no bank group is reached by every block port; raise reach_banks")
     return problems
