@@ -80,7 +80,7 @@ def test_wrong_values_are_refused(old: str, new: str, message: str) -> None:
 
 def test_no_rotation_needs_whole_lines() -> None:
     text = TEXT.replace("lane_rotation = true", "lane_rotation = false").replace("lanes = 32", "lanes = 16", 1)
-    with pytest.raises(CompileError, match="'array.lanes' is 16, expected a multiple of the 32 line bytes"):
+    with pytest.raises(CompileError, match=r"'array.lanes' is 16, expected a multiple of the 32 line bytes"):
         parse_target(text)
 
 
@@ -93,7 +93,7 @@ def test_all_problems_are_reported_at_once() -> None:
 
 
 def test_unknown_target_names_the_presets() -> None:
-    with pytest.raises(CompileError, match="unknown target 'tile23'.*did you mean 'tile32'"):
+    with pytest.raises(CompileError, match=r"unknown target 'tile23'.*did you mean 'tile32'"):
         load_target("tile23")
     with pytest.raises(CompileError, match=r"missing\.toml: cannot be read"):
         load_target("missing.toml")
