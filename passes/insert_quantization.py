@@ -12,7 +12,7 @@ from ..dialects.core.types import F32, TensorType
 from ..dialects.quant.ops import DequantizeOp, QuantizeOp
 from .framework.base import Pass
 from .framework.environment import CalibrationData, Environment
-from .quantization.calibration import calibrate, synthetic_samples
+from .quantization.calibration import calibrate, synthetic_count, synthetic_samples
 from .quantization.conversion import Conversion
 from .quantization.grouping import TypeGroups
 from .quantization.host import epilogue, prologue
@@ -31,7 +31,8 @@ class InsertQuantization(Pass):
 
     `method` chooses the range of a tensor from the calibration samples: `min-max`, or `percentile`, which leaves
     100 - `percentile` percent of the values outside on either side. `samples` limits how many samples are used (0:
-    all). Without calibration data `synthetic` samples of standard normal noise from `seed` stand in, with a warning.
+    all). Without calibration data `synthetic` samples of standard normal noise from `seed` stand in, with a warning (0:
+    from 2 large to 64 small ones).
     """
 
     name: ClassVar[str] = "insert-quantization"
@@ -39,7 +40,7 @@ class InsertQuantization(Pass):
     method: Literal["min-max", "percentile"] = "percentile"
     percentile: float = 99.999
     samples: int = 0
-    synthetic: int = 16
+    synthetic: int = 0
     seed: int = 0
 
     def run(self, module: Module, environment: Environment) -> None:
@@ -81,12 +82,13 @@ class InsertQuantization(Pass):
     def _samples(self, main: Function, environment: Environment) -> CalibrationData:
         given = environment.calibration
         if given is None:
+            count = self.synthetic or synthetic_count(main)
             message = (
-                f"no calibration data: ranges come from {self.synthetic} samples of standard normal noise, so cycles "
-                "and memory are right but the accuracy on real input is not to be relied on"
+                f"no calibration data: ranges come from {count} samples of standard normal noise, so cycles and memory "
+                "are right but the accuracy on real input is not to be relied on"
             )
-            environment.remark(self.name, "warning", message, samples=self.synthetic)
-            return synthetic_samples(main, self.synthetic, self.seed)
+            environment.remark(self.name, "warning", message, samples=count)
+            return synthetic_samples(main, count, self.seed)
         if self.samples and self.samples < given.count:
             return CalibrationData({name: array[: self.samples] for name, array in given.samples.items()})
         return given

@@ -22,6 +22,9 @@ LARGEST_BATCH = 64
 BATCH_ELEMENTS = 1 << 22
 """Elements of the widest activation over all samples of a batch, at most: keeps them near the cache."""
 
+SYNTHETIC_ELEMENTS = 1 << 18
+"""Input numbers that make the ranges of synthetic calibration steady: two images of 224x224x3, 64 small ones."""
+
 
 def calibrate(
     module: Module,
@@ -61,6 +64,12 @@ def synthetic_samples(function: Function, count: int, seed: int) -> CalibrationD
             for argument in function.arguments
         }
     )
+
+
+def synthetic_count(function: Function) -> int:
+    """How many synthetic samples are enough: about `SYNTHETIC_ELEMENTS` numbers in all, 2 to 64 samples."""
+    elements = sum(argument.type.size for argument in function.arguments)
+    return min(max(SYNTHETIC_ELEMENTS // max(elements, 1), 2), LARGEST_BATCH)
 
 
 class Samples:

@@ -61,8 +61,9 @@ class TypeGroups:
     def types(self, ranges: Mapping[Value[Any], Range]) -> dict[Value[Any], QuantizedType]:
         """The quantized type of every value: that of its group, whose range is the hull of all it must represent.
 
-        A group that holds nothing but softmax results has the softmax type. A type's scale is raised where an
-        operation could not otherwise express the ratio between its operands and its result.
+        A group that holds nothing but softmax results has the softmax type. Where operands are so much larger than the
+        result (a sum of millions clamped to [0, 0.5]) that no multiplier expresses the ratio of their scales, the scale
+        of the result is raised, at the price of its resolution.
         """
         values = dict.fromkeys([*ranges, *(op.result for op in self.operations)])
         hulls: dict[Value[Any], Range] = {}
@@ -91,24 +92,23 @@ class TypeGroups:
                 return {value: types[self.group(value)] for value in values}
 
     def _smallest_scale(self, op: Operation, types: Mapping[Value[Any], QuantizedType]) -> float:
-        scales = [
-            constant_type(value).scale if isinstance(value, Constant) else types[self.group(value)].scale
-            for value in op.operands
-        ]
+        def scale(value: Value[Any]) -> float:
+            return (constant_type(value) if isinstance(value, Constant) else types[self.group(value)]).scale
+
         match op:
             case AddOp() | SubOp():
-                return max(scales) / LARGEST_RATIO
+                return max(scale(op.lhs), scale(op.rhs)) / LARGEST_RATIO
             case MulOp():
-                return scales[0] * scales[1] / LARGEST_RATIO
+                return scale(op.lhs) * scale(op.rhs) / LARGEST_RATIO
             case DivOp():
-                return scales[0] / (scales[1] * LARGEST_RATIO)
+                return scale(op.lhs) / (scale(op.rhs) * LARGEST_RATIO)
             case AveragePoolOp() | ReduceMeanOp():
-                return scales[0] / LARGEST_RATIO
+                return scale(op.data) / LARGEST_RATIO
             case PReluOp():
                 assert isinstance(op.slope, Constant)
-                return scales[0] * max(1.0, float(np.abs(op.slope.array).max(initial=0.0))) / LARGEST_RATIO
+                return scale(op.data) * max(1.0, float(np.abs(op.slope.array).max(initial=0.0))) / LARGEST_RATIO
             case LrnOp():
-                return scales[0] * op.bias**-op.beta / LARGEST_RATIO
+                return scale(op.data) * op.bias**-op.beta / LARGEST_RATIO
             case _:
                 return 0.0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import numpy as np
+
 from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.operation import Constant, Function, Operation, Terminator
 from ...dialects.core.types import F32, TensorType
@@ -44,6 +46,9 @@ def _problem(op: Operation) -> str | None:
     for value in (*op.operands, *op.results):
         if not isinstance(value.type, TensorType) or value.type.element != F32:
             return f"works on {value.type}, expected f32 before quantization"
+    broken = [v.name for v in op.operands if isinstance(v, Constant) and not np.isfinite(v.array).all()]
+    if broken:
+        return f"constant @{broken[0]} holds NaN or infinity, expected numbers"
     if op.operands and all(isinstance(value, Constant) for value in op.operands):
         return "has only constant operands, expected them folded (fold-constants)"
     fixed: dict[str, object] = {}

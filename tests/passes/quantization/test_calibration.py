@@ -12,7 +12,7 @@ from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
 from accelc.passes.framework.environment import Advance, CalibrationData, Environment
 from accelc.passes.insert_quantization import InsertQuantization
-from accelc.passes.quantization.calibration import Samples, calibrate, synthetic_samples
+from accelc.passes.quantization.calibration import Samples, calibrate, synthetic_count, synthetic_samples
 from accelc.passes.quantization.ranges import Range
 from accelc.passes.quantization.statistics import MinMax
 
@@ -90,6 +90,11 @@ def test_synthetic_samples_are_reproducible() -> None:
     assert first.shape == (4, 2, 3)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(("shape", "count"), [("1x224x224x3", 2), ("1x8x8x1", 64), ("1x80x80x3", 13)])
+def test_large_inputs_need_few_synthetic_samples(shape: str, count: int) -> None:
+    assert synthetic_count(negation(shape).main) == count
 
 
 def test_without_calibration_data_there_is_one_warning() -> None:
