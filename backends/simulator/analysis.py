@@ -202,7 +202,8 @@ class _Analyser:
             matrix = op.diagonal_weights(known.data)[None] if op.diagonal else op.dense_weights(known.data)
             op.weights_offset = start
             wide = matrix.astype(np.float32)
-            self.converted[key] = known, Weights(wide, np.abs(wide).sum(axis=1, dtype=np.float64))
+            exact = np.float32 if wide.shape[1] * LARGEST_INPUT <= EXACT_FLOAT32 else np.float64
+            self.converted[key] = known, Weights(wide, np.abs(wide).sum(axis=1, dtype=exact))
         return self.converted[key][1]
 
     # products

@@ -94,10 +94,10 @@ def rescale_step(op: RescaleOp, parameters: Array, sram: Array, scratch: Scratch
     factor: Array = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32))
     clip = (op.zero_point, op.low, op.high)
     if not op.per_channel:
-        values = np.arange(-128.0, 128.0) - op.input_zero
+        values: Array = np.arange(-128, 128).astype(np.float64) - op.input_zero
         table = np.empty(256, np.int8)
-        steps = np.where(values >= 0, values * factor[0], values * factor[1])[None, None]
-        Rounding(steps, table.reshape(1, 1, 256), 1.0, 0.0, clip, Scratch())()
+        steps: Array = np.where(values >= 0, float(factor[0]), float(factor[1])) * values
+        Rounding(steps[None, None], table[None, None], 1.0, 0.0, clip, Scratch())()
         return _table_step(op, table, sram)
     source, out = op.input_view(sram), op.output_view(sram)
     blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []

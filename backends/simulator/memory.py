@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +92,7 @@ class Scratch:
 
     def take(self, purpose: str, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
         """A contiguous array; its contents are undefined, and lost when another instruction takes the same purpose."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         key = (purpose, np.dtype(dtype).str)
         known = self.arrays.get(key)
         if known is None or known.size < size:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -50,14 +52,15 @@ class Rounding:
             np.multiply(steps, factor, out=steps)
             np.add(steps, offset, out=steps)
             np.rint(steps, out=steps)
-            np.add(steps, self.zero_point, out=steps)
+            if self.zero_point:
+                np.add(steps, self.zero_point, out=steps)
             np.clip(steps, self.low, self.high, out=steps)
             np.copyto(out, steps, casting="unsafe")
 
 
 def block_slices(shape: tuple[int, ...], limit: int = BLOCK) -> list[tuple[slice, ...]]:
     """Slices that cut an array into pieces of about `limit` elements along its leading axes."""
-    sizes = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    sizes = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     axis = next((axis for axis, size in enumerate(sizes) if size <= limit), len(shape) - 1)
     step = max(1, limit // max(sizes[axis], 1))
     prefixes: list[tuple[slice, ...]] = [()]
@@ -77,7 +80,8 @@ def _with_rank(array: Array, rank: int) -> Array:
 
 def is_mergeable(array: Array) -> bool:
     """True if the last two axes are one contiguous run."""
-    return array.shape[-2] == 1 or array.strides[-2] == array.shape[-1] * array.strides[-1]
+    width, channels = array.shape[-2:]
+    return width == 1 or channels == 1 or array.strides[-2] == channels * array.strides[-1]
 
 
 def repeated(array: Array, width: int, channels: int) -> Array:
@@ -88,5 +92,6 @@ def repeated(array: Array, width: int, channels: int) -> Array:
 def merged(array: Array) -> Array:
     """The last two axes as one; `is_mergeable` must hold."""
     *front, width, channels = array.shape
-    *strides, _, step = array.strides
+    *strides, pixel, step = array.strides
+    step = step if channels > 1 else pixel  # the stride of an axis of length 1 means nothing
     return np.lib.stride_tricks.as_strided(array, (*front, width * channels), (*strides, step))

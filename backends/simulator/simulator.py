@@ -140,7 +140,7 @@ def _samples(port: InputPort, inputs: Mapping[str, Array]) -> Array:
         found = f"{array.dtype}{list(array.shape)}"
         raise CompileError(f"input '{port.name}' is {found}, expected {_expected(port.type)}")
     samples = array.reshape(len(array) // shape[0] if shape else len(array), *shape)
-    if dtype.kind == "f":
+    if dtype.kind == "f" and samples.size:
         bad = np.isnan(samples.reshape(len(samples), -1)).any(axis=1)
         if bad.any():
             sample = int(np.flatnonzero(bad)[0])
