@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from models import LIGHT_NAMES, light_model, randomized_light_model, shared_model
+from light_networks import LIGHT_NAMES
+from models import light_model, randomized_light_model, shared_model
 from reference import assert_close, assert_imports_exactly, random_inputs, reference_outputs
 
 from accelc.compiler.importer import import_model
