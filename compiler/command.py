@@ -148,9 +148,10 @@ def _use(program: Program, options: argparse.Namespace) -> None:
         _evaluate(program, options.evaluate, options.checked)
     if options.report or options.report_json:
         _report(program.measure(), options)
-    elif options.evaluate:
+    if options.evaluate and not options.report:
         print(accuracy_line(program.accuracy))
-    elif not (options.run or options.emit or options.output_file):
+    results = (options.run, options.evaluate, options.report, options.report_json, options.output_file, options.emit)
+    if not any(results):
         print(summary_line(program.measure()))
 
 

@@ -144,6 +144,8 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
     reference = module.clone() if keep_reference and level == "nn" else None
     passes = settings.passes
     if passes is None:
+        if settings.opt_level not in range(4):
+            raise CompileError(f"opt_level is {settings.opt_level}, expected 0 to 3")
         passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
     environment = Environment(
         target=settings.target,

@@ -200,7 +200,7 @@ class Report:
             "utilization": layer.macs / available if available else 0.0,
             "lanes": layer.lanes,
             "mapping": None if mapping is None else dataclasses.asdict(mapping),
-            "product": None if product is None else dataclasses.asdict(product),
+            "product": None if product is None else dataclasses.asdict(product) | {"kernel": list(product.kernel)},
             "ledger": self._block_cycles(layer.slots),
             "losses": [{"cause": cause, "block_cycles": self._block_cycle(count)} for cause, count in layer.losses],
             "sram": {"bytes": layer.sram_bytes, "bank_stall_cycles": layer.bank_stall_cycles},

@@ -1,0 +1,191 @@
+"""The Python API: every kind of model and calibration, runs, evaluation, round trip through a file."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from models import graph_model
+
+import accelc
+from accelc.backends.target import load_target
+from accelc.compiler.driver import Settings, compile_module, kind_of, level_of, load_module
+from accelc.dialects.core.interpreter import run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODEL = EXAMPLES / "models" / "digits_cnn.onnx"
+CALIBRATION = EXAMPLES / "data" / "digits.calibration.npz"
+
+
+@pytest.fixture(scope="module")
+def images():
+    with np.load(EXAMPLES / "data" / "digits.test.npz") as data:
+        return data["input"][:9]
+
+
+@pytest.fixture(scope="module")
+def program():
+    return accelc.compile(MODEL, calibration=CALIBRATION)
+
+
+def test_program_says_what_it_is(program):
+    assert program.target == load_target("tile32")
+    assert {name: type.shape for name, type in program.inputs.items()} == {"input": (1, 1, 8, 8)}
+    assert {name: type.shape for name, type in program.outputs.items()} == {"output": (1, 10)}
+    assert repr(program) == "<accelc.Program 'digits_cnn' for tile32>"
+
+
+def test_every_kind_of_model_gives_the_same_program(program):
+    expected = program.compiled.code
+    with np.load(CALIBRATION) as data:
+        kinds = [str(MODEL), MODEL.read_bytes(), onnx.load(MODEL), load_module(MODEL)]
+        for kind in kinds:
+            again = accelc.compile(kind, target=load_target("tile32"), calibration=data)
+            np.testing.assert_array_equal(again.compiled.code, expected)
+            np.testing.assert_array_equal(again.compiled.constants, program.compiled.constants)
+
+
+def test_compiling_leaves_a_module_as_it_is():
+    module = load_module(MODEL)
+    before = [op.name for op in module.walk()]
+    accelc.compile(module, passes="O1", calibration=CALIBRATION)
+    assert [op.name for op in module.walk()] == before
+
+
+def test_every_kind_of_calibration_gives_the_same_program(program, tmp_path):
+    with np.load(CALIBRATION) as data:
+        samples = data["input"]
+    np.savez(tmp_path / "a.npz", input=samples[:100])
+    np.save(tmp_path / "b.npy", samples[100:200])
+    np.save(tmp_path / "input_2.npy", samples[200:].astype(np.float64))
+    for calibration in (str(CALIBRATION), {"input": samples}, tmp_path):
+        again = accelc.compile(MODEL, calibration=calibration)
+        np.testing.assert_array_equal(again.compiled.constants, program.compiled.constants)
+
+
+def test_program_equals_the_interpreter_of_every_level(program, images):
+    logits = program.run({"input": images})["output"]
+    assert logits.shape == (9, 10) and logits.dtype == np.float32
+    for stop in ("quant", "tile"):
+        settings = Settings(load_target("tile32"), calibration=CALIBRATION, stop=stop)
+        module = compile_module(MODEL, settings).module
+        assert level_of(module) == stop
+        for index in range(2):
+            (expected,) = run(module, {"input": images[index : index + 1]}).values()
+            np.testing.assert_array_equal(logits[index : index + 1], expected)
+
+
+def test_round_trip(program, images, tmp_path):
+    program.save(tmp_path / "kept.accel")
+    assert kind_of(tmp_path / "kept.accel") == "accel"
+    again = accelc.load(tmp_path / "kept.accel")
+    for checked in (False, True):
+        outputs = again.run({"input": images}, checked=checked)
+        np.testing.assert_array_equal(outputs["output"], program.run({"input": images})["output"])
+    again.save(tmp_path / "again.accel")
+    assert (tmp_path / "again.accel").read_bytes() == (tmp_path / "kept.accel").read_bytes()
+    with pytest.raises(accelc.CompileError, match="compiled for target 'tile32', which differs from 'tile16'"):
+        accelc.load(tmp_path / "kept.accel", target="tile16")
+
+
+def test_evaluate(program, images, tmp_path):
+    labels = program.run({"input": images})["output"].argmax(axis=1)
+    facts = program.evaluate({"input": images}, labels)
+    assert facts["program"] == 1.0 and facts["samples"] == 9 and facts["sqnr_db"] > 20
+    assert program.report()["accuracy"] == facts
+    program.save(tmp_path / "kept.accel")
+    alone = accelc.load(tmp_path / "kept.accel").evaluate({"input": images}, labels)
+    assert alone == {
+        "float": None,
+        "program": 1.0,
+        "samples": 9,
+        "flips": None,
+        "sqnr_db": None,
+        "low": None,
+        "high": None,
+    }
+    with pytest.raises(accelc.CompileError, match=r"labels: array 'labels' has shape \[3\], expected \[9\]"):
+        program.evaluate({"input": images}, labels[:3])
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A model with a symbolic batch and two inputs."""
+    weight = np.random.default_rng(0).standard_normal((6, 4, 3, 3), np.float32)
+    nodes = [
+        onnx.helper.make_node("Add", ["a", "b"], ["sum"], name="add"),
+        onnx.helper.make_node("Conv", ["sum", "weight"], ["y"], name="conv"),
+    ]
+    return graph_model(nodes, {"a": ("N", 4, 5, 5), "b": ("N", 4, 5, 5), "weight": weight}, ["y"])
+
+
+def test_batches_are_filled_up(small):
+    random = np.random.default_rng(1)
+    samples = {name: random.standard_normal((7, 4, 5, 5), np.float32) for name in ("a", "b")}
+    single = accelc.compile(small, calibration=samples)
+    batched = accelc.compile(small, calibration=samples, batch=3)
+    assert batched.inputs["a"].shape == (3, 4, 5, 5)
+    outputs = batched.run(samples)["y"]
+    assert outputs.shape == (7, 6, 3, 3)
+    np.testing.assert_array_equal(outputs, single.run(samples)["y"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"a": (7, 4, 5, 5)}, "inputs: input 'b' is missing, found 'a'"),
+        ({"a": (7, 4, 5, 5), "b": (6, 4, 5, 5)}, "inputs: the inputs hold different numbers of samples: 'a' 7, 'b' 6"),
+        ({"a": (7, 4, 5, 5), "bb": (7, 4, 5, 5)}, "inputs: array 'bb' is not an input of the model, expected 'a', 'b'"),
+    ],
+)
+def test_wrong_inputs(small, inputs, message):
+    calibration = {name: np.zeros((1, 4, 5, 5), np.float32) for name in ("a", "b")}
+    program = accelc.compile(small, calibration=calibration)
+    with pytest.raises(accelc.CompileError) as caught:
+        program.run({name: np.zeros(shape, np.float32) for name, shape in inputs.items()})
+    assert caught.value.diagnostics[0].message.startswith(message)
+
+
+def test_a_folder_of_arrays_must_name_the_inputs(small, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((1, 4, 5, 5), np.float32))
+    with pytest.raises(
+        accelc.CompileError, match=r"x\.npy: belongs to no input of the model, expected names such as a\.npy"
+    ):
+        accelc.compile(small, calibration=tmp_path)
+    for name in ("a-0", "a-1", "b-0", "b-1"):
+        np.save(tmp_path / f"{name}.npy", np.ones((2, 4, 5, 5), np.float32))
+    (tmp_path / "x.npy").unlink()
+    assert accelc.compile(small, calibration=tmp_path).inputs.keys() == {"a", "b"}
+
+
+def test_wrong_arguments():
+    with pytest.raises(accelc.CompileError, match="opt_level is 4, expected 0 to 3"):
+        accelc.compile(MODEL, opt_level=4)
+    with pytest.raises(accelc.CompileError, match="precision is 'int4'"):
+        accelc.compile(MODEL, precision="int4")
+    with pytest.raises(accelc.CompileError, match="unknown pass 'nothing'"):
+        accelc.compile(MODEL, passes="nothing")
+
+
+def test_progress_is_told(program, images):
+    seen = []
+
+    class Bar:
+        def __init__(self, title, total):
+            self.title, self.total, self.done = title, total, 0
+            seen.append(self)
+
+        def __enter__(self):
+            return self.advance
+
+        def __exit__(self, *error):
+            return None
+
+        def advance(self, count):
+            self.done += count
+
+    program.evaluate({"input": images}, np.zeros(9, np.int64), progress=Bar)
+    assert [(bar.title, bar.done, bar.total) for bar in seen] == [
+        ("simulating", 9, 9),
+        ("running the float model", 9, 9),
+    ]

@@ -1,0 +1,314 @@
+"""`accelc` in this process: what it writes where, its exit status, and the message for every kind of wrong input."""
+
+# ruff: noqa: E501
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accelc import __version__
+from accelc.compiler import command
+from accelc.compiler.arrays import read_npz
+from accelc.compiler.cli import run_cli
+from accelc.dialects.core.files import read_module
+from accelc.dialects.core.interpreter import run
+from accelc.dialects.core.verifier import verify
+from accelc.dialects.registry import CONTEXT
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LEVELS = {"nn": "nn.conv2d", "quant": "quant.requantize", "tile": "tile.matmul"}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with a model, its program, IR of every level, and every kind of wrong file."""
+    folder = tmp_path_factory.mktemp("cli")
+    shutil.copy(EXAMPLES / "models" / "digits_cnn.onnx", folder / "model.onnx")
+    with np.load(EXAMPLES / "data" / "digits.test.npz") as data:
+        images, labels = data["input"][:6], data["labels"][:6]
+    arrays = {
+        "good": {"input": images, "labels": labels},
+        "doubles": {"input": images.astype(np.float64)},
+        "unknown": {"inputs": images},
+        "unlabelled": {"input": images},
+        "missing": {"labels": labels},
+        "shape": {"input": images[:, :, :7]},
+        "single": {"input": images[0]},
+        "bytes": {"input": images.astype(np.uint8)},
+        "complex": {"input": images.astype(np.complex64)},
+        "nan": {"input": np.where(np.arange(6)[:, None, None, None] == 2, np.nan, images)},
+        "infinite": {"input": np.where(np.arange(6)[:, None, None, None] == 1, np.inf, images)},
+        "large": {"input": images.astype(np.float64) + 1e300},
+        "empty": {"input": images[:0]},
+        "nothing": {},
+        "pickled": {"input": np.array([{}], dtype=object)},
+        "few": {"input": images, "labels": labels[:5]},
+        "classes": {"input": images, "labels": labels.astype(np.float32)},
+    }
+    for name, content in arrays.items():
+        np.savez(folder / f"{name}.npz", **content)
+    np.save(folder / "array.npy", images)
+    shutil.move(folder / "array.npy", folder / "array.npz")
+    (folder / "text.npz").write_text("hello")
+    (folder / "cut.npz").write_bytes((folder / "good.npz").read_bytes()[:900])
+    (folder / "empty.onnx").touch()
+    (folder / "noise.onnx").write_bytes(bytes(range(256)))
+    (folder / "prose.air").write_text("hello world\n")
+    (folder / "folder").mkdir()
+    calibration = str(EXAMPLES / "data" / "digits.calibration.npz")
+    model = str(folder / "model.onnx")
+    assert run_cli([model, "--calibration-data", calibration, "-o", str(folder / "model.accel")]) == 0
+    for level in LEVELS:
+        output = str(folder / f"{level}.air")
+        assert run_cli([model, "--calibration-data", calibration, f"--emit={level}", "-o", output]) == 0
+    (folder / "cut.accel").write_bytes((folder / "model.accel").read_bytes()[:3000])
+    return folder
+
+
+@pytest.fixture
+def place(kept, monkeypatch):
+    """The working directory, without what an earlier test has written."""
+    monkeypatch.chdir(kept)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    shutil.rmtree("out", ignore_errors=True)
+    Path("out").mkdir()
+    return kept
+
+
+FAILURES = [
+    ("model.accel --run unknown.npz", "unknown.npz: array 'inputs' is not an input of the model, expected 'input'; did you mean 'input'?"),
+    ("model.accel --run missing.npz", "missing.npz: input 'input' is missing, found 'labels'"),
+    ("model.accel --run shape.npz", "shape.npz: array 'input' has shape [6, 1, 7, 8], expected [samples, 1, 8, 8]"),
+    ("model.accel --run single.npz", "single.npz: array 'input' has shape [1, 8, 8], expected [samples, 1, 8, 8]; add a first axis for the samples"),
+    ("model.accel --run bytes.npz", "bytes.npz: array 'input' is uint8, expected float32; convert it the way the model was trained, such as x / 255"),
+    ("model.accel --run complex.npz", "complex.npz: array 'input' is complex64, expected float32"),
+    ("model.accel --run nan.npz", "nan.npz: array 'input' holds NaN in sample 2, expected numbers"),
+    ("model.accel --run infinite.npz", "infinite.npz: array 'input' holds infinity in sample 1, expected numbers"),
+    ("model.accel --run large.npz", "large.npz: array 'input' holds infinity in sample 0, expected numbers"),
+    ("model.accel --run empty.npz", "empty.npz: array 'input' holds no samples"),
+    ("model.accel --run nothing.npz", "nothing.npz: input 'input' is missing, found no arrays"),
+    ("model.accel --run pickled.npz", "pickled.npz: array 'input' holds python objects, expected numbers"),
+    ("model.accel --run text.npz", "text.npz: not an .npz file, expected one written by numpy.savez"),
+    ("model.accel --run cut.npz", "cut.npz: not an .npz file, expected one written by numpy.savez"),
+    ("model.accel --run array.npz", "array.npz: a single array, expected an .npz file with arrays named after the inputs"),
+    ("model.accel --run absent.npz", "absent.npz: cannot be read: No such file or directory"),
+    ("model.accel --run good.npz --output no/out.npz", "no/out.npz: cannot be written: No such file or directory"),
+    ("model.accel --evaluate few.npz", "few.npz: array 'labels' has shape [5], expected [6]"),
+    ("model.accel --evaluate classes.npz", "classes.npz: array 'labels' is float32, expected integers"),
+    ("model.accel --evaluate unlabelled.npz", "unlabelled.npz: array 'labels' is missing, found 'input'; expected the class of every sample"),
+    ("model.accel -O1", "model.accel: already compiled, -O cannot change it; give the model it was compiled from"),
+    ("model.accel --calibration-data good.npz", "model.accel: already compiled, --calibration-data cannot change it; give the model it was compiled from"),
+    ("model.accel --emit=quant", "model.accel: already compiled, --emit=quant cannot change it; give the model it was compiled from"),
+    ("model.accel --target tile16", "model.accel: compiled for target 'tile32', which differs from 'tile16'"),
+    ("model.onnx --target tile23", "unknown target 'tile23', expected array32, tile16, tile32, tile64 or a .toml file; did you mean 'tile32'?"),
+    ("model.onnx --calibration-data nan.npz", "nan.npz: array 'input' holds NaN in sample 2, expected numbers"),
+    ("model.onnx --calibration-data folder", "folder: the folder holds no .npz or .npy file, expected sample inputs"),
+    ("model.onnx --pass-pipeline canonicalize", "the module is at level nn after the passes canonicalize, expected tile; a program needs all passes"),
+    ("model.onnx --batch 4", "model.onnx: the batch of input 'input' is fixed at 1, it cannot be 4"),
+    ("model.onnx --emit=nn -o no/out.air", "no/out.npz: cannot be written: No such file or directory"),
+    ("model.accel -o no/out.accel", "no/out.accel: cannot be written: No such file or directory"),
+    ("absent.onnx", "absent.onnx: cannot be read: No such file or directory"),
+    ("folder", "folder: a folder, expected an .onnx, .air or .accel file"),
+    ("empty.onnx", "empty.onnx: empty, expected an .onnx, .air or .accel file"),
+    ("noise.onnx", "noise.onnx: not an ONNX model, or a damaged one: it cannot be decoded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "message"), FAILURES, ids=[line for line, _ in FAILURES])
+def test_wrong_input(place, capsys, line, message):
+    assert run_cli(line.split()) == 1
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [f"error: {message}"]
+    assert captured.out == ""
+    assert list(Path("out").iterdir()) == []
+
+
+def test_errors_in_text_are_located(place, capsys):
+    assert run_cli(["prose.air"]) == 1
+    assert capsys.readouterr().err.startswith("prose.air:1:1: error: ")
+
+
+def test_a_cut_program_is_refused(place, capsys):
+    assert run_cli(["cut.accel", "--run", "good.npz"]) == 1
+    assert capsys.readouterr().err.startswith("error: cut.accel: truncated: ")
+
+
+USAGE = [
+    ("", "MODEL is missing, expected an .onnx, .air or .accel file"),
+    ("model.onnx --emit=program", "--emit=program is given without -o FILE"),
+    ("model.onnx --output out.npz", "--output is given without --run, which computes what it would hold"),
+    ("model.onnx --emit=nn --run good.npz", "--emit=nn stops before there is a program, which --run needs"),
+    ("model.onnx --checked", "--checked is given without --run or --evaluate, which it would watch"),
+    ("model.onnx --batch 0", "--batch is 0, expected at least 1"),
+    ("model.onnx --print-ir-after nope", "--print-ir-after=nope: unknown pass, expected one of allocate-banks, "),
+    ("model.onnx --pass-pipeline fold-constant", "unknown pass 'fold-constant'; did you mean 'fold-constants'?"),
+    ("model.onnx -O7", "argument -O: invalid choice: 7"),
+    ("model.onnx --precision int16", "argument --precision: invalid choice: 'int16'"),
+    ("model.onnx --emti nn", "unrecognized arguments: --emti"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), USAGE, ids=[line or "nothing" for line, _ in USAGE])
+def test_wrong_usage(place, capsys, line, message):
+    assert run_cli(line.split()) == 2
+    captured = capsys.readouterr()
+    assert f"error: {message}" in captured.err
+    assert captured.out == ""
+
+
+def test_interrupted(place, capsys, monkeypatch):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "execute", interrupt)
+    assert run_cli(["model.onnx"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_interrupted_while_writing_leaves_no_file(place, capsys, monkeypatch):
+    def interrupt(source, destination):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    assert run_cli(["model.accel", "-o", "out/copy.accel"]) == 130
+    assert list(Path("out").iterdir()) == []
+
+
+def test_run_writes_the_outputs(place, capsys):
+    assert run_cli("model.accel --run good.npz --output out/a.npz".split()) == 0
+    assert run_cli("model.accel --run doubles.npz --output out/b.npz --checked".split()) == 0
+    assert capsys.readouterr() == ("", "")
+    assert Path("out/a.npz").read_bytes() == Path("out/b.npz").read_bytes()
+    (logits,) = read_npz(Path("out/a.npz")).values()
+    assert logits.shape == (6, 10) and logits.dtype == np.float32
+
+
+def test_run_prints_a_summary(place, capsys):
+    assert run_cli("model.accel --run good.npz".split()) == 0
+    assert capsys.readouterr().out.startswith("output: float32[6, 10], -")
+
+
+def test_without_calibration_data_one_line_warns(place, capsys):
+    assert run_cli(["model.onnx"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: no calibration data: ") and captured.err.count("\n") == 1
+    assert captured.out.startswith("model on tile32: ") and captured.out.count("\n") == 1
+
+
+def test_evaluate_compares_with_the_float_model(place, capsys):
+    line = "model.onnx --calibration-data good.npz --evaluate good.npz --report-json out/report.json"
+    assert run_cli(line.split()) == 0
+    assert capsys.readouterr().out.startswith("top-1 ")
+    facts = json.loads(Path("out/report.json").read_text())["accuracy"]
+    assert facts["samples"] == 6 and facts["float"] >= 0.5 and facts["sqnr_db"] > 20
+    assert facts["low"] <= facts["program"] - facts["float"] <= facts["high"]
+
+
+def test_evaluate_of_a_program_has_no_float_model(place, capsys):
+    assert run_cli("model.accel --evaluate good.npz --report-json out/report.json".split()) == 0
+    assert "a program file holds no float model to compare with" in capsys.readouterr().out
+    facts = json.loads(Path("out/report.json").read_text())["accuracy"]
+    assert facts["float"] is None and facts["flips"] is None and facts["samples"] == 6
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_emitted_ir_can_be_read_run_and_compiled_on(place, level):
+    module = read_module(Path(f"{level}.air"), CONTEXT)
+    verify(module)
+    assert LEVELS[level] in Path(f"{level}.air").read_text()
+    image = read_npz(Path("good.npz"))["input"][:1]
+    (logits,) = run(module, {"input": image}).values()
+    line = [f"{level}.air", "--calibration-data", str(EXAMPLES / "data" / "digits.calibration.npz")]
+    assert run_cli([*line, "-o", "out/again.accel"]) == 0
+    assert run_cli("out/again.accel --run good.npz --output out/again.npz".split()) == 0
+    assert run_cli("model.accel --run good.npz --output out/model.npz".split()) == 0
+    assert Path("out/again.npz").read_bytes() == Path("out/model.npz").read_bytes()
+    if level != "nn":
+        np.testing.assert_array_equal(read_npz(Path("out/again.npz"))["output"][:1], logits)
+
+
+def test_emitted_text_goes_to_standard_output(place, capsys):
+    assert run_cli("model.onnx --emit=nn".split()) == 0
+    assert "func @main(" in capsys.readouterr().out
+    assert run_cli("model.accel --emit=asm".split()) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("load ") and "; /features/0/conv/Conv" in printed
+    assert run_cli("model.accel --emit=asm -o out/model.s".split()) == 0
+    assert Path("out/model.s").read_text() == printed
+
+
+def test_same_input_same_bytes(place):
+    assert run_cli("model.accel -o out/copy.accel".split()) == 0
+    assert Path("out/copy.accel").read_bytes() == Path("model.accel").read_bytes()
+    line = ["model.onnx", "--calibration-data", str(EXAMPLES / "data" / "digits.calibration.npz")]
+    assert run_cli([*line, "-o", "out/again.accel"]) == 0
+    assert Path("out/again.accel").read_bytes() == Path("model.accel").read_bytes()
+
+
+def test_watching_the_passes(place, capsys):
+    line = "model.onnx -O0 --emit=nn -o out/nn.air --time-passes --verify-semantics --print-ir-tree-dir out/tree"
+    assert run_cli([*line.split(), "--print-ir-after", "canonicalize", "--no-verify-each"]) == 0
+    assert "canonicalize" in capsys.readouterr().err
+    assert list(Path("out/tree").glob("*-canonicalize.air"))
+
+
+def test_print_ir_goes_to_standard_error(place, capsys):
+    assert run_cli("model.onnx --emit=nn -o out/nn.air --print-ir-before fold-batch-norm".split()) == 0
+    captured = capsys.readouterr()
+    assert "nn.batch_norm" in captured.err and captured.out == ""
+
+
+def test_report_is_readable_without_a_terminal(place, capsys):
+    assert run_cli("model.accel --report --color=never".split()) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 118
+    assert "\x1b" not in printed and not any(line.endswith(" ") for line in printed.splitlines())
+    assert run_cli("model.accel --report --color=always".split()) == 0
+    assert "\x1b[" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--list-targets", ["tile32 ", "array32 ", "4 of 32x32"]),
+        ("--list-passes", ["insert-quantization", "method: one of min-max, percentile", "O2 "]),
+        ("--list-ops", ["GlobalAveragePool", "nn.conv2d", "tile.matmul", "7 to "]),
+    ],
+)
+def test_lists(capsys, option, expected):
+    assert run_cli([option]) == 0
+    printed = capsys.readouterr().out
+    assert [word for word in expected if word not in printed] == []
+
+
+def test_version(capsys):
+    assert run_cli(["--version"]) == 0
+    assert capsys.readouterr().out == f"accelc {__version__}\n"
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from accelc.compiler.cli import run_cli; status = run_cli(['--help'])\n"
+        "print(status, [n for n in ('lark', 'networkx', 'numpy', 'onnx', 'rich') if n in sys.modules], file=sys.stderr)"
+    )
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - begin < 5
+    assert done.stderr.strip() == "0 []"
+    assert "--calibration-data FILE.npz|DIR" in done.stdout
+
+
+def test_a_closed_pipe_is_no_error(place):
+    code = "from accelc.compiler.cli import main; main()"
+    line = [sys.executable, "-c", code, "model.accel", "--emit=asm"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
