@@ -98,7 +98,7 @@ class Simulator:
     def _read(self, memory: Memory, address: int, size: int) -> Array:
         array, base, shared = memory.locate("dram", address)
         found = array[..., address - base : address - base + size]
-        return np.broadcast_to(found, (memory.samples, size)) if shared else found
+        return np.array(np.broadcast_to(found, (memory.samples, size)) if shared else found)  # memory is used again
 
     def _bind(self, samples: int) -> tuple[Memory, list[tuple[int, Step]]]:
         """The memories and steps for a number of samples; kept, since a run uses at most two sizes."""

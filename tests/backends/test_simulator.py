@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from machine.modules import conv_module
 from machine.programs import instruction, program_around
 from machine.random_programs import elementwise_programs, matmul_programs, movement_programs, window_programs
@@ -21,6 +22,7 @@ from accelc.dialects.tile.vector import RequantizeOp
 
 TARGET = load_target("tile32")
 SAMPLES = 3
+CHUNKS = st.sampled_from([None, 1, 2])
 
 
 def random_input(program: Program, samples: int = SAMPLES) -> dict[str, np.ndarray]:
@@ -38,21 +40,21 @@ def assert_fast_is_plain(program: Program, chunk: int | None = None) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(matmul_programs())
-def test_products(program):
-    assert_fast_is_plain(program)
+@given(matmul_programs(), CHUNKS)
+def test_products(program, chunk):
+    assert_fast_is_plain(program, chunk)
 
 
 @settings(max_examples=100, deadline=None)
-@given(window_programs())
-def test_windows(program):
-    assert_fast_is_plain(program)
+@given(window_programs(), CHUNKS)
+def test_windows(program, chunk):
+    assert_fast_is_plain(program, chunk)
 
 
 @settings(max_examples=120, deadline=None)
-@given(elementwise_programs())
-def test_elementwise(program):
-    assert_fast_is_plain(program, chunk=2)
+@given(elementwise_programs(), CHUNKS)
+def test_elementwise(program, chunk):
+    assert_fast_is_plain(program, chunk)
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,6 +107,14 @@ def test_constant_weights_are_not_copied_for_each_sample():
     assert not analysis.dead_loads, "everything is stored at the end, so every load is needed"
     stored_only_result = emit(conv_module(), TARGET)
     assert len(analyse(stored_only_result).dead_loads) == 2
+
+
+def test_results_without_host_steps_survive_the_next_chunk():
+    program = product_program(4, np.ones(8, np.int8))
+    data = random_input(program)
+    whole = Simulator(program).run(data)["y"]
+    assert len(np.unique(whole, axis=0)) == SAMPLES
+    np.testing.assert_array_equal(Simulator(program, chunk=1).run(data)["y"], whole)
 
 
 def image_of(module, samples: int) -> np.ndarray:
