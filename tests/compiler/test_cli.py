@@ -182,8 +182,8 @@ def test_interrupted_while_writing_leaves_no_file(place, capsys, monkeypatch):
 
 
 def test_run_writes_the_outputs(place, capsys):
-    assert run_cli("model.accel --run good.npz --output out/a.npz".split()) == 0
-    assert run_cli("model.accel --run doubles.npz --output out/b.npz --checked".split()) == 0
+    assert run_cli(["model.accel", "--run", "good.npz", "--output", "out/a.npz"]) == 0
+    assert run_cli(["model.accel", "--run", "doubles.npz", "--output", "out/b.npz", "--checked"]) == 0
     assert capsys.readouterr() == ("", "")
     assert Path("out/a.npz").read_bytes() == Path("out/b.npz").read_bytes()
     (logits,) = read_npz(Path("out/a.npz")).values()
@@ -191,7 +191,7 @@ def test_run_writes_the_outputs(place, capsys):
 
 
 def test_run_prints_a_summary(place, capsys):
-    assert run_cli("model.accel --run good.npz".split()) == 0
+    assert run_cli(["model.accel", "--run", "good.npz"]) == 0
     assert capsys.readouterr().out.startswith("output: float32[6, 10], -")
 
 
@@ -212,7 +212,7 @@ def test_evaluate_compares_with_the_float_model(place, capsys):
 
 
 def test_evaluate_of_a_program_has_no_float_model(place, capsys):
-    assert run_cli("model.accel --evaluate good.npz --report-json out/report.json".split()) == 0
+    assert run_cli(["model.accel", "--evaluate", "good.npz", "--report-json", "out/report.json"]) == 0
     assert "a program file holds no float model to compare with" in capsys.readouterr().out
     facts = json.loads(Path("out/report.json").read_text())["accuracy"]
     assert facts["float"] is None and facts["flips"] is None and facts["samples"] == 6
@@ -227,25 +227,25 @@ def test_emitted_ir_can_be_read_run_and_compiled_on(place, level):
     (logits,) = run(module, {"input": image}).values()
     line = [f"{level}.air", "--calibration-data", str(EXAMPLES / "data" / "digits.calibration.npz")]
     assert run_cli([*line, "-o", "out/again.accel"]) == 0
-    assert run_cli("out/again.accel --run good.npz --output out/again.npz".split()) == 0
-    assert run_cli("model.accel --run good.npz --output out/model.npz".split()) == 0
+    assert run_cli(["out/again.accel", "--run", "good.npz", "--output", "out/again.npz"]) == 0
+    assert run_cli(["model.accel", "--run", "good.npz", "--output", "out/model.npz"]) == 0
     assert Path("out/again.npz").read_bytes() == Path("out/model.npz").read_bytes()
     if level != "nn":
         np.testing.assert_array_equal(read_npz(Path("out/again.npz"))["output"][:1], logits)
 
 
 def test_emitted_text_goes_to_standard_output(place, capsys):
-    assert run_cli("model.onnx --emit=nn".split()) == 0
+    assert run_cli(["model.onnx", "--emit=nn"]) == 0
     assert "func @main(" in capsys.readouterr().out
-    assert run_cli("model.accel --emit=asm".split()) == 0
+    assert run_cli(["model.accel", "--emit=asm"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("load ") and "; /features/0/conv/Conv" in printed
-    assert run_cli("model.accel --emit=asm -o out/model.s".split()) == 0
+    assert run_cli(["model.accel", "--emit=asm", "-o", "out/model.s"]) == 0
     assert Path("out/model.s").read_text() == printed
 
 
 def test_same_input_same_bytes(place):
-    assert run_cli("model.accel -o out/copy.accel".split()) == 0
+    assert run_cli(["model.accel", "-o", "out/copy.accel"]) == 0
     assert Path("out/copy.accel").read_bytes() == Path("model.accel").read_bytes()
     line = ["model.onnx", "--calibration-data", str(EXAMPLES / "data" / "digits.calibration.npz")]
     assert run_cli([*line, "-o", "out/again.accel"]) == 0
@@ -260,17 +260,17 @@ def test_watching_the_passes(place, capsys):
 
 
 def test_print_ir_goes_to_standard_error(place, capsys):
-    assert run_cli("model.onnx --emit=nn -o out/nn.air --print-ir-before fold-batch-norm".split()) == 0
+    assert run_cli(["model.onnx", "--emit=nn", "-o", "out/nn.air", "--print-ir-before", "fold-batch-norm"]) == 0
     captured = capsys.readouterr()
     assert "nn.batch_norm" in captured.err and captured.out == ""
 
 
 def test_report_is_readable_without_a_terminal(place, capsys):
-    assert run_cli("model.accel --report --color=never".split()) == 0
+    assert run_cli(["model.accel", "--report", "--color=never"]) == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 118
     assert "\x1b" not in printed and not any(line.endswith(" ") for line in printed.splitlines())
-    assert run_cli("model.accel --report --color=always".split()) == 0
+    assert run_cli(["model.accel", "--report", "--color=always"]) == 0
     assert "\x1b[" in capsys.readouterr().out
 
 
