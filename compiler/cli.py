@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ class UsageError(CompileError):
 
 def main() -> None:
     """The console script."""
+    stream: Any = sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        # A report must not fail where the terminal has no character for its rules.
+        stream.reconfigure(errors="replace")
     sys.exit(run_cli(sys.argv[1:]))
 
 

@@ -28,9 +28,10 @@ def target_list() -> str:
 def pass_list() -> str:
     """Every pass with its help and options, then the named pipelines."""
     lines = ["passes"]
+    width = max(len(pass_class.name) for pass_class in PASSES)
     for pass_class in sorted(PASSES, key=lambda p: p.name):
-        lines.append(f"  {pass_class.name:28} {pass_class.help()}")
-        lines += [f"  {'':28}   {_option(option)}" for option in pass_class.options().values()]
+        lines.append(f"  {pass_class.name:{width}}  {pass_class.help()}")
+        lines += [f"  {'':{width}}    {_option(option)}" for option in pass_class.options().values()]
     lines.append("pipelines")
     lines += [f"  {name:4} {text}" for name, text in PIPELINES.items()]
     return "\n".join(lines)
@@ -48,7 +49,10 @@ def operation_list() -> str:
 
 
 def _option(option: Option) -> str:
-    default = "" if option.default is MISSING else f" (default {option.default})"
+    value = option.default
+    if value is None or isinstance(value, bool):
+        value = str(value).lower()  # as pipeline text writes it
+    default = "" if value is MISSING else f" (default {value})"
     return f"{option.name}: {option.expected}{default}"
 
 

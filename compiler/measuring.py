@@ -70,7 +70,7 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
         )
     macs = sum(layer.macs for layer in layers)
     crossing = LayerFacts("all", macs=macs, weight_bytes=_constant_bytes(ops, program), **_host_bytes(program))
-    bounds = network_bounds([crossing], target)
+    bounds = network_bounds([crossing, *map(_tiles, notes.products.values())], target)
     engines = [op.engine for op in ops]
     return Report(
         model=program.model,
@@ -79,8 +79,7 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
         macs=macs,
         cycles=timeline.cycles,
         slots=summary.total.slots,
-        compute_cycles=bounds.compute,
-        dram_cycles=bounds.dram,
+        bounds={"compute_cycles": bounds.compute, "tiling_cycles": bounds.tiling, "dram_cycles": bounds.dram},
         instructions={engine: engines.count(engine) for engine in ENGINES},
         layers=tuple(layers),
         sram=_sram(notes.sram, summary.total.bank_stall_cycles, target.sram_bytes),
@@ -155,6 +154,13 @@ def _union(spans: Iterable[tuple[int, int]]) -> int:
         covered += max(end - max(start, reached), 0)
         reached = max(reached, end)
     return covered
+
+
+def _tiles(product: Product) -> LayerFacts:
+    """The facts of a product that the bound by whole tiles needs."""
+    height, width = product.kernel
+    depth = height * width * product.in_channels
+    return LayerFacts("", rows=product.rows, depth=depth, columns=product.out_channels, groups=product.groups)
 
 
 def _host_bytes(program: Program) -> dict[str, int]:

@@ -52,6 +52,8 @@ def render_report(report: Report, *, width: int = WIDTH, color: bool = False) ->
     console.print()
     console.print(_books(report))
     console.print(_summary(report))
+    for warning in report.warnings:
+        console.print(f"warning: {warning}")
     if report.shuffles:
         console.print()
         console.print(_shuffles(report))
