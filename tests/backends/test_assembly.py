@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tile_programs.strategies import instructions
+from machine.strategies import instructions
 
 from accelc.backends.assembly import assemble, disassemble
 from accelc.dialects.core.diagnostics import CompileError

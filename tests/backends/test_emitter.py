@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tile_programs.modules import conv_module
+from machine.modules import conv_module
 
 from accelc.backends.emitter import emit
 from accelc.backends.program import ALIGNMENT

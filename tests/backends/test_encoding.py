@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tile_programs.strategies import instructions
+from machine.strategies import instructions
 
 from accelc.backends.encoding import INSTRUCTION_WORDS, OPCODES, Instruction, decode, encode, instruction_of, layout
 from accelc.dialects.core.diagnostics import CompileError

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tile_programs.modules import conv_module
-from tile_programs.programs import instruction, program_around
+from machine.modules import conv_module
+from machine.programs import instruction, program_around
 
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tile_programs.modules import ModuleBuilder
+from machine.modules import ModuleBuilder
 
 from accelc.backends.emitter import emit
 from accelc.backends.host import HostStep

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tile_programs.modules import conv_module
+from machine.modules import conv_module
 
 from accelc.backends import manifest
 from accelc.backends.container import pack, unpack

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tile_programs.modules import conv_module
-from tile_programs.programs import instruction, program_around
-from tile_programs.random_programs import elementwise_programs, matmul_programs, movement_programs, window_programs
+from machine.modules import conv_module
+from machine.programs import instruction, program_around
+from machine.random_programs import elementwise_programs, matmul_programs, movement_programs, window_programs
 
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program

@@ -1,0 +1,1 @@
+"""Programs, modules and models of the machine that several tests share."""
