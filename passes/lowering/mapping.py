@@ -81,8 +81,7 @@ class Mapping:
 class MappingSearch:
     """Chooses mappings for one target; equal layers are searched once.
 
-    `effort` 0 takes the first legal candidate, 1 tries the splits that fill the blocks without folding the window
-    partly, 2 tries every candidate.
+    `effort` 0 takes the first legal candidate, 1 tries the splits that use all blocks, 2 every split.
     """
 
     target: Target
@@ -119,7 +118,7 @@ class MappingSearch:
             return
         folds = ["none"]
         if self.target.crossbar.lane_rotation and geometry.kernel_h * geometry.kernel_w > 1 and self.effort:
-            folds += ["window"] if self.effort == 1 else ["row", "window"]
+            folds += ["row", "window"]
         for pack in self._packs(geometry):
             for fold in folds:
                 for k, n, m in self._splits(blocks):
