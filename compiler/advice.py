@@ -143,7 +143,7 @@ def _dma_wait(layer: Layer, machine: Machine) -> str:
         return "waits for data that other layers move; less DRAM traffic around it would let it start earlier"
     streaming = traffic / machine.dram_bytes_per_cycle
     if streaming * 2 * machine.slots_per_cycle < layer.slots.get("dma_wait", 0):
-        bare = f"{max(streaming, 1):,.0f} cycles at full bandwidth"
+        bare = f"{streaming:,.0f} cycles at full bandwidth" if streaming >= 2 else "a cycle or two"
         return f"moves {traffic:,} bytes ({bare}) and waits for the latency of the DRAM, with nothing to hide it behind"
     if not layer.macs:
         return f"moves {traffic:,} bytes at the bandwidth of the DRAM; smaller inputs and outputs would take less"

@@ -177,7 +177,7 @@ def accuracy_line(facts: Mapping[str, Any] | None) -> str:
         return ""
     samples = f"top-1 {facts['program']:.2%} of {facts['samples']} samples in integers"
     if facts["float"] is None:
-        return f"{samples}; a program file holds no float model to compare with"
+        return f"{samples}; no float model to compare with, which only the .onnx file holds"
     low, high = (f"{100 * facts[name]:+.2f}" for name in ("low", "high"))
     difference = 100 * (facts["program"] - facts["float"])
     noise = "equal outputs" if facts["sqnr_db"] is None else f"SQNR {facts['sqnr_db']:.1f} dB"

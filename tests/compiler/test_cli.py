@@ -213,7 +213,7 @@ def test_evaluate_compares_with_the_float_model(place, capsys):
 
 def test_evaluate_of_a_program_has_no_float_model(place, capsys):
     assert run_cli(["model.accel", "--evaluate", "good.npz", "--report-json", "out/report.json"]) == 0
-    assert "a program file holds no float model to compare with" in capsys.readouterr().out
+    assert "; no float model to compare with, which only the .onnx file holds" in capsys.readouterr().out
     facts = json.loads(Path("out/report.json").read_text())["accuracy"]
     assert facts["float"] is None and facts["flips"] is None and facts["samples"] == 6
 
@@ -272,6 +272,16 @@ def test_report_is_readable_without_a_terminal(place, capsys):
     assert "\x1b" not in printed and not any(line.endswith(" ") for line in printed.splitlines())
     assert run_cli(["model.accel", "--report", "--color=always"]) == 0
     assert "\x1b[" in capsys.readouterr().out
+
+
+def test_colour_on_a_terminal_unless_the_user_objects(place, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run_cli(["model.accel", "--report"]) == 0
+    assert "\x1b[" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run_cli(["model.accel", "--report"]) == 0
+    assert "\x1b[" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
