@@ -66,7 +66,7 @@ def test_input_and_weights_in_one_group_take_turns():
 
 def test_weights_come_no_faster_than_one_group_of_banks_gives():
     fast = replace(ARRAY32, array=replace(ARRAY32.array, weight_lines_per_cycle=8))
-    assert timing(matmul(4, 4, 32, 32), fast).occupancy == 32 // 2 + 16
+    assert timing(matmul(4, 4, 32, 32), fast).occupancy == 32 // ARRAY32.sram.interleave + 16
 
 
 def test_folding_the_window_of_47_to_94_channels():
