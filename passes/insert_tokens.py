@@ -35,7 +35,7 @@ class InsertTokens(Pass):
         target = environment.require_target(self.name)
         instructions = [op for op in module.main.body if isinstance(op, InstructionOp)]
         memory = _Memory(instructions, target)
-        waited = {engine: dict.fromkeys(ENGINES, -1) for engine in ENGINES}
+        waited: dict[str, dict[str, int]] = {engine: dict.fromkeys(ENGINES, -1) for engine in ENGINES}
         signals: dict[int, list[str]] = {}
         for position, op in enumerate(instructions):
             wait: list[str] = []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..dialects.core.diagnostics import CompileError, Diagnostic
-from ..dialects.core.operation import Constant, Function, Module, Operation
+from ..dialects.core.operation import Constant, Function, Module, Operation, Value
 from ..dialects.core.types import TensorType
 from ..dialects.nn import (
     AveragePoolOp,
@@ -68,11 +68,16 @@ class LowerToTile(Pass):
         for op in old:
             op.detach()
         errors: list[Diagnostic] = []
+        failed: set[Value[Any]] = set()
         for op in old:
+            if not failed.isdisjoint(op.operands):
+                failed |= set(op.results)
+                continue
             try:
                 _lower(emitter, op, search)
             except CompileError as error:
                 errors += error.diagnostics
+                failed |= set(op.results)
         if errors:
             raise CompileError(errors)
         for op in (*emitter.placement.allocations, *emitter.operations):

@@ -9,7 +9,7 @@ from ..backends.target import Target
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Module, Operation, Value
 from ..dialects.tile.instruction import InstructionOp
-from ..dialects.tile.memory import AllocOp
+from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.buffers import assign
 from .framework.base import Pass
 from .framework.environment import Environment
@@ -90,7 +90,7 @@ def _too_large(program: Program, target: Target) -> list[Diagnostic]:
 
 def _inputs(program: Program) -> set[Value[Any]]:
     """Tensors that are loaded from where the host has put them: spilling them costs no store."""
-    return {unit.main.operands[1] for unit in program.units if unit.main.engine == "load"}
+    return {unit.main.destination for unit in program.units if isinstance(unit.main, LoadOp)}
 
 
 def _with_allocations(operations: list[Operation], before: list[Operation]) -> list[Operation]:

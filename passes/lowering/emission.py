@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...backends.target import Target
-from ...dialects.core.diagnostics import Location
+from ...dialects.core.diagnostics import UNKNOWN, Location
 from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Module, Operation, Value
 from ...dialects.core.types import Array
@@ -32,6 +32,21 @@ class Layer:
 
 
 @dataclass
+class Share:
+    """Spreads a count over `parts` equal parts so that the pieces sum up exactly; a piece is never rounded up twice."""
+
+    total: int
+    parts: int
+    done: int = 0
+
+    def next(self, parts: int) -> int:
+        """The share of the next so many parts."""
+        before = self.total * self.done // self.parts
+        self.done += parts
+        return self.total * self.done // self.parts - before
+
+
+@dataclass
 class Emitter:
     """Collects the instruction operations of a function in order; every instruction belongs to the current layer."""
 
@@ -41,7 +56,7 @@ class Emitter:
     operations: list[Operation] = field(default_factory=list[Operation])
     layers: list[Layer] = field(default_factory=list[Layer])
     views: dict[Value[Any], View] = field(default_factory=dict[Value[Any], View])
-    location: Location = Location()
+    location: Location = UNKNOWN
 
     def begin_layer(self, source: Operation, kind: str, *others: Operation, macs: int = 0) -> None:
         """Start a layer for the tensor operations that it stands for."""
@@ -131,6 +146,34 @@ class Emitter:
     def outputs(self, value: Value[Any]) -> list[tuple[int, int, View]]:
         """(first channel, count, place) of every destination of a tensor."""
         return [(d.first, d.count, d.view) for d in self.placement.destinations[value]]
+
+    def computed_outputs(self, value: Value[Any]) -> tuple[list[tuple[int, int, View]], list[tuple[View, View]]]:
+        """For layers that cost more than a copy: the destinations to compute, and (from, to) of those to copy.
+
+        Every channel is computed once. Where destinations overlap, a whole one is computed first and the others are
+        copies; overlapping parts without a whole one are cut.
+        """
+        outputs = sorted(self.outputs(value), key=lambda place: (-place[1], place[0]))
+        computed: list[tuple[int, int, View]] = []
+        copies: list[tuple[View, View]] = []
+        for first, count, place in outputs:
+            position = first
+            while position < first + count:
+                known = next(((f, n, v) for f, n, v in computed if f <= position < f + n), None)
+                ends = [f for f, _, _ in computed if f > position] if known is None else [known[0] + known[1]]
+                length = min([first + count, *ends]) - position
+                part = place.channels(position - first, length)
+                if known is None:
+                    computed.append((position, length, part))
+                else:
+                    copies.append((known[2].channels(position - known[0], length), part))
+                position += length
+        return computed, copies
+
+    def copy(self, pairs: list[tuple[View, View]]) -> None:
+        """Move the contents of views to others of the same shape."""
+        for source, target in pairs:
+            self.move(source, target)
 
     def scatter(self, value: Value[Any], whole: View) -> None:
         """Copy a tensor that could only be computed as a whole to its destinations."""

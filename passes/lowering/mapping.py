@@ -10,7 +10,7 @@ from ...backends.target import Target
 from ...backends.timing.duration import instruction_timing, pretend_addresses
 from ...backends.timing.matmul import alignment_problem
 from ...dialects.core.fields import AttributeValue
-from ...dialects.core.operation import Value
+from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.pooling import DepthwiseOp
 from ...dialects.tile.types import BufferType
@@ -41,6 +41,21 @@ class Geometry:
     def is_depthwise(self) -> bool:
         """One input and one output channel per group."""
         return self.groups > 1 and self.in_c == self.out_c == 1
+
+    def trimmed(self) -> Geometry:
+        """The geometry without rows and pixels of the input behind the last window."""
+        rows = (self.out_h - 1) * self.stride_h + (self.kernel_h - 1) * self.dilation_h + 1 - self.pad_top
+        pixels = (self.out_w - 1) * self.stride_w + (self.kernel_w - 1) * self.dilation_w + 1 - self.pad_left
+        return replace(self, in_h=max(1, min(self.in_h, rows)), in_w=max(1, min(self.in_w, pixels)))
+
+    def columns(self, start: int, count: int) -> tuple[int, Geometry]:
+        """The first input pixel that output columns [start, start + count) read, and the geometry from there on."""
+        first = start * self.stride_w - self.pad_left
+        if first >= self.in_w:  # all is padding: the input lies to the right of all windows' padding
+            span = (count - 1) * self.stride_w + (self.kernel_w - 1) * self.dilation_w + 1
+            return 0, replace(self, in_w=1, out_w=count, pad_left=span)
+        pixel = max(first, 0)
+        return pixel, replace(self, in_w=self.in_w - pixel, out_w=count, pad_left=pixel - first).trimmed()
 
     def attributes(self) -> dict[str, AttributeValue]:
         """The geometry as instruction attributes."""
@@ -86,27 +101,28 @@ class MappingSearch:
 
     target: Target
     effort: int
-    memo: dict[tuple[Geometry, tuple[int, ...]], tuple[Mapping, dict[Mapping, float]]] = field(
-        default_factory=dict[Any, Any]
-    )
+    memo: dict[tuple[Geometry, tuple[int, ...]], dict[Mapping, float | str]] = field(default_factory=dict[Any, Any])
 
-    def choose(self, geometry: Geometry, input_strides: tuple[int, ...]) -> Mapping:
-        """The cheapest mapping; `input_strides` are the row and pixel strides of the input in bytes."""
-        return self.explain(geometry, input_strides)[0]
+    def choose(self, op: Operation, geometry: Geometry, input_strides: tuple[int, ...]) -> Mapping:
+        """The cheapest mapping; `input_strides` are the row and pixel strides of the input in bytes.
 
-    def explain(self, geometry: Geometry, input_strides: tuple[int, ...]) -> tuple[Mapping, dict[Mapping, float]]:
-        """The chosen mapping, and every candidate with its estimated cycles for the whole layer."""
+        Raises CompileError at `op` with the reason if no mapping is possible on this machine.
+        """
+        candidates = self.candidates(geometry, input_strides)
+        prices = {mapping: price for mapping, price in candidates.items() if not isinstance(price, str)}
+        if not prices:
+            raise op.error(f"does not map onto the blocks of the target: {next(iter(candidates.values()))}")
+        return min(prices, key=lambda mapping: prices[mapping])
+
+    def candidates(self, geometry: Geometry, input_strides: tuple[int, ...]) -> dict[Mapping, float | str]:
+        """Every mapping tried, with its estimated cycles for the whole layer or why it is not possible."""
         key = (geometry, input_strides)
         if key not in self.memo:
-            prices: dict[Mapping, float] = {}
+            self.memo[key] = found = dict[Mapping, float | str]()
             for candidate in self._candidates(geometry):
-                price = self._price(geometry, candidate, input_strides)
-                if price is not None:
-                    prices[candidate] = price
-                    if self.effort == 0:
-                        break
-            best = min(prices, key=lambda candidate: prices[candidate])
-            self.memo[key] = (best, prices)
+                found[candidate] = price = self._price(geometry, candidate, input_strides)
+                if self.effort == 0 and not isinstance(price, str):
+                    break
         return self.memo[key]
 
     def _candidates(self, geometry: Geometry) -> Iterator[Mapping]:
@@ -139,8 +155,11 @@ class MappingSearch:
             if fits and geometry.groups % pack == 0:
                 yield pack
 
-    def _price(self, geometry: Geometry, mapping: Mapping, input_strides: tuple[int, ...]) -> float | None:
-        """Cycles of the layer: the slower of its array and vector instructions, per strip, times the strips."""
+    def _price(self, geometry: Geometry, mapping: Mapping, input_strides: tuple[int, ...]) -> float | str:
+        """Cycles of the layer: the slower of its array and vector instructions, per strip, times the strips.
+
+        A text says why the mapping is not possible.
+        """
         if mapping.on_vector_unit:
             return self._vector_price(geometry, input_strides)
         packed = mapping.packed(geometry)
@@ -169,8 +188,10 @@ class MappingSearch:
             | ({"in_c": strip.out_c} if mapping.diagonal else {}),
         )
         addresses = pretend_addresses(op, self.target)
-        if alignment_problem(op, self.target, addresses["input"]):
-            return None
+        if mapping.diagonal and columns > self.target.array.lanes:
+            return f"a diagonal tile has {columns} columns, a block has {self.target.array.lanes} lanes"
+        if problem := alignment_problem(op, self.target, addresses["input"]):
+            return problem
         drain = RequantizeOp(
             _operands(("acc", "sram", "sram")),
             (),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
+from ...backends.target import Target
 from ...dialects.core.operation import Constant, Value
 from ...dialects.core.types import Array
 from ...dialects.nn import Conv2dOp, MatmulOp
@@ -14,7 +16,7 @@ from ...dialects.quant.arithmetic import fixed_point
 from ...dialects.quant.ops import RequantizeOp
 from ...dialects.quant.types import quantized_element
 from ...dialects.tile import array, pooling, records, vector
-from .emission import Emitter, image_shape, row_strides
+from .emission import Emitter, Share, image_shape, row_strides
 from .mapping import Geometry, Mapping, MappingSearch
 from .views import View, shape4
 
@@ -71,7 +73,7 @@ class Product:
             dilation_w=dilations[1],
             pad_top=pads[0],
             pad_left=pads[1],
-        )
+        ).trimmed()
         scale = np.broadcast_to(cast(Constant, requantize.scale).array.astype(np.float64), (out_c,))
         return cls(op, requantize, geometry, weight, bias, scale)
 
@@ -79,6 +81,17 @@ class Product:
     def zero_point(self) -> int:
         """The zero point of the input, which padding takes."""
         return quantized_element(self.op.operands[0].type).zero_point
+
+    def pieces(self, target: Target) -> list[tuple[int, int, Geometry]]:
+        """(first output column, first input pixel, geometry) of pieces whose rows fit the accumulators twice.
+
+        Strips are cut along rows only, so images wider than half of the accumulators are cut into columns here.
+        """
+        geometry = self.geometry
+        count = -(-geometry.out_w // max(1, target.accumulators.rows // 2))
+        width = -(-geometry.out_w // count)
+        starts = range(0, geometry.out_w, width)
+        return [(start, *geometry.columns(start, min(width, geometry.out_w - start))) for start in starts]
 
     @property
     def output(self) -> Value[Any]:
@@ -90,7 +103,7 @@ def emit_product(emitter: Emitter, product: Product, search: MappingSearch) -> N
     """Choose a mapping and emit the layer: weights, the product for each sample, requantization to each destination."""
     source = emitter.view(product.op.operands[0])
     geometry = product.geometry
-    mapping = search.choose(geometry, source.strides[1:3])
+    mapping = search.choose(product.op, product.pieces(emitter.target)[0][2], source.strides[1:3])
     kind = "depthwise" if geometry.is_depthwise else "grouped conv" if geometry.groups > 1 else "conv"
     kind = "matmul" if isinstance(product.op, MatmulOp) else kind
     macs = product.op.macs_total
@@ -113,28 +126,30 @@ def _emit_on_blocks(emitter: Emitter, product: Product, mapping: Mapping, source
     parameters = emitter.load_constant(emitter.name("parameters"), np.concatenate(blocks))
     starts = np.cumsum([0, *(len(block) for block in blocks)])
     tiles = -(-geometry.out_c // columns)
-    pixels = geometry.out_h * geometry.out_w
     element = quantized_element(product.output.type)
     low, high = product.requantize.bounds
-    for sample in range(samples):
+    pieces, share = product.pieces(emitter.target), Share(macs, samples * product.geometry.out_w)
+    for sample, (start, pixel, part) in itertools.product(range(samples), pieces):
+        geometry = mapping.packed(part)
+        pixels = geometry.out_h * geometry.out_w
         rows = geometry.groups * tiles * pixels
         accumulator = emitter.allocate("acc", rows, emitter.name("acc"), columns=columns)
         emitter.add(
             array.MatmulOp,
             [source.buffer, weights, accumulator],
-            **row_strides("input", source.sample(sample)),
+            **row_strides("input", source.sample(sample).narrowed(2, pixel, geometry.in_w)),
             **geometry.attributes(),
             **mapping.attributes(),
             input_group_stride=group_stride if geometry.groups > 1 else 0,
             tile_columns=columns,
             zero_point=product.zero_point,
-            useful_macs=macs // samples,
+            useful_macs=share.next(geometry.out_w),
         )
         for index, (first_group, groups, first, count, view, stride) in enumerate(ranges):
             emitter.add(
                 vector.RequantizeOp,
                 [accumulator, parameters, view.buffer],
-                **row_strides("output", view.sample(sample)),
+                **row_strides("output", view.sample(sample).narrowed(2, start, geometry.out_w)),
                 out_h=geometry.out_h,
                 out_w=geometry.out_w,
                 out_c=count,
@@ -157,7 +172,9 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
     low, high = product.requantize.bounds
     samples = shape4(product.output.type.shape)[0]
     taps = geometry.kernel_h * geometry.kernel_w
-    for first, count, view in emitter.outputs(product.output):
+    places, copies = emitter.computed_outputs(product.output)
+    share = Share(macs, samples * sum(count for _, count, _ in places))
+    for first, count, view in places:
         channels = slice(first, first + count)
         weight = product.weight.reshape(taps, geometry.groups)[:, channels]
         weights = emitter.load_constant(emitter.name("weights"), weight)
@@ -177,8 +194,9 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
                 zero_point=element.zero_point,
                 low=low,
                 high=high,
-                useful_macs=macs * count // (samples * geometry.groups),
+                useful_macs=share.next(count),
             )
+    emitter.copy(copies)
 
 
 def _aligned_input(emitter: Emitter, geometry: Geometry, mapping: Mapping, source: View) -> tuple[View, int]:

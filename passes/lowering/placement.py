@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...backends.target import Target
-from ...dialects.core.operation import Function, Operation, Value
+from ...dialects.core.operation import Constant, Function, Operation, Value
 from ...dialects.core.types import TensorType
-from ...dialects.nn import ConcatOp, PadOp, ReshapeOp, SliceOp
+from ...dialects.nn import ConcatOp, PadOp, PReluOp, ReshapeOp, SliceOp, TransposeOp
+from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.quant.ops import LookupOp, RequantizeOp
 from ...dialects.quant.types import QuantizedType
 from ...dialects.tile.memory import AllocOp
 from ...dialects.tile.types import BufferType
@@ -30,22 +32,25 @@ class Placement:
 
     A tensor used by a concat or pad is written directly to its place there; a contiguous channel slice of a tensor
     likewise, so that one tensor may be written in several ranges to several places. A tensor that is also read as a
-    whole has one destination that covers all its channels.
+    whole has one destination that covers all its channels. An element-wise operation works in place where it can.
     """
 
     target: Target
-    destinations: dict[Value[Any], list[Destination]] = field(default_factory=dict)
-    placed: set[tuple[Operation, int]] = field(default_factory=set)
-    allocations: list[AllocOp] = field(default_factory=list)
+    destinations: dict[Value[Any], list[Destination]] = field(default_factory=dict[Value[Any], list[Destination]])
+    placed: set[tuple[Operation, int]] = field(default_factory=set[tuple[Operation, int]])
+    allocations: list[AllocOp] = field(default_factory=list[AllocOp])
 
     @classmethod
     def of(cls, function: Function, target: Target) -> Placement:
         """Decide for a whole function, from its end to its start."""
         placement = cls(target)
+        finished: set[Operation] = set()
         for op in reversed(function.body):
             for value in op.results:
                 if is_stored(value):
                     placement._settle(value)
+            placement._overwrite_operand(op, finished)
+            finished.add(op)
             if isinstance(op, (ConcatOp, PadOp)):
                 placement._place_operands(op)
         return placement
@@ -84,6 +89,24 @@ class Placement:
             view = self.allocate(value.type.shape, _name(value))
             found.insert(0, Destination(0, channels, view))
 
+    def _overwrite_operand(self, op: Operation, finished: set[Operation]) -> None:
+        """An element-wise result takes the place of an operand that nothing reads afterwards."""
+        if not isinstance(op, (BinaryOperation, LookupOp, RequantizeOp, PReluOp)) or not is_stored(op.result):
+            return
+        place = self.home(op.result)
+        for value in op.operands:
+            others = [user for user in value.users if user is not op]
+            if (
+                place is not None
+                and not isinstance(value, Constant)
+                and is_stored(value)
+                and value not in self.destinations
+                and shape4(value.type.shape) == shape4(op.result.type.shape)
+                and not any(user in finished or isinstance(user, _VIEWS) for user in others)
+            ):
+                self.destinations[value] = [Destination(0, shape4(value.type.shape)[3], place)]
+                return
+
     def _is_read(self, op: Operation, index: int) -> bool:
         if isinstance(op, SliceOp) and _channel_range(op) is not None and op.out.uses:
             return any((user, i) not in self.placed for user, i in op.out.uses)
@@ -102,6 +125,10 @@ class Placement:
             self.placed.add((op, index))
             found = self.destinations.setdefault(root, [])
             found += [Destination(first, count, part) for part in parts if part is not None]
+
+
+_VIEWS = (ConcatOp, PadOp, SliceOp, ReshapeOp, TransposeOp)
+"""Operations whose result may share the bytes of their operand, and be read later than they stand."""
 
 
 def _name(value: Value[Any]) -> str:

@@ -22,8 +22,8 @@ def shape4(shape: tuple[int, ...]) -> Shape4:
             return 1, m, 1, c
         case (h, w, c):
             return 1, h, w, c
-        case _:
-            return math.prod(shape[:-3]), *shape[-3:]
+        case (*outer, h, w, c):
+            return math.prod(outer), h, w, c
 
 
 def axis4(rank: int, axis: int) -> int | None:
@@ -82,6 +82,8 @@ class View:
         for axis in (2, 1, 0):
             strides[axis] = strides[axis] or strides[axis + 1] * shape[axis + 1]
         strides[3] = strides[3] or 1
+        if strides[3] != 1:
+            return None  # instructions read and write whole runs of channels
         return replace(self, shape=shape, strides=_four(strides))
 
 

@@ -35,7 +35,7 @@ class Chunking:
 def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
     """Chunks that fit the accumulators twice, with weights of at most 1/8 of the SRAM where that is possible.
 
-    Wide products lose column tiles first, then the reduction is cut at whole lanes (only without window folding).
+    Wide products lose column tiles first, then the reduction is cut at whole lanes, which ends window folding.
     """
     limit = target.sram_bytes // WEIGHT_SHARE
     geometry = _geometry(op)
@@ -49,9 +49,11 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
         affordable = limit // per_tile // op.split_n * op.split_n
         tiles = min(tiles, max(affordable, op.split_n))
         groups = 1
-    if tiles * per_tile > limit and op.groups == 1 and op.fold == "none" and not op.diagonal:
+    if tiles * per_tile > limit and not op.diagonal:
         lanes = target.array.lanes * op.split_k
-        depth = min(op.in_c, max(1, limit // (tiles * op.taps * op.tile_columns) // lanes) * lanes)
+        column = op.taps * op.tile_columns * lanes
+        tiles = max(1, min(tiles, limit // column))
+        depth = min(op.in_c, max(1, limit // (tiles * column)) * lanes)
     if tiles < op.column_tiles:
         groups = 1
     return Chunking(rows, tiles, groups, depth)
@@ -64,11 +66,9 @@ def balanced(total: int, largest: int) -> int:
 
 
 def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int) -> tuple[int, int]:
-    """The buffer rows [first, last) of `value` that an instruction touches; (0, 0) if none."""
+    """The buffer rows [first, last) of `value` that an instruction touches; the row it points at if it touches none."""
     names = [f.name for f, v in zip(op.operand_fields, op.operands, strict=False) if v is value]
-    spans = [(region.offset, region.end) for region in op.regions() if region.operand in names and region.size]
-    if not spans:
-        return 0, 0
+    spans = [(region.offset, max(region.end, region.offset + 1)) for region in op.regions() if region.operand in names]
     return min(low for low, _ in spans) // row_stride, -(-max(high for _, high in spans) // row_stride)
 
 

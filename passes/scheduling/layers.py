@@ -8,7 +8,7 @@ from typing import Any
 from ...dialects.core.operation import Function, Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
-from ...dialects.tile.memory import AllocOp, LoadOp
+from ...dialects.tile.memory import AllocOp, HostReadOp, LoadOp
 from ...dialects.tile.vector import RequantizeOp
 from .strips import row_count
 
@@ -65,7 +65,7 @@ class Program:
         before += [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op) and _is_early(op)]
         after = [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op) and not _is_early(op)]
         units = _units([op for op in inside if isinstance(op, InstructionOp)])
-        tensors = {
+        tensors: dict[Value[Any], int] = {
             op.buffer: op.buffer.type.size for op in operations if isinstance(op, AllocOp) and op.row_stride > 0
         }
         first: dict[Value[Any], int] = {}
@@ -85,14 +85,14 @@ def _is_on_chip(op: Operation) -> bool:
 
 def _is_early(op: Operation) -> bool:
     """DRAM buffers, and what the host does to fill them; reading results back comes after all instructions."""
-    return isinstance(op, AllocOp) or not any(_comes_from_machine(value) for value in op.operands) and (
-        op.name != "tile.host_read"
-    )
+    if isinstance(op, AllocOp):
+        return True
+    return not isinstance(op, HostReadOp) and not any(_comes_from_machine(value) for value in op.operands)
 
 
 def _comes_from_machine(value: Value[Any]) -> bool:
     op = value.defining_op
-    return op is not None and (op.name == "tile.host_read" or any(_comes_from_machine(v) for v in op.operands))
+    return op is not None and (isinstance(op, HostReadOp) or any(_comes_from_machine(v) for v in op.operands))
 
 
 def _units(instructions: list[InstructionOp]) -> list[Unit]:

@@ -49,7 +49,7 @@ def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
     for index, op in enumerate(slots):
         ordered += chosen[index]
         ordered.append(op)
-    return ordered + [load for load in chosen[len(slots)]]
+    return ordered + list[Operation](chosen[len(slots)])
 
 
 def _lifetimes(

@@ -59,9 +59,7 @@ def cut_rows(op: InstructionT, start: int, count: int) -> InstructionT:
                 output_offset=op.output_offset + start * op.output_strides[axis],
             )
         case FillOp():
-            return with_attributes(
-                op, outer=count, output_offset=op.output_offset + start * op.output_outer_stride
-            )
+            return with_attributes(op, outer=count, output_offset=op.output_offset + start * op.output_outer_stride)
         case TransferOp():
             return with_attributes(
                 op,
@@ -134,9 +132,12 @@ def cut_groups(
 
 
 def cut_depth(matmul: MatmulOp, first: int, count: int) -> MatmulOp:
-    """A product restricted to input channels [first, first + count) of every tap; all but the first accumulate."""
+    """A product restricted to input channels [first, first + count) of every tap; all but the first accumulate.
+
+    Taps are no longer neighbours in memory, so the window is not folded.
+    """
     return with_attributes(
-        matmul, in_c=count, input_offset=matmul.input_offset + first, accumulate=first > 0, useful_macs=0
+        matmul, in_c=count, input_offset=matmul.input_offset + first, accumulate=first > 0, fold="none", useful_macs=0
     )
 
 
@@ -144,13 +145,13 @@ def _cut_window(op: InstructionT, start: int, count: int) -> InstructionT:
     assert isinstance(op, WindowOp)
     top = start * op.stride_h - op.pad_top
     bottom = (start + count - 1) * op.stride_h + (op.kernel_h - 1) * op.dilation_h - op.pad_top + 1
-    first, last = min(max(top, 0), op.in_h - 1), min(max(bottom, 1), op.in_h)
-    all_below = top >= op.in_h
-    above = bottom - top if all_below else max(first - top, 0)
+    first, last = max(top, 0), min(bottom, op.in_h)
+    if last <= first:  # all is padding: every row lies above a row that no window reaches
+        first, last, top = 0, 1, -max(bottom - top, 0)
     changes: dict[str, AttributeValue] = {
         "out_h": count,
-        "in_h": max(last - first, 1),
-        "pad_top": above,
+        "in_h": last - first,
+        "pad_top": first - top,
         "input_offset": op.input_offset + first * op.input_row_stride,
     }
     stride = op.attributes.get("output_row_stride")
