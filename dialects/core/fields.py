@@ -108,6 +108,7 @@ class AttributeField(Generic[AttributeT]):
         self.default = default
         self.choices = choices
         self.bits = bits
+        self._span = _span(bits)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -129,6 +130,8 @@ class AttributeField(Generic[AttributeT]):
 
     def problem(self, value: AttributeValue) -> str | None:
         """Why `value` is not allowed here, or None."""
+        if type(value) is self.kind and self.item is None and not self.choices and self._span is None:
+            return None
         if value is None and self.default is None:
             return None
         if self.item is not None:
@@ -140,13 +143,18 @@ class AttributeField(Generic[AttributeT]):
             return f"attribute '{self.name}' is {_describe(value)}, expected {self.kind.__name__}"
         if self.choices and value not in self.choices:
             return f"attribute '{self.name}' is '{value}', expected one of {', '.join(self.choices)}"
-        if self.bits and isinstance(value, int):
-            low, high = (
-                (0, 2**self.bits - 1) if self.bits > 0 else (-(2 ** (-self.bits - 1)), 2 ** (-self.bits - 1) - 1)
-            )
+        if self._span is not None and isinstance(value, int):
+            low, high = self._span
             if not low <= value <= high:
                 return f"attribute '{self.name}' is {value}, expected {low} to {high}"
         return None
+
+
+def _span(bits: int) -> tuple[int, int] | None:
+    """The integers that an encoded field of this width holds; None if it is not encoded."""
+    if bits > 0:
+        return 0, 2**bits - 1
+    return (-(2 ** (-bits - 1)), 2 ** (-bits - 1) - 1) if bits else None
 
 
 def _describe(value: object) -> str:

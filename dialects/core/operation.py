@@ -146,7 +146,7 @@ class Operation:
         self.previous: Operation | None = None
         self.next: Operation | None = None
         self.results: tuple[OpResult[Any], ...] = tuple(OpResult(t, self, i) for i, t in enumerate(result_types))
-        self._operands: list[Value[Any]] = []
+        self._operands: tuple[Value[Any], ...] = ()
         self.set_operands(operands)
 
     @classmethod
@@ -184,20 +184,22 @@ class Operation:
     @property
     def operands(self) -> tuple[Value[Any], ...]:
         """All operands in order."""
-        return tuple(self._operands)
+        return self._operands
 
     def set_operands(self, operands: Sequence[Value[Any]]) -> None:
         """Replace the whole operand list, keeping use lists in step."""
         for index, value in enumerate(self._operands):
             value._uses.pop((self, index), None)  # pyright: ignore[reportPrivateUsage]
-        self._operands = list(operands)
+        self._operands = tuple(operands)
         for index, value in enumerate(self._operands):
             value._uses[self, index] = None  # pyright: ignore[reportPrivateUsage]
 
     def set_operand(self, index: int, value: Value[Any]) -> None:
         """Replace one operand."""
         self._operands[index]._uses.pop((self, index), None)  # pyright: ignore[reportPrivateUsage]
-        self._operands[index] = value
+        operands = list(self._operands)
+        operands[index] = value
+        self._operands = tuple(operands)
         value._uses[self, index] = None  # pyright: ignore[reportPrivateUsage]
 
     @property

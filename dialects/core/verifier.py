@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from .diagnostics import CompileError, Diagnostic
@@ -40,13 +41,10 @@ def _function_errors(function: Function) -> list[Diagnostic]:
     if function.body.last is None or not function.body.last.has_trait(Terminator):
         errors.append(Diagnostic(f"function @{function.name} does not end in a return", function.location))
     visible: set[Value[Any]] = set(function.arguments)
+    constants = function.module.constants
     for op in function.body:
         for index, value in enumerate(op.operands):
-            known = (
-                function.module.constants.get(str(value.name)) is value
-                if isinstance(value, Constant)
-                else value in visible
-            )
+            known = constants.get(str(value.name)) is value if isinstance(value, Constant) else value in visible
             if not known:
                 errors.append(Diagnostic(f"'{op.name}': operand {index} is not defined before its use", op.location))
         errors += verify_operation(op)
@@ -66,8 +64,7 @@ def _function_errors(function: Function) -> list[Diagnostic]:
 def _field_errors(op: Operation) -> list[str]:
     errors: list[str] = []
     fields = op.operand_fields
-    required = sum(field.arity == "one" for field in fields)
-    limit = None if any(field.arity == "variadic" for field in fields) else len(fields)
+    required, limit, needed = _expectations(type(op))
     count = len(op.operands)
     if count < required or (limit is not None and count > limit):
         wanted = str(required) if limit == required else f"{required} to {'many' if limit is None else limit}"
@@ -81,17 +78,24 @@ def _field_errors(op: Operation) -> list[str]:
     for field, value in zip(op.result_fields, op.results, strict=False):
         if not isinstance(value.type, field.type):
             errors.append(f"result '{field.name}' has type {value.type}, expected {_kind(field.type)}")
-    for name, value in op.attributes.items():
-        declared = op.attribute_fields.get(name)
+    attributes, known = op.attributes, op.attribute_fields
+    for name, value in attributes.items():
+        declared = known.get(name)
         problem = f"unknown attribute '{name}'" if declared is None else declared.problem(value)
         if problem:
             errors.append(problem)
-    errors += [
-        f"attribute '{name}' is missing"
-        for name, declared in op.attribute_fields.items()
-        if declared.default is REQUIRED and name not in op.attributes
-    ]
+    errors += [f"attribute '{name}' is missing" for name in needed if name not in attributes]
     return errors
+
+
+@cache
+def _expectations(op_class: type[Operation]) -> tuple[int, int | None, tuple[str, ...]]:
+    """Of a class: the operands it must have, the ones it may have (None: any number), its required attributes."""
+    fields = op_class.operand_fields
+    required = sum(field.arity == "one" for field in fields)
+    limit = None if any(field.arity == "variadic" for field in fields) else len(fields)
+    needed = tuple(name for name, field in op_class.attribute_fields.items() if field.default is REQUIRED)
+    return required, limit, needed
 
 
 def _kind(type_class: type) -> str:
