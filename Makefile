@@ -1,6 +1,6 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: check format lint types test fix wheel train
+.PHONY: check format lint types test fix wheel train bench
 
 check: format lint types test
 
@@ -25,3 +25,6 @@ wheel:
 
 train:
 	$(PYTHON) examples/train/train_digits.py
+
+bench:
+	$(PYTHON) benchmarks/speed.py

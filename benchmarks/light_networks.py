@@ -22,7 +22,7 @@ def light_path(name: str) -> Path:
 
 
 def with_random_weights(path: Path, seed: int = 0) -> onnx.ModelProto:
-    """The light model at `path` whose constant weights are replaced by seeded random ones, with activations of about unit size.
+    """The light model at `path` with seeded random weights for constant ones, and activations of about unit size.
 
     Weights are normal with He's variance 2 / fan-in behind a Relu (He et al. 2015), 1 / fan-in on signed data, and
     smaller in the last matrix, so that the Softmax does not saturate.

@@ -1,0 +1,68 @@
+"""The networks that the benchmarks know, by name, and where their files are. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+EXAMPLES = ROOT / "examples"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A model and its samples. Without `path` it is the light model `light` of the onnx package, with random weights.
+
+    `calibration` and `test` are .npz files with an array `input`; without them samples are normal noise.
+    `batch` is how many samples are also run at once (0: only one by one).
+    """
+
+    path: Path | None = None
+    light: str = ""
+    calibration: Path | None = None
+    test: Path | None = None
+    batch: int = 32
+
+
+def _shared(name: str, data: str) -> Network:
+    folder = SHARED / "data"
+    return Network(
+        SHARED / "models" / f"{name}.onnx",
+        calibration=folder / f"{data}.calibration.npz",
+        test=folder / f"{data}.test.npz",
+    )
+
+
+def _example(name: str) -> Network:
+    folder = EXAMPLES / "data"
+    return Network(
+        EXAMPLES / "models" / f"{name}.onnx",
+        calibration=folder / "digits.calibration.npz",
+        test=folder / "digits.test.npz",
+    )
+
+
+NETWORKS: dict[str, Network] = {
+    "resnet8": _shared("resnet8_cifar10", "resnet8_cifar10"),
+    "resnet20": _shared("resnet20_cifar10_bn", "resnet20_cifar10"),
+    "kws_dscnn": _shared("kws_dscnn", "kws_dscnn"),
+    "shufflenetv2": _shared("shufflenetv2_cifar10_bn", "cifar10_jpg"),
+    "light_resnet50": Network(light="resnet50", batch=0),
+    "light_squeezenet": Network(light="squeezenet", batch=0),
+    "light_shufflenet": Network(light="shufflenet", batch=0),
+    "light_inception_v1": Network(light="inception_v1", batch=0),
+    "light_vgg19": Network(light="vgg19", batch=0),
+    "digits_cnn": _example("digits_cnn"),
+    "digits_depthwise": _example("digits_depthwise"),
+    "digits_shufflenet": _example("digits_shufflenet"),
+}
+
+DEFAULT_NETWORKS = (
+    "resnet8",
+    "shufflenetv2",
+    "light_resnet50",
+    "digits_cnn",
+    "digits_depthwise",
+    "digits_shufflenet",
+)

@@ -1,0 +1,103 @@
+"""What a measurement depends on, in words: processor, versions, BLAS. Names no person, folder or host."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+FLAGS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_int8",
+    "neon",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
+"""The features of a processor that decide how fast BLAS and onnxruntime are."""
+
+CORE_NAME_FUNCTIONS = ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename", "openblas_get_corename")
+
+STARTS = {
+    "python": ("-c", ""),
+    "accelc --help": ("-m", "accelc.compiler.cli", "--help"),
+    "import accelc": ("-c", "import accelc"),
+    "import accelc.compiler.api": ("-c", "import accelc.compiler.api"),
+}
+"""What Python's start is measured with, after `python`."""
+
+
+def describe(pinned: str) -> dict[str, str]:
+    """The surroundings of a run, name by name; `pinned` says how it was kept on one core."""
+    facts = _processor_facts()
+    flags = facts.get("flags", facts.get("Features", "")).split()
+    model = facts.get("model name", platform.processor() or platform.machine())
+    family = facts.get("cpu family")
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "processor": f"{model} (family {family}, model {facts.get('model', '?')})" if family else model,
+        "vector instructions": ", ".join(flag for flag in FLAGS if flag in flags) or "unknown",
+        "cores": f"{os.cpu_count()}, {pinned}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": f"{np.__version__} with {blas['name']} {blas.get('version', '')}".strip(),
+        "OPENBLAS_CORETYPE": f"{os.environ.get('OPENBLAS_CORETYPE', 'not set')}, kernels in use: {_openblas_core()}",
+        **{name: version(name) for name in ("onnx", "onnxruntime", "accelc")},
+    }
+
+
+def start_seconds(runs: int, folder: Path) -> dict[str, list[float]]:
+    """Processor seconds of fresh Python processes that do little, in turns: one entry a run.
+
+    One start that is not counted writes the byte code, as it is behind any second start: into `folder` where Python
+    is told to write none.
+    """
+    environment = dict(os.environ)
+    if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
+        environment["PYTHONPYCACHEPREFIX"] = str(folder)
+    seconds: dict[str, list[float]] = {name: [] for name in STARTS}
+    for turn in range(runs + 1):
+        for name, arguments in STARTS.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if turn:
+                seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return seconds
+
+
+def _processor_facts() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def _openblas_core() -> str:
+    """The processor whose kernels OpenBLAS chose, as it calls it."""
+    core = np._core if hasattr(np, "_core") else np.core
+    try:
+        library = ctypes.CDLL(core._multiarray_umath.__file__)
+    except OSError:
+        return "unknown"
+    for name in CORE_NAME_FUNCTIONS:
+        function = getattr(library, name, None)
+        if function is not None:
+            function.restype = ctypes.c_char_p
+            return function().decode()
+    return "unknown"

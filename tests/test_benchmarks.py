@@ -1,0 +1,100 @@
+"""The benchmark command measures a bundled network, writes its figures, and says what it leaves out and why."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from catalogue import DEFAULT_NETWORKS, NETWORKS
+from products import blas_alone
+from stopwatch import Timing, in_turns
+
+from accelc.compiler.report import Product
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What the command prints and writes for one network in one round."""
+    path = tmp_path_factory.mktemp("benchmark") / "speed.json"
+    command = [sys.executable, "benchmarks/speed.py", "--networks", "digits_cnn", "--runs", "1", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_figure_of_a_network_is_measured(measured):
+    _, data = measured
+    (network,) = data["networks"]
+    assert network["name"] == "digits_cnn"
+    assert network["equal_to_interpreter"] is True
+    names = {"import", "passes", "emit", "compile", "compile calibrated", "load", "first run", "BLAS alone"}
+    kinds = ("accelc", "onnxruntime float32", "onnxruntime int8")
+    assert names | {*kinds, *(f"{kind} batch" for kind in kinds)} <= network["seconds"].keys()
+    assert all(timing["median"] > 0 for timing in network["seconds"].values())
+    parts = sum(network["seconds"][part]["median"] for part in ("import", "passes", "emit"))
+    assert parts <= network["seconds"]["compile"]["median"]
+    assert network["report"]["cycles"] >= max(network["report"]["bounds"].values())
+
+
+def test_the_surroundings_are_told_without_naming_a_place(measured):
+    text, data = measured
+    names = {"processor", "vector instructions", "cores", "python", "numpy", "OPENBLAS_CORETYPE", "onnxruntime"}
+    assert names <= data["surroundings"].keys()
+    assert "one core" in data["surroundings"]["cores"] or "cannot" in data["surroundings"]["cores"]
+    assert str(Path.home()) not in text
+    assert ROOT.as_posix() not in text
+
+
+def test_the_table_shows_measurements_ratios_and_predictions(measured):
+    text, _ = measured
+    for name in ("digits_cnn", "ONNX to program", "accelc / int8", "accelc / BLAS alone", "cycles", "utilization"):
+        assert name in text
+
+
+def test_a_network_whose_files_are_absent_is_skipped_and_says_so(tmp_path):
+    # A copy of the command beside nothing else: neither the bundled models nor the shared ones are there.
+    folder = tmp_path / "project" / "benchmarks"
+    folder.mkdir(parents=True)
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    command = [sys.executable, "speed.py", "--networks", "resnet8", "--runs", "1"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "resnet8: skipped, resnet8_cifar10.onnx is not in the folder shared/ beside the repository" in done.stdout
+
+
+def test_unknown_networks_and_rounds_are_usage_errors():
+    for arguments in (["--networks", "alexnet"], ["--runs", "0"]):
+        command = [sys.executable, "benchmarks/speed.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+
+
+def test_calls_are_measured_in_turns():
+    order: list[str] = []
+    calls = {name: lambda name=name: order.append(name) or sum(range(2_000_000)) for name in "AB"}
+    timings = in_turns(calls, 2, lambda _: None)
+    changes = [name for index, name in enumerate(order) if index == 0 or name != order[index - 1]]
+    assert changes == ["A", "B", "A", "B"]
+    assert [len(timing.processor) for timing in timings.values()] == [2, 2]
+
+
+def test_the_median_ignores_one_slow_round():
+    assert Timing([1.0, 9.0, 2.0], [1.0, 9.0, 2.0]).seconds == 2.0
+
+
+def test_the_floor_multiplies_the_networks_dense_products(monkeypatch):
+    done: list[tuple[int, ...]] = []
+    products = [Product(3, 8, 1, (3, 3), 16), Product(1, 1, 8, (3, 3), 16), Product(4, 5, 2, (1, 1), 7)]
+    run = blas_alone(products)
+    monkeypatch.setattr(np, "matmul", lambda lhs, rhs, out: done.append((*lhs.shape, rhs.shape[1])))
+    run()
+    assert done == [(16, 27, 8), (7, 4, 5), (7, 4, 5)]
+
+
+def test_the_default_networks_are_known():
+    assert set(DEFAULT_NETWORKS) <= NETWORKS.keys()
