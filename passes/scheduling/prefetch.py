@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...dialects.core.operation import Operation, Value
+from ...dialects.core.types import Array
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp, StoreOp
 
@@ -14,11 +15,11 @@ from ...dialects.tile.memory import LoadOp, StoreOp
 def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
     """The same operations with every load as early as `capacity` bytes of live SRAM buffers allow.
 
-    Loads keep their order (the DMA queue is in order) and stay behind the store of what they read. Other operations
-    keep their order among themselves. Linear in the operations plus the distances loads move.
+    Loads keep their order (the DMA queue is in order), stay behind the stores of what they read, and move only while
+    nothing else has touched their buffer. Other operations keep their order among themselves. Linear in the
+    operations plus the distances loads move, and in stores times loads of one DRAM buffer.
     """
     slots = [op for op in operations if not isinstance(op, LoadOp)]
-    slot_of = {op: index for index, op in enumerate(slots)}
     loads: list[tuple[LoadOp, int]] = []
     position = 0
     for op in operations:
@@ -26,23 +27,23 @@ def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
             loads.append((op, position))
         else:
             position += 1
-    first, last = _lifetimes(slots, loads)
+    touched, last = _uses(slots)
+    begin = _begins(loads, touched)
     usage = np.zeros(len(slots) + 1, np.int64)
-    for buffer, begin in first.items():
-        usage[begin : last[buffer] + 1] += buffer.type.size
-    stored = _stores(slots, slot_of)
+    for buffer, start in begin.items():
+        usage[start : last.get(buffer, start) + 1] += buffer.type.size
+    stores = _stores(slots)
     chosen: list[list[LoadOp]] = [[] for _ in range(len(slots) + 1)]
     earliest = 0
     for load, slot in loads:
         buffer = load.destination
-        size = buffer.type.size
         target = slot
-        if first[buffer] == slot and _fills_alone(load, slot, first, slots):
-            floor = max(earliest, stored.get(load.source, 0))
-            while target > floor and usage[target - 1] + size <= capacity:
-                target -= 1
-            usage[target:slot] += size
-            first[buffer] = target
+        if slot <= touched.get(buffer, slot):
+            floor = max(earliest, _behind_stores(load, slot, stores))
+            target = _earliest(usage, begin[buffer], slot, floor, buffer.type.size, capacity)
+            if target < begin[buffer]:
+                usage[target : begin[buffer]] += buffer.type.size
+                begin[buffer] = target
         earliest = max(earliest, target)
         chosen[target].append(load)
     ordered: list[Operation] = []
@@ -52,30 +53,50 @@ def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
     return ordered + list[Operation](chosen[len(slots)])
 
 
-def _lifetimes(
-    slots: list[Operation], loads: list[tuple[LoadOp, int]]
-) -> tuple[dict[Value[Any], int], dict[Value[Any], int]]:
-    """First and last slot of every SRAM buffer; a load counts at the slot it stands before."""
+def _earliest(usage: Array, begin: int, slot: int, floor: int, size: int, capacity: int) -> int:
+    """The first slot from `floor` on, up to `slot`, from which the buffer may be live; it is so already at `begin`."""
+    target = max(floor, min(begin, slot))
+    while target > floor and usage[target - 1] + size <= capacity:
+        target -= 1
+    return min(target, slot)
+
+
+def _uses(slots: list[Operation]) -> tuple[dict[Value[Any], int], dict[Value[Any], int]]:
+    """First and last slot at which an operation other than a load touches each SRAM buffer."""
     first: dict[Value[Any], int] = {}
     last: dict[Value[Any], int] = {}
-    touched = [(index, op) for index, op in enumerate(slots)] + [(slot, load) for load, slot in loads]
-    for index, op in sorted(touched, key=lambda item: item[0]):
+    for index, op in enumerate(slots):
         for value in op.operands:
             if getattr(value.type, "space", "") == "sram":
                 first.setdefault(value, index)
-                last[value] = max(last.get(value, 0), index)
+                last[value] = index
     return first, last
 
 
-def _stores(slots: list[Operation], slot_of: dict[Operation, int]) -> dict[Value[Any], int]:
-    """For every DRAM buffer the slot behind the last store into it."""
-    behind: dict[Value[Any], int] = {}
-    for op in slots:
+def _begins(loads: list[tuple[LoadOp, int]], touched: dict[Value[Any], int]) -> dict[Value[Any], int]:
+    """The slot at which each SRAM buffer becomes live: its first use, or the slot its first load stands before."""
+    begin = dict(touched)
+    for load, slot in loads:
+        begin[load.destination] = min(begin.get(load.destination, slot), slot)
+    return begin
+
+
+def _stores(slots: list[Operation]) -> dict[Value[Any], list[tuple[int, int, int]]]:
+    """(slot, first byte, end) of every store, by DRAM buffer."""
+    found: dict[Value[Any], list[tuple[int, int, int]]] = {}
+    for slot, op in enumerate(slots):
         if isinstance(op, StoreOp):
-            behind[op.destination] = slot_of[op] + 1
-    return behind
+            found.setdefault(op.destination, []).append((slot, *_span(op)))
+    return found
 
 
-def _fills_alone(load: LoadOp, slot: int, first: dict[Value[Any], int], slots: list[Operation]) -> bool:
-    """True if nothing but loads at this slot touches the buffer before its readers."""
-    return slot >= len(slots) or isinstance(slots[slot], InstructionOp)
+def _behind_stores(load: LoadOp, slot: int, stores: dict[Value[Any], list[tuple[int, int, int]]]) -> int:
+    """The slot behind the last store before `slot` that wrote a byte the load reads."""
+    low, high = _span(load)
+    return max((at + 1 for at, a, b in stores.get(load.source, ()) if at < slot and a < high and low < b), default=0)
+
+
+def _span(op: InstructionOp) -> tuple[int, int]:
+    """The bytes of DRAM a transfer reads or writes, as their hull."""
+    region = next(r for r in op.regions() if r.writes == isinstance(op, StoreOp))
+    return region.offset, region.end
