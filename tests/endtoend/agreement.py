@@ -1,0 +1,246 @@
+"""One network, level and target: runs every form of the program on the same samples and collects what differs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+
+import numpy as np
+from oracle.execution import execute
+
+from accelc.backends.emitter import emit
+from accelc.backends.program import Program, program_from_bytes
+from accelc.backends.simulator.simulator import Simulator
+from accelc.backends.target import load_target
+from accelc.compiler.importer import import_model
+from accelc.compiler.measuring import measure
+from accelc.compiler.report import Report
+from accelc.dialects.core.diagnostics import CompileError
+from accelc.dialects.core.interpreter import run
+from accelc.dialects.core.operation import Module, Operation
+from accelc.passes.framework.base import Pass
+from accelc.passes.framework.environment import CalibrationData, Environment
+from accelc.passes.framework.pass_manager import Instrumentation, PassManager
+from accelc.passes.framework.pipeline import format_pipeline, parse_pipeline
+from accelc.passes.pipelines import PIPELINES
+from accelc.passes.registry import PASSES
+
+from .networks import network
+
+LEVELS = tuple(PIPELINES)
+TARGETS = ("tile16", "tile32", "array32")
+QUANTIZED = "insert-quantization"
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass
+class Snapshots(Instrumentation):
+    """Copies of the module after every pass, by the pass's name."""
+
+    modules: dict[str, Module] = field(default_factory=dict)
+
+    def after_pass(self, index: int, running: Pass, module: Module) -> None:
+        self.modules[running.name] = module.clone()
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A quantized module, the samples it ran on, what the oracle computes, and the first operation that differs."""
+
+    module: Module
+    samples: np.ndarray
+    expected: Outputs
+    macs: int
+    difference: str | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What came out. `differences` is empty where all forms agree and the ledger balances; else a sentence each.
+
+    `equal` says for each form whether it equals the oracle, `distinct` how many different integers the outputs hold.
+    """
+
+    network: str
+    target: str
+    level: str
+    samples: int
+    equal: Mapping[str, bool]
+    balanced: bool
+    cycles: int
+    utilization: float
+    distinct: int
+    seconds: float
+    differences: tuple[str, ...]
+
+
+def split_pipeline(level: str) -> tuple[str, list[Pass]]:
+    """The passes up to the quantization, which no target influences, as text, and those behind it."""
+    passes = parse_pipeline(PIPELINES[level], PASSES)
+    cut = [each.name for each in passes].index(QUANTIZED) + 1
+    return format_pipeline(passes[:cut]), list(passes[cut:])
+
+
+@cache
+def quantized(name: str, pipeline: str, count: int) -> Quantized:
+    """The quantized module of a network, executed by the oracle and, operation by operation, by the interpreter."""
+    given = network(name)
+    module = import_model(given.model)
+    macs = multiply_accumulates(module)
+    environment = Environment(calibration=CalibrationData({given.input: given.calibration}))
+    PassManager(parse_pipeline(pipeline, PASSES)).run(module, environment)
+    samples = given.samples(count)
+    found = [compared(module, {given.input: sample[None]}) for sample in samples]
+    difference = next((f"sample {i}: {text}" for i, (_, text) in enumerate(found) if text), None)
+    return Quantized(module, samples, joined(outputs for outputs, _ in found), macs, difference)
+
+
+def compared(module: Module, inputs: Outputs) -> tuple[Outputs, str | None]:
+    """The oracle's outputs, and the first operation whose result in the interpreter is not the oracle's."""
+    results: dict[Operation, np.ndarray] = {}
+    run(module, inputs, observer=lambda op, values: results.__setitem__(op, values[0]))
+    differences: list[str] = []
+
+    def observe(op: Operation, expected: np.ndarray) -> None:
+        actual = results.pop(op)
+        if actual.dtype != expected.dtype or not np.array_equal(actual, expected):
+            where = np.argwhere(actual != expected)
+            first = f" first at {where[0].tolist()}" if len(where) else ""
+            differences.append(f"'{op.name}' [{op.location.layer}]: {len(where)} of {expected.size} differ{first}")
+
+    outputs = execute(module, inputs, observer=observe)
+    return outputs, differences[0] if differences else None
+
+
+def multiply_accumulates(module: Module) -> int:
+    """What convolutions and matrix products of an imported module multiply, counted from shapes alone."""
+    total = 0
+    for op in module.walk():
+        if op.name == "nn.conv2d":
+            total += op.result.type.size * prod(op.operands[1].type.shape[:3])
+        elif op.name == "nn.matmul":
+            total += op.result.type.size * op.operands[0].type.shape[-1]
+    return total
+
+
+def check(name: str, target_name: str, level: str, *, count: int = 8, thorough: bool = True) -> Agreement:
+    """Compile, run every form, compare bit for bit, balance the ledger.
+
+    The scheduled tile IR and the program run on all samples. `thorough` also runs the forms between on all of them,
+    otherwise on two, and not at all where there is only one sample.
+    """
+    start = time.perf_counter()
+    given, target = network(name), load_target(target_name)
+    prefix, passes = split_pipeline(level)
+    reference = quantized(name, prefix, count)
+    snapshots = Snapshots()
+    module = reference.module.clone()
+    PassManager(passes, instrumentation=[snapshots]).run(module, Environment(target=target))
+    program = program_from_bytes(emit(module, target).to_bytes())
+
+    total = len(reference.samples)
+    forms: dict[str, tuple[int, Callable[[np.ndarray], Outputs]]] = {}
+    between = total if thorough else min(2, total - 1)
+    for stage in ("pad-channels", "lower-to-tile"):
+        if stage in snapshots.modules and between:
+            forms[stage] = between, interpreter(snapshots.modules[stage], given.input)
+    forms["insert-tokens"] = total, interpreter(module, given.input)
+    forms["simulator"] = total, simulator(program, given.input, "fast")
+    if between:
+        forms["plain"] = 1, simulator(program, given.input, "plain")
+
+    hazard = hazard_in(program)
+    equal = {"quantized": reference.difference is None, "checked": hazard is None}
+    differences = [] if reference.difference is None else [f"quantized: {reference.difference}"]
+    differences += [] if hazard is None else [f"checked: {hazard}"]
+    for form, (some, execution) in forms.items():
+        chosen = evenly(total, some)
+        texts = list(unequal(execution(reference.samples[chosen]), reference.expected, chosen))
+        equal[form] = not texts
+        differences += [f"{form}: {text}" for text in texts]
+    report = measure(program)
+    unbalanced = list(imbalances(report, reference.macs))
+    return Agreement(
+        network=name,
+        target=target_name,
+        level=level,
+        samples=total,
+        equal=equal,
+        balanced=not unbalanced,
+        cycles=report.cycles,
+        utilization=report.utilization,
+        distinct=max(len(np.unique(array)) for array in reference.expected.values()),
+        seconds=time.perf_counter() - start,
+        differences=(*differences, *unbalanced),
+    )
+
+
+def evenly(total: int, some: int) -> np.ndarray:
+    """`some` of `total` indices, the first and the last among them where there are two."""
+    return np.unique(np.linspace(0, total - 1, some).round().astype(int))
+
+
+def interpreter(module: Module, name: str) -> Callable[[np.ndarray], Outputs]:
+    """Execution of a module, sample by sample."""
+    return lambda samples: joined(run(module, {name: sample[None]}) for sample in samples)
+
+
+def simulator(program: Program, name: str, mode: str) -> Callable[[np.ndarray], Outputs]:
+    """Execution of a program, all samples at once."""
+    return lambda samples: Simulator(program, mode=mode).run({name: samples})
+
+
+def hazard_in(program: Program) -> str | None:
+    """What checked mode has against the program: a read of memory never written, or accesses that no token orders."""
+    try:
+        Simulator(program, mode="checked")
+    except CompileError as error:
+        return str(error)
+    return None
+
+
+def joined(parts: Iterator[Outputs]) -> Outputs:
+    """Outputs of single samples as outputs of many."""
+    found = list(parts)
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def unequal(actual: Outputs, expected: Outputs, chosen: np.ndarray) -> Iterator[str]:
+    """A sentence for every output that is not the oracle's, bit for bit."""
+    if list(actual) != list(expected):
+        yield f"outputs are {list(actual)}, expected {list(expected)}"
+        return
+    for name, array in expected.items():
+        wanted, found = array[chosen], actual[name]
+        if found.dtype != wanted.dtype or found.shape != wanted.shape:
+            yield f"'{name}' is {found.dtype}{list(found.shape)}, expected {wanted.dtype}{list(wanted.shape)}"
+        elif found.tobytes() != wanted.tobytes():
+            where = np.argwhere(found != wanted).tolist()
+            yield f"'{name}' differs in {len(where)} of {wanted.size} elements, first at {(where or ['a sign'])[0]}"
+
+
+def imbalances(report: Report, macs: int) -> Iterator[str]:
+    """A sentence for everything that does not add up, in exact integers."""
+    machine = report.machine
+    if sum(report.slots.values()) != report.cycles * machine.blocks * machine.lanes * machine.columns:
+        yield f"ledger: {sum(report.slots.values())} slots in {report.cycles} cycles of {machine.slots_per_cycle}"
+    if min(report.slots.values()) < 0:
+        yield f"ledger: negative slots in {dict(report.slots)}"
+    if report.slots["idle"]:
+        yield f"ledger: {report.slots['idle']} slots without a cause"
+    for cause, count in report.slots.items():
+        if count != sum(layer.slots.get(cause, 0) for layer in report.layers):
+            yield f"ledger: the layers do not sum to the total of {cause}"
+    if report.cycles != sum(layer.cycles for layer in report.layers):
+        yield "ledger: the cycles of the layers do not sum to those of the run"
+    data = report.to_json()
+    if sum(data["ledger"].values()) != data["cycles"] * data["blocks"]:
+        yield f"ledger: {sum(data['ledger'].values())} block-cycles in {data['cycles']} cycles of {data['blocks']}"
+    if report.macs != macs or sum(layer.macs for layer in report.layers) != macs:
+        yield f"ledger: {report.macs} multiply-accumulates, the model has {macs}"
+    if report.slots["useful_mac"] > macs:
+        yield f"ledger: {report.slots['useful_mac']} useful multiply-accumulates, the model has {macs}"

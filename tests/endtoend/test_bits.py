@@ -1,0 +1,56 @@
+"""Oracle == quantized IR == tile IR == simulated program, bit for bit, and a ledger that balances, on real networks.
+
+By default every network is compiled at every level, the targets taking turns so that every network and every level
+meets each of them. `python -m pytest -m full tests/endtoend` runs all combinations, and the largest networks.
+"""
+
+from __future__ import annotations
+
+import pytest
+from endtoend.agreement import LEVELS, TARGETS, check
+from endtoend.networks import LARGE_LIGHT, NETWORKS, SMALL_LIGHT, TRAINED, UnavailableError, network
+
+Case = tuple[str, str, str]
+
+TURNS: list[Case] = [
+    (name, TARGETS[(row + column) % len(TARGETS)], level)
+    for row, name in enumerate(TRAINED)
+    for column, level in enumerate(LEVELS)
+]
+SMALLEST: list[Case] = [(name, target, "O2") for name in TRAINED[:1] for target in ("tile64", *TARGETS)]
+LIGHT: list[Case] = [
+    *((name, "tile32", level) for name in SMALL_LIGHT for level in ("O0", "O2")),
+    (LARGE_LIGHT[0], "tile32", "O2"),
+]
+DEFAULT = list(dict.fromkeys([*TURNS, *SMALLEST, *LIGHT]))
+FULL = [(name, target, level) for name in NETWORKS for level in LEVELS for target in (*TARGETS, "tile64")]
+
+
+def samples_of(name: str) -> int:
+    """Eight samples of the small networks, one where a sample is an image of 224 x 224 pixels."""
+    return 1 if name.startswith("light_") else 8
+
+
+def agree(case: Case, *, thorough: bool) -> None:
+    """Fail with a sentence for every form that differs and every sum that is wrong."""
+    name, target, level = case
+    try:
+        network(name)
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    found = check(name, target, level, count=samples_of(name), thorough=thorough)
+    assert not found.differences, "\n".join(found.differences)
+    assert all(found.equal.values())
+    assert found.balanced
+    assert found.distinct > 2, "the outputs hold too few different values to tell anything"
+
+
+@pytest.mark.parametrize("case", DEFAULT, ids="-".join)
+def test_every_form_computes_the_same_bits(case: Case) -> None:
+    agree(case, thorough=False)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case", FULL, ids="-".join)
+def test_every_form_computes_the_same_bits_everywhere(case: Case) -> None:
+    agree(case, thorough=True)

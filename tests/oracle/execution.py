@@ -1,0 +1,53 @@
+"""Runs a quantized module by the oracle's own arithmetic: the IR says what to compute, the code under test not how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from accelc.dialects.core.operation import Constant, Module, Operation, Value
+
+from .operations import MEANINGS
+
+MOVING = {"nn.concat", "nn.slice", "nn.pad", "nn.gather", "nn.reshape", "nn.transpose", "nn.permute_channels"}
+"""What may also happen to floats, before the quantization and after the dequantization."""
+
+Observer = Callable[[Operation, np.ndarray], None]
+
+
+def execute(
+    module: Module, inputs: Mapping[str, np.ndarray], *, observer: Observer | None = None
+) -> dict[str, np.ndarray]:
+    """The outputs of @main by name; `observer(op, result)` sees every result, stored in its element type.
+
+    ValueError for an operation that computes in floats: there is no bit-exact meaning to compare with.
+    """
+    function = module.main
+    values: dict[Value[Any], np.ndarray] = {argument: inputs[str(argument.name)] for argument in function.arguments}
+    for op in function.body:
+        if op.name == "return":
+            break
+        result = _compute(op, [_read(value, values) for value in op.operands])
+        kind = op.result.type
+        assert result.shape == kind.shape, f"{op.name}: {result.shape} is not {kind}"
+        values[op.result] = result.astype(kind.element.dtype)
+        if kind.element.dtype.kind == "i":
+            assert np.array_equal(values[op.result], result), f"{op.name}: a result leaves {kind.element}"
+        if observer is not None:
+            observer(op, values[op.result])
+    returned = [_read(value, values) for value in function.returns]
+    return dict(zip(function.output_names, returned, strict=True))
+
+
+def _read(value: Value[Any], values: Mapping[Value[Any], np.ndarray]) -> np.ndarray:
+    return value.array if isinstance(value, Constant) else values[value]
+
+
+def _compute(op: Operation, arrays: list[np.ndarray]) -> np.ndarray:
+    meaning = MEANINGS.get(op.name)
+    computes = op.name not in MOVING and op.name not in ("quant.quantize", "quant.dequantize")
+    if meaning is None or (computes and arrays[0].dtype.kind != "i"):
+        raise ValueError(f"'{op.name}' on {op.operands[0].type} has no meaning in integers")
+    return meaning(op, *(a.astype(np.int64) if a.dtype.kind == "i" else a for a in arrays))
