@@ -90,7 +90,7 @@ def _too_large(program: Program, target: Target) -> list[Diagnostic]:
 
 def _inputs(program: Program) -> set[Value[Any]]:
     """Tensors that are loaded from where the host has put them: spilling them costs no store."""
-    return {unit.main.destination for unit in program.units if isinstance(unit.main, LoadOp)}
+    return set[Value[Any]](unit.main.destination for unit in program.units if isinstance(unit.main, LoadOp))
 
 
 def _with_allocations(operations: list[Operation], before: list[Operation]) -> list[Operation]:

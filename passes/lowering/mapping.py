@@ -46,7 +46,9 @@ class Geometry:
         """The geometry without rows and pixels of the input behind the last window."""
         rows = (self.out_h - 1) * self.stride_h + (self.kernel_h - 1) * self.dilation_h + 1 - self.pad_top
         pixels = (self.out_w - 1) * self.stride_w + (self.kernel_w - 1) * self.dilation_w + 1 - self.pad_left
-        return replace(self, in_h=max(1, min(self.in_h, rows)), in_w=max(1, min(self.in_w, pixels)))
+        if rows <= 0 or pixels <= 0:
+            return replace(self, in_h=1, in_w=1)
+        return replace(self, in_h=min(self.in_h, rows), in_w=min(self.in_w, pixels))
 
     def columns(self, start: int, count: int) -> tuple[int, Geometry]:
         """The first input pixel that output columns [start, start + count) read, and the geometry from there on."""
@@ -190,6 +192,9 @@ class MappingSearch:
         addresses = pretend_addresses(op, self.target)
         if mapping.diagonal and columns > self.target.array.lanes:
             return f"a diagonal tile has {columns} columns, a block has {self.target.array.lanes} lanes"
+        straight = self.target.crossbar.lane_rotation or columns % self.target.sram.line_bytes == 0
+        if mapping.diagonal and tiles > 1 and not straight:  # `op` may be the first tile only
+            return f"diagonal tiles of {columns} channels do not start at lines, which needs lane rotation"
         if problem := alignment_problem(op, self.target, addresses["input"]):
             return problem
         drain = RequantizeOp(
@@ -232,11 +237,19 @@ class MappingSearch:
         return float(instruction_timing(op, self.target, pretend_addresses(op, self.target)).occupancy)
 
 
-def strip_shape(target: Target, geometry: Geometry, split_n: int) -> tuple[int, int, int]:
+def balanced(total: int, largest: int) -> int:
+    """The smallest piece that needs no more pieces than `largest` does, so that pieces are nearly equal."""
+    pieces = -(-total // largest)
+    return -(-total // pieces)
+
+
+def strip_shape(
+    target: Target, geometry: Geometry, split_n: int, largest_rows: int | None = None
+) -> tuple[int, int, int]:
     """(output rows, column tiles, groups) of one matmul so that two such results fit into the accumulators.
 
-    Column tiles come in multiples of `split_n`; rows are as many as then fit (at least one image row), then further
-    tiles and groups.
+    Column tiles come in multiples of `split_n`; rows are as many as then fit (at least one image row, at most
+    `largest_rows`, all strips about equal), then further tiles and groups.
     """
     columns = target.array.columns
     capacity = target.accumulators.rows // 2
@@ -245,7 +258,8 @@ def strip_shape(target: Target, geometry: Geometry, split_n: int) -> tuple[int, 
     if geometry.out_w * step > capacity:
         capacity = target.accumulators.rows
         step = max(1, min(step, capacity // geometry.out_w))
-    height = max(1, min(geometry.out_h, capacity // (geometry.out_w * step)))
+    height = max(1, min(geometry.out_h, largest_rows or geometry.out_h, capacity // (geometry.out_w * step)))
+    height = balanced(geometry.out_h, height)
     while step + split_n <= tiles and height * geometry.out_w * (step + split_n) <= capacity:
         step += split_n
     if height * geometry.out_w * tiles <= capacity:

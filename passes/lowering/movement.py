@@ -10,7 +10,7 @@ from ...dialects.quant.ops import DequantizeOp, QuantizeOp
 from ...dialects.quant.types import quantized_element
 from ...dialects.tile.memory import LoadOp, StoreOp
 from .emission import Emitter
-from .placement import operand_place, slice_view
+from .placement import is_reshape, operand_place, slice_view
 from .views import View, axis4, dense_strides, shape4
 
 
@@ -69,8 +69,8 @@ def emit_slice(emitter: Emitter, op: SliceOp) -> None:
     emitter.written(op.out)
 
 
-def emit_reshape(emitter: Emitter, op: ReshapeOp) -> None:
-    """nn.reshape: the same bytes under another shape; a copy only when they are not dense."""
+def emit_reshape(emitter: Emitter, op: ReshapeOp | TransposeOp) -> None:
+    """nn.reshape, and nn.transpose of axes of length 1: the same bytes under another shape; a copy only when they are not dense."""
     source = emitter.view(op.data)
     view = source.reshaped(shape4(op.out.type.shape))
     if view is None:
@@ -104,15 +104,12 @@ def emit_gather(emitter: Emitter, op: GatherOp | PermuteChannelsOp) -> None:
 
 
 def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
-    """nn.transpose: a view when only axes of length 1 change places, else strided moves."""
-    shape = op.data.type.shape
-    source = emitter.view(op.data)
-    kept = [axis for axis in op.permutation if shape[axis] != 1]
-    target_shape = shape4(op.out.type.shape)
-    if kept == sorted(kept) and (view := source.reshaped(target_shape)) is not None:
-        emitter.written(op.out, view)
+    """nn.transpose: strided moves."""
+    if is_reshape(op):
+        emit_reshape(emitter, op)
         return
     emitter.begin_layer(op, "move")
+    source = emitter.view(op.data)
     whole = emitter.whole_output(op.out)
     source_strides = _axis_strides(emitter, op.data, source)
     target_strides = _axis_strides(emitter, op.out, whole)

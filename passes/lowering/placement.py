@@ -94,15 +94,16 @@ class Placement:
         if not isinstance(op, (BinaryOperation, LookupOp, RequantizeOp, PReluOp)) or not is_stored(op.result):
             return
         place = self.home(op.result)
+        if len(self.destinations[op.result]) > 1:
+            return  # the second destination would be computed from the result in the first
         for value in op.operands:
-            others = [user for user in value.users if user is not op]
             if (
                 place is not None
                 and not isinstance(value, Constant)
                 and is_stored(value)
                 and value not in self.destinations
                 and shape4(value.type.shape) == shape4(op.result.type.shape)
-                and not any(user in finished or isinstance(user, _VIEWS) for user in others)
+                and not _is_read_after(value, op, finished)
             ):
                 self.destinations[value] = [Destination(0, shape4(value.type.shape)[3], place)]
                 return
@@ -131,6 +132,20 @@ _VIEWS = (ConcatOp, PadOp, SliceOp, ReshapeOp, TransposeOp)
 """Operations whose result may share the bytes of their operand, and be read later than they stand."""
 
 
+def _is_read_after(value: Value[Any], op: Operation, finished: set[Operation]) -> bool:
+    """True if anything but `op` may read the tensor, or a tensor that is part of it, while or after `op` runs."""
+    if any(user is not op and (user in finished or isinstance(user, _VIEWS)) for user in value.users):
+        return True
+    return isinstance(value.defining_op, (ConcatOp, PadOp)) and any(
+        _is_part_read(part, value.defining_op, op, finished) for part in value.defining_op.operands
+    )
+
+
+def _is_part_read(part: Value[Any], whole: Operation, op: Operation, finished: set[Operation]) -> bool:
+    root, _, _ = _root(part)
+    return op in root.users or _is_read_after(root, whole, finished)
+
+
 def _name(value: Value[Any]) -> str:
     """A buffer name that says which ONNX node computed the tensor."""
     nodes = value.defining_op.location.nodes if value.defining_op else ()
@@ -145,7 +160,15 @@ def is_stored(value: Value[Any]) -> bool:
     op = value.defining_op
     if isinstance(op, SliceOp):
         return _axes(op) is None
-    return not isinstance(op, ReshapeOp)
+    return not is_reshape(op)
+
+
+def is_reshape(op: Operation | None) -> bool:
+    """True for operations that keep all elements in row-major order: reshapes, and transposes of axes of length 1."""
+    if isinstance(op, TransposeOp):
+        kept = [axis for axis in op.permutation if op.data.type.shape[axis] != 1]
+        return kept == sorted(kept)
+    return isinstance(op, ReshapeOp)
 
 
 def operand_place(op: ConcatOp | PadOp, index: int, whole: View) -> View | None:

@@ -22,8 +22,9 @@ def shape4(shape: tuple[int, ...]) -> Shape4:
             return 1, m, 1, c
         case (h, w, c):
             return 1, h, w, c
-        case (*outer, h, w, c):
-            return math.prod(outer), h, w, c
+        case _:
+            h, w, c = shape[-3:]
+            return math.prod(shape[:-3]), h, w, c
 
 
 def axis4(rank: int, axis: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +52,11 @@ class Buffers:
                 loads.append(load_like(load, buffer, run=load.run))
         return loads
 
-    def strips(self, unit: Unit, operations: list[InstructionOp]) -> Strips:
+    def strips(self, unit: Unit, operations: Sequence[InstructionOp]) -> Strips:
         """Buffers and transfers for the spilled operands of cut instructions of a unit."""
         return self.spills.strips(operations, _name(unit, "strip"), unit.layer, unit.main.location)
 
-    def bound(self, operations: list[InstructionOp], strips: Strips) -> list[Operation]:
+    def bound(self, operations: Sequence[InstructionOp], strips: Strips) -> list[Operation]:
         """Point cut instructions at the new buffers; offsets into strips count from the strip's first row."""
         for op in operations:
             for index, value in enumerate(op.operands):

@@ -28,8 +28,15 @@ class Chunking:
 
     def weight_bytes(self, op: MatmulOp) -> int:
         """The largest chunk of weights."""
+        return self._column_bytes(op, self.depth)
+
+    def column_bytes(self, op: MatmulOp) -> int:
+        """The weights of one chunk of columns over the whole reduction."""
+        return self._column_bytes(op, op.in_c)
+
+    def _column_bytes(self, op: MatmulOp, depth: int) -> int:
         columns = min(self.tiles * op.tile_columns, op.out_c)
-        return self.groups * op.taps * columns * (1 if op.diagonal else self.depth)
+        return self.groups * op.taps * columns * (1 if op.diagonal else depth)
 
 
 def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
@@ -39,8 +46,7 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
     """
     limit = target.sram_bytes // WEIGHT_SHARE
     geometry = _geometry(op)
-    rows, tiles, groups = strip_shape(target, geometry, op.split_n)
-    rows = balanced(op.out_h, min(rows, largest_rows))
+    rows, tiles, groups = strip_shape(target, geometry, op.split_n, largest_rows)
     depth = op.in_c
     per_tile = op.taps * op.tile_columns * (1 if op.diagonal else op.in_c)
     if groups * tiles * per_tile > limit:
@@ -57,12 +63,6 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
     if tiles < op.column_tiles:
         groups = 1
     return Chunking(rows, tiles, groups, depth)
-
-
-def balanced(total: int, largest: int) -> int:
-    """The smallest piece that needs no more pieces than `largest` does, so that pieces are nearly equal."""
-    pieces = -(-total // largest)
-    return -(-total // pieces)
 
 
 def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ...dialects.core.operation import Operation
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.memory import LoadOp
+from ...dialects.tile.pooling import DepthwiseOp
+from ..lowering.emission import Share
 from .buffers import Buffers, Step
 from .layers import Unit
 from .products import ProductSteps
@@ -48,8 +50,12 @@ class StripEmitter:
 
     def _steps(self, unit: Unit, cut: Cut) -> list[Step]:
         steps: list[Step] = []
+        macs = Share(unit.main.useful_macs if isinstance(unit.main, DepthwiseOp) else 0, unit.rows)
         for start in range(0, unit.rows, cut.rows):
-            op = cut_rows(unit.main, start, min(cut.rows, unit.rows - start))
+            count = min(cut.rows, unit.rows - start)
+            op = cut_rows(unit.main, start, count)
+            if isinstance(op, DepthwiseOp):
+                op.useful_macs = macs.next(count)
             strips = self.buffers.strips(unit, [op])
             step = Step(self.buffers.constants(unit) + strips.loads, stores=strips.stores)
             own = self.buffers.bound([op], strips)

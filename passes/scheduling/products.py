@@ -49,7 +49,8 @@ class ProductSteps:
     def _strip(self, strip: list[InstructionOp], chunks: list[Chunk]) -> list[Step]:
         """One strip through some chunks: what it reads comes before the first, what it writes goes after the last."""
         pieces = [_cut_chunk(strip, chunk) for chunk in chunks]
-        touching = [*pieces[0][0:1], *pieces[0][1]] if self.cut.chunks_outside else strip
+        (matmul, requantize), *_ = pieces
+        touching = [matmul, *requantize] if self.cut.chunks_outside else strip
         buffers = self.buffers.strips(self.unit, touching)
         steps = [self._step(*piece, chunk, buffers) for piece, chunk in zip(pieces, chunks, strict=True)]
         steps[0].loads += buffers.loads

@@ -9,7 +9,8 @@ from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.memory import AllocOp
-from .chunks import Chunking, balanced, chunking, strip_bytes
+from ..lowering.mapping import balanced
+from .chunks import Chunking, chunking, strip_bytes
 from .layers import Program, Unit
 
 STRIP_SHARE = 3
@@ -137,8 +138,8 @@ class Residency:
         room = self.budget - self._live(index) - self._strips(unit, cut.rows) - constants
         if total <= room or strips == 1:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)
-        chunk = cut.chunks.weight_bytes(unit.main)
-        passes = -(-total // chunk)
+        columns = cut.chunks.column_bytes(unit.main)
+        passes = -(-total // columns)
         spilled = sum(self.program.tensors[v] for v in self._operands(unit) if v in self.spilled)
-        outside = spilled * (passes - 1) < total * (strips - 1) and cut.chunks.depth == unit.main.in_c
+        outside = spilled * (passes - 1) < total * (strips - 1) and columns + cut.chunks.weight_bytes(unit.main) <= room
         return Cut(cut.rows, cut.chunks, weights_stay=False, chunks_outside=outside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,7 @@ class Spills:
         self.backing[tensor] = (load.source, load)
         return True
 
-    def strips(self, operations: list[InstructionOp], name: str, layer: int, location: Location) -> Strips:
+    def strips(self, operations: Sequence[InstructionOp], name: str, layer: int, location: Location) -> Strips:
         """Buffers and transfers for the spilled operands of cut instructions."""
         strips = Strips()
         for tensor in dict.fromkeys(v for op in operations for v in op.operands if v in self.plan.spilled):

@@ -29,6 +29,9 @@ from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
 
 
+LAST: list[CompileError] = []
+
+
 def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lookahead: float) -> bool:
     """Run the four passes with all checks; False if the network does not fit, which must be a located error."""
     module, inputs = network.module, network.samples()
@@ -41,6 +44,7 @@ def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lo
             if not isinstance(step, InsertTokens):
                 assert_same(run(module, inputs), expected, step.name)
     except CompileError as error:
+        LAST[:] = [error]
         assert all(diagnostic.location.nodes for diagnostic in error.diagnostics), error
         return False
     check_macs(module)
