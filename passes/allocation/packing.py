@@ -24,6 +24,9 @@ class Item:
     from_top: bool = False
 
 
+LASTING_SPANS = 64
+"""Items that live through more spans of the calendar than this are kept in one list of their own."""
+
 Cost = Callable[[int, int, Array], float]
 """Cost of item `index` at an address, given the addresses of all items (-1: not placed yet)."""
 
@@ -46,7 +49,7 @@ def pack(items: Sequence[Item], capacity: int, *, alignment: int = 1, cost: Cost
 
     Orders: by size, by length of life, by begin, by area. Each item goes to the candidate address of least cost (lowest
     address first, highest for items `from_top`), and the first order that fits wins. Without `cost` the items go to
-    their lowest addresses, and the packing of least peak wins. O(n^2) per order.
+    their lowest addresses, and the packing of least peak wins. Linear in the items and the pairs that live together.
     """
     if not items:
         return []
@@ -81,9 +84,10 @@ def _place(
     cost: Cost | None,
 ) -> list[int] | None:
     addresses = np.full(len(items), -1, np.int64)
-    placed = np.zeros(len(items), bool)
+    calendar = _Calendar(int(end.max()), len(items))
     for index in order:
-        together = np.flatnonzero(placed & (begin < end[index]) & (end > begin[index]))
+        near = calendar.around(int(begin[index]), int(end[index]))
+        together = near[(begin[near] < end[index]) & (end[near] > begin[index])]
         candidates = _candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
         if not candidates:
             return None
@@ -93,8 +97,31 @@ def _place(
             sign = -1 if items[index].from_top else 1
             choice = min(candidates, key=lambda address: (cost(index, address, addresses), sign * address))
         addresses[index] = choice
-        placed[index] = True
+        calendar.add(index, int(begin[index]), int(end[index]))
     return [int(a) for a in addresses]
+
+
+class _Calendar:
+    """Placed items by time, in equal spans, so that those alive around an interval are found without looking at all."""
+
+    def __init__(self, end: int, items: int) -> None:
+        self.span = max(1, end // max(items, 1))
+        self.days: list[list[int]] = [[] for _ in range(end // self.span + 1)]
+        self.lasting: list[int] = []
+
+    def add(self, index: int, begin: int, end: int) -> None:
+        first, last = begin // self.span, (end - 1) // self.span
+        if last - first > LASTING_SPANS:
+            self.lasting.append(index)
+            return
+        for day in range(first, last + 1):
+            self.days[day].append(index)
+
+    def around(self, begin: int, end: int) -> Array:
+        """Indices of the placed items that may be alive at some time in [begin, end)."""
+        days = self.days[begin // self.span : (end - 1) // self.span + 1]
+        found = set[int]().union(self.lasting, *days)
+        return np.fromiter(found, np.int64, len(found))
 
 
 def _candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:

@@ -9,7 +9,6 @@ from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.memory import AllocOp
-from ..lowering.mapping import balanced
 from .chunks import Chunking, chunking, strip_bytes
 from .layers import Program, Unit
 
@@ -87,8 +86,10 @@ class Residency:
         rows = unit.rows
         if not any(v in self.spilled for v in self._operands(unit)):
             return rows
+        pieces = 1
         while rows > 1 and self._strips(unit, rows) > self.budget // STRIP_SHARE:
-            rows = balanced(unit.rows, max(1, rows // 2))
+            pieces += 1 + pieces // 4
+            rows = -(-unit.rows // pieces)
         return rows
 
     def _cut(self, unit: Unit) -> Cut:
