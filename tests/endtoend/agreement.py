@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -14,7 +14,7 @@ from oracle.execution import execute
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program, program_from_bytes
 from accelc.backends.simulator.simulator import Simulator
-from accelc.backends.target import load_target
+from accelc.backends.target import Target, load_target
 from accelc.compiler.importer import import_model
 from accelc.compiler.measuring import measure
 from accelc.compiler.report import Report
@@ -35,6 +35,7 @@ TARGETS = ("tile16", "tile32", "array32")
 QUANTIZED = "insert-quantization"
 
 Outputs = dict[str, np.ndarray]
+Execution = Callable[[np.ndarray], Outputs]
 
 
 @dataclass
@@ -137,28 +138,18 @@ def check(name: str, target_name: str, level: str, *, count: int = 8, thorough: 
     given, target = network(name), load_target(target_name)
     prefix, passes = split_pipeline(level)
     reference = quantized(name, prefix, count)
-    snapshots = Snapshots()
-    module = reference.module.clone()
-    PassManager(passes, instrumentation=[snapshots]).run(module, Environment(target=target))
-    program = program_from_bytes(emit(module, target).to_bytes())
+    forms, program, hazard = lowered_forms(reference.module, passes, target, given.input)
 
     total = len(reference.samples)
-    forms: dict[str, tuple[int, Callable[[np.ndarray], Outputs]]] = {}
     between = total if thorough else min(2, total - 1)
-    for stage in ("pad-channels", "lower-to-tile"):
-        if stage in snapshots.modules and between:
-            forms[stage] = between, interpreter(snapshots.modules[stage], given.input)
-    forms["insert-tokens"] = total, interpreter(module, given.input)
-    forms["simulator"] = total, simulator(program, given.input, "fast")
-    if between:
-        forms["plain"] = 1, simulator(program, given.input, "plain")
-
-    hazard = hazard_in(program)
+    counts = dict.fromkeys(forms, total) | {"pad-channels": between, "lower-to-tile": between, "plain": min(between, 1)}
     equal = {"quantized": reference.difference is None, "checked": hazard is None}
     differences = [] if reference.difference is None else [f"quantized: {reference.difference}"]
     differences += [] if hazard is None else [f"checked: {hazard}"]
-    for form, (some, execution) in forms.items():
-        chosen = evenly(total, some)
+    for form, execution in forms.items():
+        if not counts[form]:
+            continue
+        chosen = evenly(total, counts[form])
         texts = list(unequal(execution(reference.samples[chosen]), reference.expected, chosen))
         equal[form] = not texts
         differences += [f"{form}: {text}" for text in texts]
@@ -179,17 +170,36 @@ def check(name: str, target_name: str, level: str, *, count: int = 8, thorough: 
     )
 
 
+def lowered_forms(
+    quantized_module: Module, passes: Sequence[Pass], target: Target, name: str
+) -> tuple[dict[str, Execution], Program, str | None]:
+    """Executions of a quantized module after some of the remaining passes and of its program, by name.
+
+    Also the program, which has been through its file format, and what checked mode has against it.
+    """
+    snapshots = Snapshots()
+    module = quantized_module.clone()
+    PassManager(passes, instrumentation=[snapshots]).run(module, Environment(target=target))
+    program = program_from_bytes(emit(module, target).to_bytes())
+    stages = (stage for stage in ("pad-channels", "lower-to-tile") if stage in snapshots.modules)
+    forms = {stage: interpreter(snapshots.modules[stage], name) for stage in stages}
+    forms["insert-tokens"] = interpreter(module, name)
+    forms["simulator"] = simulator(program, name, "fast")
+    forms["plain"] = simulator(program, name, "plain")
+    return forms, program, hazard_in(program)
+
+
 def evenly(total: int, some: int) -> np.ndarray:
     """`some` of `total` indices, the first and the last among them where there are two."""
     return np.unique(np.linspace(0, total - 1, some).round().astype(int))
 
 
-def interpreter(module: Module, name: str) -> Callable[[np.ndarray], Outputs]:
+def interpreter(module: Module, name: str) -> Execution:
     """Execution of a module, sample by sample."""
     return lambda samples: joined(run(module, {name: sample[None]}) for sample in samples)
 
 
-def simulator(program: Program, name: str, mode: str) -> Callable[[np.ndarray], Outputs]:
+def simulator(program: Program, name: str, mode: str) -> Execution:
     """Execution of a program, all samples at once."""
     return lambda samples: Simulator(program, mode=mode).run({name: samples})
 

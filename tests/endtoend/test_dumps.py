@@ -32,7 +32,6 @@ TURNS = [
     *((name, LEVELS[row]) for row, name in enumerate(DIGITS)),
     ("resnet8_cifar10", "O3"),
     ("kws_dscnn", "O2"),
-    ("shufflenetv2_cifar10_bn", "O1"),
 ]
 FULL = [(name, level) for name in (*TRAINED, *SMALL_LIGHT) for level in LEVELS]
 
