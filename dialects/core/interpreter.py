@@ -41,7 +41,7 @@ def run_function(
         arguments = [v.array if isinstance(v, Constant) else values[v] for v in op.operands]
         try:
             outcome = op.evaluate(*arguments)
-        except (ValueError, IndexError, TypeError, NotImplementedError) as error:
+        except (ArithmeticError, IndexError, NotImplementedError, TypeError, ValueError) as error:
             raise CompileError(Diagnostic(f"'{op.name}': cannot be executed: {error}", op.location)) from error
         results = _as_tuple(outcome)
         if observer is not None:

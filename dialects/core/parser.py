@@ -46,6 +46,9 @@ _EXPECTED_WORDS = {
 }
 
 
+INTEGER_DIGITS = 100
+"""No integer of the text form is longer; Python refuses to read those of a few thousand digits."""
+
 _Tree = Any
 """A lark tree; its stubs leave the children unknown, and the grammar fixes what they are."""
 
@@ -93,8 +96,13 @@ class _Builder:
     def build(self) -> Module:
         try:
             tree: _Tree = cast(Any, _grammar()).parse(self.text)
+            return self._module(tree)
         except lark.UnexpectedInput as error:
             raise CompileError(self._syntax_error(error)) from None
+        except RecursionError:
+            raise CompileError(f"{self.file}: attributes are nested too deeply to be read") from None
+
+    def _module(self, tree: _Tree) -> Module:
         module = Module()
         for child in tree.children:
             if not isinstance(child, lark.Tree):
@@ -161,7 +169,10 @@ class _Builder:
             elements = _elements(values, type.element.dtype)
             if elements is None:
                 return self._fail(symbol, f"constant @{name} does not fit {type}")
-            array = np.broadcast_to(elements, (type.size,)).reshape(type.shape).copy()
+            try:
+                array = np.broadcast_to(elements, (type.size,)).reshape(type.shape).copy()
+            except (MemoryError, ValueError):
+                return self._fail(symbol, f"constant @{name} of type {type} does not fit into memory")
         module.add_constant(name, array, type)
 
     def _literal(self, tree: _Tree) -> Any:
@@ -270,7 +281,7 @@ class _Builder:
         kind = tree.data
         if kind == "number":
             token = cast(lark.Token, tree.children[0])
-            return int(token) if token.type == "INTEGER" else float(token)
+            return self._integer(token, str(token)) if token.type == "INTEGER" else float(token)
         if kind == "bool":
             return tree.children[0] == "true"
         if kind == "string":
@@ -281,6 +292,12 @@ class _Builder:
             return tuple(self._attribute(child) for child in tree.children if child is not None)
         return self._type(tree)
 
+    def _integer(self, token: lark.Token, digits: str) -> int:
+        if len(digits) > INTEGER_DIGITS:
+            self._fail(token, f"an integer of {len(digits)} digits, expected at most {INTEGER_DIGITS}")
+            return 0
+        return int(digits)
+
     def _types(self, tree: _Tree) -> list[Type]:
         return [self._type(child) for child in tree.children if child is not None]
 
@@ -289,7 +306,8 @@ class _Builder:
             return ScalarType(str(tree.children[0]))
         if tree.data == "tensor":
             *dimensions, element = tree.children
-            return TensorType(tuple(int(d[:-1]) for d in dimensions), cast(ElementType, self._type(element)))
+            shape = tuple(self._integer(token, token[:-1]) for token in dimensions)
+            return TensorType(shape, cast(ElementType, self._type(element)))
         token, *parameters = tree.children
         dialect_name = str(token)[1:]
         for type_class in self.context.types:

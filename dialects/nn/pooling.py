@@ -99,7 +99,8 @@ class AveragePoolOp(WindowOperation, ClampedOperation):
 
     def expected_shape(self) -> tuple[int, ...]:
         require_rank(self, "data", self.data, 4, "NHWC")
-        require_length(self, "counted_pads", 4)
+        for name in ("pads", "counted_pads"):
+            require_length(self, name, 4)
         if any(not 0 <= counted <= pad for counted, pad in zip(self.counted_pads, self.pads, strict=True)):
             raise self.error(f"counted_pads are {list(self.counted_pads)}, expected 0 to pads {list(self.pads)}")
         return self.pooled_shape(self.data.type.shape)

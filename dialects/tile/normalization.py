@@ -50,9 +50,10 @@ class SoftmaxOp(ChannelwiseOp):
 
 
 class LrnOp(ChannelwiseOp):
-    """out = clip(round((in - input_zero) * G * 2^-shift) + zero_point), G the gain of the sum of squares of `size` channels.
+    """out = clip(round((in - input_zero) * G * 2^-shift) + zero_point), G the gain of the sum of squares around it.
 
-    The table has `entries` words; how it is indexed and interpolated: accelc.dialects.quant.tables.lrn_gain.
+    The sum is over `size` neighbouring channels. The table has `entries` words; how it is indexed and interpolated:
+    accelc.dialects.quant.tables.lrn_gain.
     """
 
     name = "tile.lrn"
