@@ -18,6 +18,7 @@ from .driver import Calibration, Settings, Source, compile_module, emit, parse_p
 from .evaluation import compare, run_float
 from .measuring import measure
 from .report import Report
+from .usage import DEFAULT_OPT_LEVEL
 
 
 class Program:
@@ -123,7 +124,7 @@ def compile(
     model: Source,
     target: str | Target = DEFAULT_TARGET,
     *,
-    opt_level: int = 2,
+    opt_level: int = DEFAULT_OPT_LEVEL,
     precision: str = "int8",
     calibration: Calibration | None = None,
     batch: int = 1,

@@ -16,18 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..backends.target import DEFAULT_TARGET
 from ..dialects.core.diagnostics import CompileError
+from .usage import DEFAULT_OPT_LEVEL, FAILED, INTERRUPTED, OK, OPT_LEVELS, PRECISIONS, USAGE, UsageError
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 EMIT = ("nn", "quant", "tile", "asm", "program")
-PRECISIONS = ("int8",)
-LEVELS = (0, 1, 2, 3)
-DEFAULT_LEVEL = 2
-DEFAULT_TARGET = "tile32"
-
-
-class UsageError(CompileError):
-    """The command line contradicts itself: exit status 2."""
 
 
 def main() -> None:
@@ -118,8 +111,8 @@ def _argument_parser() -> argparse.ArgumentParser:
 
 def _add_compilation(group: Any) -> None:
     add = group.add_argument
-    level_help = f"optimization level 0 to 3 (default {DEFAULT_LEVEL})"
-    add("-O", dest="level", metavar="LEVEL", type=int, choices=LEVELS, help=level_help)
+    level_help = f"optimization level 0 to 3 (default {DEFAULT_OPT_LEVEL})"
+    add("-O", dest="level", metavar="LEVEL", type=int, choices=OPT_LEVELS, help=level_help)
     add("--target", metavar="NAME|FILE", help=f"the machine: a preset or a .toml file (default {DEFAULT_TARGET})")
     add("--precision", choices=PRECISIONS, default="int8", help="what to quantize to (default int8)")
     add("--calibration-data", metavar="FILE.npz|DIR", type=Path, help="sample inputs that the ranges are taken from")

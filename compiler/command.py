@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backends.assembly import disassemble
 from ..backends.program import Program as CompiledProgram
-from ..backends.target import load_target
+from ..backends.target import DEFAULT_TARGET, load_target
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.files import write_atomically, write_module
 from ..dialects.core.printer import print_module
@@ -25,12 +25,12 @@ from ..passes.framework.timing import TimePasses
 from ..passes.registry import PASSES
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz, write_npz
-from .cli import DEFAULT_LEVEL, DEFAULT_TARGET, UsageError
-from .driver import Compiled, Settings, compile_module, emit, kind_of, parse_passes
+from .driver import LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
 from .listing import operation_list, pass_list, target_list
 from .progress import terminal_progress
 from .report import Report, write_report
 from .report_text import WIDTH, accuracy_line, render_report, summary_line
+from .usage import DEFAULT_OPT_LEVEL, UsageError
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -46,7 +46,7 @@ def execute(options: argparse.Namespace) -> None:
         program = _loaded(path, options)
     else:
         compiled = _compiled(path, options)
-        if options.emit in ("nn", "quant", "tile"):
+        if options.emit in LEVELS:
             _write_ir(compiled, options.output_file)
             return
         program = Program(emit(compiled), compiled.reference)
@@ -62,7 +62,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "--print-ir-*": _prints_ir(options),
         "--verify-semantics": options.verify_semantics,
         "--time-passes": options.time_passes,
-        f"--emit={options.emit}": options.emit in ("nn", "quant", "tile"),
+        f"--emit={options.emit}": options.emit in LEVELS,
     }
     given = [name for name, value in compiling.items() if value is not None and value is not False]
     if given:
@@ -75,12 +75,12 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
 def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
     settings = Settings(
         target=load_target(options.target or DEFAULT_TARGET),
-        opt_level=DEFAULT_LEVEL if options.level is None else options.level,
+        opt_level=DEFAULT_OPT_LEVEL if options.level is None else options.level,
         precision=options.precision,
         batch=options.batch,
         calibration=options.calibration_data,
         passes=None if options.pass_pipeline is None else _passes(options.pass_pipeline),
-        stop=options.emit if options.emit in ("nn", "quant", "tile") else None,
+        stop=options.emit if options.emit in LEVELS else None,
         verify_each=options.verify_each,
         instrumentation=_watchers(options),
         progress=terminal_progress,

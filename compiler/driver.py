@@ -29,6 +29,7 @@ from .arrays import checked_samples, read_samples
 from .importer import import_model
 from .notes import Notes, product_shapes, shuffle_notes
 from .report import Product
+from .usage import DEFAULT_OPT_LEVEL, OPT_LEVELS
 
 Source = str | Path | bytes | ModelProto | Module
 Calibration = str | Path | Mapping[str, Array] | CalibrationData
@@ -45,11 +46,12 @@ SNIFFED_BYTES = 512
 class Settings:
     """What to compile for and how. `passes` replaces the pipeline of `opt_level`; `stop` is a level, or None for all.
 
-    `source` names the calibration data in messages. `instrumentation` watches the passes.
+    `calibration` is where sample inputs come from: data, arrays by input name, or a file or folder of them.
+    `instrumentation` watches the passes.
     """
 
     target: Target
-    opt_level: int = 2
+    opt_level: int = DEFAULT_OPT_LEVEL
     precision: str = "int8"
     batch: int = 1
     calibration: Calibration | None = None
@@ -144,7 +146,7 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
     reference = module.clone() if keep_reference and level == "nn" else None
     passes = settings.passes
     if passes is None:
-        if settings.opt_level not in range(4):
+        if settings.opt_level not in OPT_LEVELS:
             raise CompileError(f"opt_level is {settings.opt_level}, expected 0 to 3")
         passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
     environment = Environment(

@@ -72,7 +72,16 @@ class ImportCollector(ast.NodeVisitor):
             is_module = node.level > 0 and alias.name != "*" and module_file(self.root, inner) is not None
             self.add(node, inner if is_module else module, relative=node.level > 0, star=alias.name == "*")
 
-    def add(self, node: ast.stmt, module: str, *, relative: bool, star: bool = False) -> None:
+    def visit_Call(self, node: ast.Call) -> None:
+        """`import_module(".x", __package__)` puts an import off; it still must not close a circle."""
+        match node:
+            case ast.Call(func=ast.Name("import_module"), args=[ast.Constant(str(name)), *_]) if name[:1] == ".":
+                outer, self.local = self.local, False
+                self.add(node, ".".join([*self.parts[:-1], name[1:]]), relative=True)
+                self.local = outer
+        self.generic_visit(node)
+
+    def add(self, node: ast.expr | ast.stmt, module: str, *, relative: bool, star: bool = False) -> None:
         """Record one import."""
         importer = ".".join(self.parts).removesuffix(".__init__")
         self.found.append(
@@ -189,6 +198,15 @@ def test_circle_through_two_files(tmp_path):
     ]
     (tmp_path / "passes" / "b.py").write_text("if TYPE_CHECKING:\n    from . import a\n")
     assert list(circular(collect(tmp_path))) == []
+
+
+def test_circle_through_a_deferred_import(tmp_path):
+    (tmp_path / "passes").mkdir()
+    (tmp_path / "passes" / "a.py").write_text("def f():\n    import_module('.b', __package__)\n")
+    (tmp_path / "passes" / "b.py").write_text("from .a import f\n")
+    messages = list(circular(collect(tmp_path)))
+    assert messages[0] == "passes/a.py:2: passes.b imports passes.a back"
+    assert list(local(collect(tmp_path))) == []
 
 
 def test_downward_and_foreign_imports_pass(tmp_path):
