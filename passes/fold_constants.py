@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Constant, Module, Operation, Pure
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import Environment
 
 
@@ -21,7 +21,7 @@ class FoldConstants(Pass):
     """
 
     name: ClassVar[str] = "fold-constants"
-    limit: int = 1 << 20
+    limit: int = at_least(0, 1 << 20)
 
     def run(self, module: Module, environment: Environment) -> None:
         for op in module.walk():

@@ -10,7 +10,7 @@ from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
 from ..dialects.core.types import F32, TensorType
 from ..dialects.quant.ops import DequantizeOp, QuantizeOp
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .quantization.calibration import calibrate, synthetic_count, synthetic_samples
 from .quantization.conversion import Conversion
@@ -39,9 +39,9 @@ class InsertQuantization(Pass):
 
     method: Literal["min-max", "percentile"] = "percentile"
     percentile: float = 99.999
-    samples: int = 0
-    synthetic: int = 0
-    seed: int = 0
+    samples: int = at_least(0, 0)
+    synthetic: int = at_least(0, 0)
+    seed: int = at_least(0, 0)
 
     def run(self, module: Module, environment: Environment) -> None:
         if environment.precision != "int8":

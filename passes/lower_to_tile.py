@@ -23,7 +23,7 @@ from ..dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeO
 from ..dialects.quant.types import QuantizedType
 from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
 from ..dialects.tile.types import BufferType
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .lowering.elementwise import (
     emit_average_pool,
@@ -55,7 +55,7 @@ class LowerToTile(Pass):
 
     name: ClassVar[str] = "lower-to-tile"
 
-    effort: int = 1
+    effort: int = at_least(0, 1, maximum=2)
 
     def run(self, module: Module, environment: Environment) -> None:
         """Lower @main; raises CompileError listing every operation that has no instruction."""

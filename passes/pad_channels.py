@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module, Operation
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .padding.plan import pad_everything, pad_where_free
 from .padding.propagation import Padding
@@ -30,12 +29,10 @@ class PadChannels(Pass):
 
     name: ClassVar[str] = "pad-channels"
 
-    multiple: int = 0
+    multiple: int = at_least(0, 0)
     mode: Literal["auto", "always", "never"] = "auto"
 
     def run(self, module: Module, environment: Environment) -> None:
-        if self.multiple < 0:
-            raise CompileError(f"option 'multiple' of pass '{self.name}' is {self.multiple}, expected at least 0")
         if self.mode == "never":
             return
         multiple = self.multiple or environment.require_target(self.name).array.lanes

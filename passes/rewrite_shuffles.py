@@ -13,7 +13,7 @@ from ..dialects.core.diagnostics import Location
 from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
 from ..dialects.core.types import Array
 from ..dialects.nn.movement import ConcatOp, GatherOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .framework.rewriting import RewritePattern, Rewriter, apply_patterns
 from .shuffles.freedom import RESULT, channels, reorder_constants
@@ -49,7 +49,7 @@ class RewriteShuffles(Pass):
     """
 
     name: ClassVar[str] = "rewrite-shuffles"
-    max_ranges: int = 0
+    max_ranges: int = at_least(0, 0)
     absorb: bool = True
 
     def run(self, module: Module, environment: Environment) -> None:

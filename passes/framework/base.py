@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import types
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Module
 from .environment import Environment
 
 BARE_WORD = re.compile(r"[^\s{}\",=]+")
 
 
+def at_least(minimum: int, default: int | float, *, maximum: float = math.inf) -> Any:
+    """A field of a pass for a finite number from `minimum` to `maximum`; others are refused, in text and in Python."""
+    return field(default=default, metadata={"limits": (minimum, maximum)})
+
+
 @dataclass(frozen=True)
 class Option:
-    """One option of a pass: its kinds (int, float, bool, str), the strings allowed if few, and its default."""
+    """One option of a pass: kinds (int, float, bool, str), the strings allowed if few, default, limits of a number."""
 
     name: str
     kinds: tuple[type, ...]
     choices: tuple[str, ...]
     optional: bool
     default: Any
+    limits: tuple[int, float] | None = None
 
     @property
     def expected(self) -> str:
@@ -31,10 +39,25 @@ class Option:
             words = "one of " + ", ".join(self.choices)
         else:
             words = " or ".join("true or false" if kind is bool else kind.__name__ for kind in self.kinds)
+        if self.limits is not None:
+            low, high = self.limits
+            words += f", at least {low}" if math.isinf(high) else f" from {low} to {high:g}"
         return f"{words} or none" if self.optional else words
 
+    def allows(self, value: Any) -> bool:
+        """True unless the value is a number outside of the limits, or not finite where there are some."""
+        if self.limits is None or not isinstance(value, (int, float)):
+            return True
+        return math.isfinite(value) and self.limits[0] <= value <= self.limits[1]
+
     def convert(self, text: str, *, quoted: bool) -> Any:
-        """The value that `text` stands for; ValueError if it is of no allowed kind."""
+        """The value that `text` stands for; ValueError if it is of no allowed kind or outside of the limits."""
+        value = self._value(text, quoted=quoted)
+        if not self.allows(value):
+            raise ValueError(text)
+        return value
+
+    def _value(self, text: str, *, quoted: bool) -> Any:
         if self.optional and text == "none" and not quoted:
             return None
         for kind in self.kinds:
@@ -58,6 +81,13 @@ class Pass:
 
     name: ClassVar[str]
 
+    def __post_init__(self) -> None:
+        """Raise CompileError for an option outside of its limits."""
+        for name, option in self.options().items():
+            value = getattr(self, name)
+            if not option.allows(value):
+                raise CompileError(f"option '{name}' of pass '{self.name}' is {value}, expected {option.expected}")
+
     def run(self, module: Module, environment: Environment) -> None:
         """Change `module` in place; raise CompileError where the user's model or options are at fault."""
         raise NotImplementedError(type(self).__name__)
@@ -72,9 +102,10 @@ class Pass:
         """The options by name, in order of declaration; TypeError if a field has a kind that text cannot give."""
         hints = get_type_hints(cls)
         found: dict[str, Option] = {}
-        for field in fields(cls):
-            default = field.default if field.default is not MISSING else MISSING
-            found[field.name] = _option(cls.__name__, field.name, hints[field.name], default)
+        for each in fields(cls):
+            found[each.name] = _option(
+                cls.__name__, each.name, hints[each.name], each.default, each.metadata.get("limits")
+            )
         return found
 
     def __str__(self) -> str:
@@ -87,7 +118,7 @@ class Pass:
         return f"{self.name}{{{' '.join(parts)}}}" if parts else self.name
 
 
-def _option(owner: str, name: str, hint: Any, default: Any) -> Option:
+def _option(owner: str, name: str, hint: Any, default: Any, limits: tuple[int, float] | None) -> Option:
     members = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     optional = type(None) in members
     kinds: list[type] = []
@@ -100,7 +131,7 @@ def _option(owner: str, name: str, hint: Any, default: Any) -> Option:
             kinds.append(member)
         elif member is not type(None):
             raise TypeError(f"{owner}.{name}: an option is int, float, bool, str or a choice, not {member}")
-    return Option(name, tuple(kinds), choices, optional, default)
+    return Option(name, tuple(kinds), choices, optional, default, limits)
 
 
 def _written(value: Any) -> str:

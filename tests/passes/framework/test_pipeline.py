@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from accelc.dialects.core.diagnostics import CompileError
-from accelc.passes.framework.base import Pass
+from accelc.passes.framework.base import Pass, at_least
 from accelc.passes.framework.pipeline import format_pipeline, parse_pipeline
 from accelc.passes.pipelines import CONSTRAINTS, PIPELINES, Constraint, check_order, check_tables
 from accelc.passes.registry import PASSES
@@ -35,6 +35,8 @@ class CutRows(Pass):
 
     name: ClassVar[str] = "cut-rows"
     rows: int
+    share: float = at_least(0, 1.0)
+    effort: int = at_least(0, 1, maximum=2)
 
 
 OWN = (PadRows, CutRows)
@@ -79,6 +81,10 @@ def test_reading(text: str, passes: tuple[Pass, ...] | None) -> None:
         ("pad-rows,", 10, "unexpected the end, expected the name of a pass"),
         ("pad-rows pad-rows", 10, "unexpected 'p', expected ',' or the end"),
         ("cut-rows", 1, "pass 'cut-rows' needs option 'rows'"),
+        ("cut-rows{rows=1 share=-0.5}", 23, "option 'share' of pass 'cut-rows' is '-0.5', expected float, at least 0"),
+        ("cut-rows{rows=1 share=nan}", 23, "option 'share' of pass 'cut-rows' is 'nan', expected float, at least 0"),
+        ("cut-rows{rows=1 share=inf}", 23, "option 'share' of pass 'cut-rows' is 'inf', expected float, at least 0"),
+        ("cut-rows{effort=3}", 17, "option 'effort' of pass 'cut-rows' is '3', expected int from 0 to 2"),
         ("O1{x=1}", 3, "pipeline 'O1' has no options"),
     ],
 )
@@ -89,6 +95,12 @@ def test_mistakes(text: str, column: int, message: str) -> None:
     assert diagnostic.location.position is not None
     assert diagnostic.location.position.column == column
     assert diagnostic.message.startswith(message)
+
+
+def test_limits_hold_in_python_too() -> None:
+    assert CutRows(1, share=0.0, effort=2).effort == 2
+    with pytest.raises(CompileError, match="option 'effort' of pass 'cut-rows' is -1, expected int from 0 to 2"):
+        CutRows(1, effort=-1)
 
 
 def test_an_option_that_text_cannot_give_is_refused() -> None:
