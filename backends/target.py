@@ -189,8 +189,10 @@ def load_target(name_or_path: str) -> Target:
     if path.suffix == ".toml":
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CompileError(f"{path}: cannot be read: {error}") from None
+        except OSError as error:
+            raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError as error:
+            raise CompileError(f"{path}: not a text file: byte {error.start} is not UTF-8") from None
         return parse_target(text, file=str(path))
     presets = preset_names()
     if name_or_path not in presets:

@@ -71,6 +71,12 @@ def _check_usage(options: argparse.Namespace) -> None:
         raise UsageError(f"--batch is {options.batch}, expected at least 1")
     if options.model is None and not listing:
         raise UsageError("MODEL is missing, expected an .onnx, .air or .accel file")
+    for flag, written, read in (
+        ("-o", options.output_file, options.model),
+        ("--output", options.output_arrays, options.run),
+    ):
+        if written and read and Path(written).resolve() == Path(read).resolve():
+            raise UsageError(f"{flag} {written} would replace the file that is read, expected another name")
     if options.output_arrays and not options.run:
         raise UsageError("--output is given without --run, which computes what it would hold")
     if options.emit == "program" and not options.output_file:

@@ -15,7 +15,7 @@ import numpy as np
 from ..backends.target import load_target
 from ..dialects.core.context import Context
 from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.files import read_constants, write_atomically, write_module
+from ..dialects.core.files import read_constants, read_text, write_atomically, write_module
 from ..dialects.core.interpreter import run
 from ..dialects.core.operation import Module
 from ..dialects.core.parser import parse_module
@@ -62,6 +62,7 @@ def run_opt(
         except SystemExit as stop:
             return int(stop.code or 0)
         try:
+            _check_usage(options, surroundings)
             passes = parse_pipeline(options.pass_pipeline, surroundings.passes, pipelines=surroundings.pipelines)
         except CompileError as error:
             print(error, file=sys.stderr)
@@ -73,6 +74,19 @@ def run_opt(
             return FAILED
         except BrokenPipeError:
             return OK
+
+
+def _check_usage(options: argparse.Namespace, known: Known) -> None:
+    """Raise CompileError for arguments that argparse cannot refuse."""
+    names = {each.name for each in known.passes}
+    for option in ("print_ir_before", "print_ir_after"):
+        for name in getattr(options, option):
+            if name not in names:
+                flag, expected = option.replace("_", "-"), ", ".join(sorted(names))
+                raise CompileError(f"--{flag}={name}: unknown pass, expected one of {expected}")
+    for option in ("seed", "elide_above"):
+        if (value := getattr(options, option)) < 0:
+            raise CompileError(f"--{option.replace('_', '-')} is {value}, expected at least 0")
 
 
 def _argument_parser() -> argparse.ArgumentParser:
@@ -189,11 +203,7 @@ def _read_input(name: str) -> tuple[str, str, Mapping[str, Array]]:
     if name == "-":
         return sys.stdin.read(), "<stdin>", {}
     path = Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CompileError(f"{path}: cannot be read: {error}") from None
-    return text, str(path), read_constants(path)
+    return read_text(path), str(path), read_constants(path)
 
 
 if __name__ == "__main__":

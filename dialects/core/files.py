@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -22,15 +23,21 @@ from .types import Array
 def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """Call `write` with a temporary binary file beside `path`, then rename it into place.
 
-    Raises CompileError with the reason if the file cannot be written; nothing is left behind.
+    A link is followed, and what is no file, such as /dev/null, is written to and stays what it is. Raises CompileError
+    with the reason if the file cannot be written; nothing is left behind.
     """
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as device:
+                write(device)
+            return
+        target = Path(os.path.realpath(path))
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
             write(cast(BinaryIO, file))
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
         temporary = None
     except OSError as error:
         raise CompileError(f"{path}: cannot be written: {error.strerror or error}") from None
@@ -40,22 +47,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def write_module(path: Path, module: Module, *, elide_above: int = ELIDE_ABOVE) -> None:
-    """Write the text, and beside it the elided constants if there are any."""
+    """Write the text, and beside it the elided constants if there are any.
+
+    Raises CompileError if a file cannot be written, or if the one beside it is not the companion of an earlier text.
+    """
     elided = elided_constants(module, elide_above=elide_above)
-    if elided:
-        stored = {name: _storable(array) for name, array in elided.items()}
-        write_atomically(path.with_suffix(".npz"), lambda file: np.savez(file, **cast(Any, stored)))
     text = print_module(module, elide_above=elide_above)
+    if elided:
+        companion = path.with_suffix(".npz")
+        if companion == path:
+            raise CompileError(f"{path}: cannot be written: its constants take that name, expected one such as .air")
+        if companion.exists() and not path.exists():
+            raise CompileError(
+                f"{path}: cannot be written: its constants would replace {companion}, which belongs to something else"
+            )
+        stored = {name: _storable(array) for name, array in elided.items()}
+        write_atomically(companion, lambda file: np.savez(file, **cast(Any, stored)))
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def read_module(path: Path, context: Context) -> Module:
     """Read IR text and its companion constants; raises CompileError for anything unreadable."""
+    return parse_module(read_text(path), context, file=str(path), constants=read_constants(path))
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file; CompileError if it cannot be read or is no text."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CompileError(f"{path}: cannot be read: {error}") from None
-    return parse_module(text, context, file=str(path), constants=read_constants(path))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise CompileError(f"{path}: not a text file: byte {error.start} is not UTF-8") from None
 
 
 def read_constants(path: Path) -> dict[str, Array]:
@@ -64,10 +87,13 @@ def read_constants(path: Path) -> dict[str, Array]:
     if not companion.exists():
         return {}
     try:
-        with np.load(companion, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        data = np.load(companion, allow_pickle=False)
+        if isinstance(data, np.lib.npyio.NpzFile):
+            with data:
+                return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise CompileError(f"{companion}: cannot be read: {error}") from None
+    raise CompileError(f"{companion}: a single array, expected the constants of {path.name}")
 
 
 def _storable(array: Array) -> Array:

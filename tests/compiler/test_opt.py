@@ -48,6 +48,13 @@ def test_ir_in_ir_out(good: Path) -> None:
             2,
             "<pipeline>:1:1: error: unknown pass 'canonicalise'; did you mean 'canonicalize'?",
         ),
+        (
+            ["GOOD", "--print-ir-after", "no-such-pass"],
+            2,
+            "--print-ir-after=no-such-pass: unknown pass, expected one of",
+        ),
+        (["GOOD", "--run", "--seed", "-1"], 2, "--seed is -1, expected at least 0"),
+        (["GOOD", "--elide-above", "-1"], 2, "--elide-above is -1, expected at least 0"),
         (["GOOD", "--no-such-flag"], 2, "unrecognized arguments: --no-such-flag"),
         ([], 2, "required: FILE"),
         (["GOOD", "--target", "tile33"], 1, "unknown target 'tile33'"),
