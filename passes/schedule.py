@@ -11,7 +11,7 @@ from ..dialects.core.operation import Module, Operation, Value
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.buffers import assign
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .scheduling.emission import StripEmitter
 from .scheduling.layers import Program
@@ -35,7 +35,7 @@ class Schedule(Pass):
 
     name: ClassVar[str] = "schedule"
 
-    lookahead: float = 1.0
+    lookahead: float = at_least(0, 1.0)
 
     def run(self, module: Module, environment: Environment) -> None:
         """Rewrite @main; raises CompileError if some layer cannot run in the memory of the target."""
@@ -85,6 +85,12 @@ def _too_large(program: Program, target: Target) -> list[Diagnostic]:
     worst = needs.index(max(needs))
     unit = program.units[worst]
     message = f"needs {needs[worst]} bytes of SRAM in its smallest strips, target has {target.sram_bytes}"
+    if needs[worst] <= target.sram_bytes:
+        rows = target.accumulators.rows
+        message = (
+            f"needs {needs[worst]} of {target.sram_bytes} bytes of SRAM in its smallest strips, but no order of "
+            f"buffers fits into the banks that the blocks reach and {rows} accumulator rows"
+        )
     return list(unit.main.error(message, notes=("choose a target with more SRAM, or a smaller layer",)).diagnostics)
 
 
@@ -95,7 +101,7 @@ def _inputs(program: Program) -> set[Value[Any]]:
 
 def _with_allocations(operations: list[Operation], before: list[Operation]) -> list[Operation]:
     """Every buffer is allocated directly before its first use."""
-    known = {value for op in before for value in op.results}
+    known = set[Value[Any]](value for op in before for value in op.results)
     result: list[Operation] = []
     for op in operations:
         for value in op.operands:

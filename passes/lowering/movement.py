@@ -70,7 +70,7 @@ def emit_slice(emitter: Emitter, op: SliceOp) -> None:
 
 
 def emit_reshape(emitter: Emitter, op: ReshapeOp | TransposeOp) -> None:
-    """nn.reshape, and nn.transpose of axes of length 1: the same bytes under another shape; a copy only when they are not dense."""
+    """nn.reshape and nn.transpose of axes of length 1: the same bytes in another shape; a copy only if not dense."""
     source = emitter.view(op.data)
     view = source.reshaped(shape4(op.out.type.shape))
     if view is None:
