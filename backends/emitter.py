@@ -14,17 +14,10 @@ from ..dialects.core.types import Array, TensorType
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
 from .encoding import Instruction, encode, instruction_of
-from .host import HostStep, HostWrite, InputPort, OutputPort
+from .host import HOST_OPERATIONS, HostStep, HostWrite, InputPort, OutputPort
 from .manifest import Layer
 from .program import ALIGNMENT, Program
 from .target import Target
-
-_HOST_STEPS = {
-    "nn.transpose": "transpose",
-    "nn.reshape": "reshape",
-    "quant.quantize": "quantize",
-    "quant.dequantize": "dequantize",
-}
 
 
 def emit(
@@ -184,9 +177,9 @@ class _Emitter:
         """The value that a chain of host operations starts from, and its steps in order."""
         steps: list[HostStep] = []
         op = value.defining_op
-        while op is not None and op.name in _HOST_STEPS:
+        while op is not None and op.name in HOST_OPERATIONS:
             permutation = cast(tuple[int, ...], op.attributes.get("permutation", ()))
-            step = HostStep(_HOST_STEPS[op.name], _tensor_type(op.result), permutation)
+            step = HostStep(HOST_OPERATIONS[op.name], _tensor_type(op.result), permutation)
             problem = step.problem(_tensor_type(op.operands[0]))
             if problem:
                 raise op.error(problem)
@@ -197,7 +190,7 @@ class _Emitter:
     def refuse_others(self, operations: Sequence[Operation]) -> None:
         for op in operations:
             known = isinstance(op, (InstructionOp, AllocOp, HostWriteOp, HostReadOp, ReturnOp))
-            if not known and op.name not in _HOST_STEPS:
+            if not known and op.name not in HOST_OPERATIONS:
                 raise op.error("cannot be emitted; expected tile instructions and host steps")
 
 

@@ -10,7 +10,15 @@ import numpy as np
 from ..dialects.core.types import Array, TensorType
 from ..dialects.quant.types import QuantizedType
 
-STEP_KINDS = ("transpose", "reshape", "quantize", "dequantize")
+HOST_OPERATIONS = {
+    "nn.transpose": "transpose",
+    "nn.reshape": "reshape",
+    "quant.quantize": "quantize",
+    "quant.dequantize": "dequantize",
+}
+"""The operations that the host can do, and the kind of step that each becomes."""
+
+STEP_KINDS = tuple(HOST_OPERATIONS.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..backends.host import HOST_OPERATIONS
 from ..dialects.core.diagnostics import CompileError, Diagnostic
-from ..dialects.core.operation import Constant, Function, Module, Operation, Value
-from ..dialects.core.types import TensorType
+from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
+from ..dialects.core.types import I8, TensorType
 from ..dialects.nn import (
     AveragePoolOp,
     Conv2dOp,
@@ -48,7 +49,8 @@ class LowerToTile(Pass):
     """Choose how every layer runs on the machine and turn it into instructions.
 
     The result holds one group of instructions a layer, on buffers as large as whole tensors: it can be executed, but
-    `schedule` still has to cut it into strips that fit. Operations on floats stay: the host does them.
+    `schedule` still has to cut it into strips that fit. From here on there are instructions, buffers, and the steps
+    that the host takes around them: quantize, dequantize, and transposes and reshapes of floats.
 
     `effort` is how many mappings are tried for a product: 0 the first legal one, 1 those that use all blocks, 2 all.
     """
@@ -75,8 +77,9 @@ class LowerToTile(Pass):
                 continue
             try:
                 _lower(emitter, op, search)
-            except CompileError as error:
-                errors += error.diagnostics
+            except (CompileError, ValueError) as error:
+                found = error if isinstance(error, CompileError) else op.error(str(error))
+                errors += found.diagnostics
                 failed |= set(op.results)
         if errors:
             raise CompileError(errors)
@@ -137,9 +140,13 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
             emit_softmax(emitter, op)
         case LrnOp() if _is_integer(op):
             emit_lrn(emitter, op)
+        case _ if _is_integer(op):
+            if not emit_movement(emitter, op):
+                raise op.error(f"reads {op.operands[0].type}, for which it has no instruction")
         case _:
-            if not _is_integer(op) or not emit_movement(emitter, op):
-                emitter.operations.append(op)
+            if op.name not in HOST_OPERATIONS and not op.has_trait(Terminator):
+                raise op.error(f"runs on the host, which does {', '.join(HOST_OPERATIONS)} only")
+            emitter.operations.append(op)
 
 
 def _check_legal(function: Function) -> None:
@@ -153,9 +160,10 @@ def _check_legal(function: Function) -> None:
                 errors += op.error(f"accumulators are read by {found}, expected one quant.requantize").diagnostics
         for value in op.operands:
             element = value.type.element if isinstance(value.type, TensorType) else None
-            integer = isinstance(element, QuantizedType) and element.dtype.itemsize != 1
-            if integer and not isinstance(value, Constant):
-                errors += op.error(f"reads {value.type}, expected 8-bit elements").diagnostics
+            if isinstance(element, QuantizedType) and element.storage != I8:
+                errors += op.error(f"reads {value.type}, expected elements of type !quant.i8").diagnostics
+            elif isinstance(element, QuantizedType) and not value.type.size:
+                errors += op.error(f"reads {value.type}, expected at least one element").diagnostics
     if errors:
         raise CompileError(errors)
 
