@@ -3,7 +3,7 @@
     // RUN: accelc-opt %s -p canonicalize
     // RUN: not accelc-opt %s -p no-such-pass | filecheck %s --check-prefix=ERROR
 
-`%s` is the file. A command with `| filecheck %s [--check-prefix=NAME]` must print what the CHECK lines say; without it
+`%s` is the file, `%S` its folder. A command with `| filecheck %s [--check-prefix=NAME]` must print what the CHECK lines say; without it
 the output is checked all the same when the file has `// CHECK` lines, unless `--verify-diagnostics` checks errors
 instead. `not` expects exit status 1 or 2 and checks standard error too. A line ending in a backslash goes on in the
 next RUN line. Every `.air` file under tests/ has a RUN line, except in folders called `inputs`.
@@ -48,7 +48,7 @@ def run_lines(text: str) -> list[str]:
 def execute(command: str, path: Path) -> None:
     """Execute one RUN line; raises RunLineError."""
     left, *checks = re.split(r"\s\|\s", command)
-    words = [word.replace("%s", str(path)) for word in shlex.split(left)]
+    words = [word.replace("%s", str(path)).replace("%S", str(path.parent)) for word in shlex.split(left)]
     fails = words[:1] == ["not"]
     words = words[fails:]
     if words[:1] != ["accelc-opt"]:
