@@ -16,7 +16,7 @@ from ..backends.program import Program as CompiledProgram
 from ..backends.target import DEFAULT_TARGET, load_target
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.files import write_atomically, write_module
-from ..dialects.core.printer import print_module
+from ..dialects.core.printer import elided_constants, print_module
 from ..passes.framework.base import Pass
 from ..passes.framework.pass_manager import Instrumentation
 from ..passes.framework.printing import PrintIr
@@ -133,6 +133,10 @@ def _check_names(option: str, names: Iterable[str]) -> None:
 def _write_ir(compiled: Compiled, path: Path | None) -> None:
     if path is None:
         print(print_module(compiled.module), end="")
+        if elided_constants(compiled.module):
+            print(
+                "note: the data of large constants is left out here; -o FILE keeps it beside the text", file=sys.stderr
+            )
     else:
         write_module(path, compiled.module)
 

@@ -161,11 +161,14 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
 
 def emit(compiled: Compiled) -> Program:
     """The program of a compiled module; CompileError if its passes have not led down to scheduled instructions."""
-    level = level_of(compiled.module)
+    level, settings = level_of(compiled.module), compiled.settings
+    if level != "tile" and settings.passes is None:
+        raise CompileError(
+            "nothing is left to compute: all outputs are inputs or constants, at most reshaped or transposed"
+        )
     if level != "tile":
         done = f"after the passes {compiled.pipeline}" if compiled.pipeline else "without a pass"
         raise CompileError(f"the module is at level {level} {done}, expected tile; a program needs all passes")
-    settings = compiled.settings
     facts = ("sram_peak_bytes", "sram_lower_bound_bytes", "spilled_bytes")
     found = {name.removeprefix("sram_"): compiled.module.attributes.get(name) for name in facts}
     notes = Notes(
@@ -199,6 +202,9 @@ def _layer_nodes(module: Module) -> tuple[tuple[str, ...], ...]:
 def _calibration(given: Calibration | None, module: Module) -> CalibrationData | None:
     if given is None or isinstance(given, CalibrationData):
         return given
+    kind: type = type(given)
+    if not issubclass(kind, (str, Path, Mapping)):
+        raise CompileError(f"calibration is {kind.__name__}, expected a path or arrays by input name")
     inputs = {str(a.name): a.type for a in module.main.arguments if isinstance(a.type, TensorType)}
     if isinstance(given, (str, Path)):
         return CalibrationData(checked_samples(read_samples(Path(given), inputs), inputs, str(given)))

@@ -92,6 +92,7 @@ class _Builder:
         self.file = file
         self.constants = constants
         self.errors: list[Diagnostic] = []
+        self.absent: list[lark.Token] = []
 
     def build(self) -> Module:
         try:
@@ -111,6 +112,11 @@ class _Builder:
                 module.attributes = self._attributes(child)
             elif child.data == "constant":
                 self._constant(module, child)
+        if self.absent:
+            first, *others = self.absent
+            more = f", and so is that of {len(others)} more" if others else ""
+            note = "a file written with -o or --print-ir-tree-dir has it in an .npz beside it; printed text has not"
+            self._fail(first, f"the data of elided constant @{_unquote(first)} is missing beside the text{more}", note)
         for child in tree.children:
             if isinstance(child, lark.Tree) and child.data == "function":
                 self._function(module, child)
@@ -123,9 +129,9 @@ class _Builder:
     def _position(self, line: int, column: int) -> Position:
         return Position(self.file, line, column, self.lines[line - 1] if 0 < line <= len(self.lines) else "")
 
-    def _fail(self, token: lark.Token, message: str) -> None:
+    def _fail(self, token: lark.Token, message: str, *notes: str) -> None:
         location = Location(position=self._position(token.line or 1, token.column or 1))
-        self.errors.append(Diagnostic(message, location))
+        self.errors.append(Diagnostic(message, location, notes))
 
     def _syntax_error(self, error: lark.UnexpectedInput) -> Diagnostic:
         line, column = max(error.line, 1), max(error.column, 1)
@@ -154,9 +160,12 @@ class _Builder:
             return self._fail(symbol, f"constant @{name} is defined twice")
         value: Any = self._literal(literal)
         if isinstance(value, _Elided):
-            array = self.constants.get(name)
-            if array is None:
-                return self._fail(symbol, f"the data of elided constant @{name} is missing beside the text")
+            if name not in self.constants:
+                # A stand-in of the right type, so that its uses are no errors of their own.
+                self.absent.append(symbol)
+                module.add_constant(name, np.zeros(1, type.element.dtype), type)
+                return None
+            array = self.constants[name]
             if type.element.dtype.name == "bfloat16" and array.dtype == np.uint16:
                 array = array.view(type.element.dtype)
             if array.shape != type.shape or array.dtype != type.element.dtype:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from models import graph_model
+from onnx import helper
 
 import accelc
 from accelc.backends.target import load_target
@@ -163,8 +164,18 @@ def test_wrong_arguments():
         accelc.compile(MODEL, opt_level=4)
     with pytest.raises(accelc.CompileError, match="precision is 'int4'"):
         accelc.compile(MODEL, precision="int4")
+    with pytest.raises(accelc.CompileError, match="calibration is ndarray, expected a path or arrays by input name"):
+        accelc.compile(MODEL, calibration=np.zeros((4, 1, 8, 8), np.float32))
     with pytest.raises(accelc.CompileError, match="unknown pass 'nothing'"):
         accelc.compile(MODEL, passes="nothing")
+
+
+def test_a_model_that_computes_nothing_is_refused():
+    model = graph_model(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])], {"x": (1, 4), "shape": np.array([4, 1])}, ["y"]
+    )
+    with pytest.raises(accelc.CompileError, match="nothing is left to compute: all outputs are inputs or constants"):
+        accelc.compile(model)
 
 
 def test_progress_is_told(program, images):

@@ -253,7 +253,14 @@ def test_emitted_ir_can_be_read_run_and_compiled_on(place, level):
 
 def test_emitted_text_goes_to_standard_output(place, capsys):
     assert run_cli(["model.onnx", "--emit=nn"]) == 0
-    assert "func @main(" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "func @main(" in captured.out
+    assert captured.err == "note: the data of large constants is left out here; -o FILE keeps it beside the text\n"
+    Path("out/text.air").write_text(captured.out)
+    assert run_cli(["out/text.air"]) == 1
+    message = capsys.readouterr().err
+    assert message.count("error: ") == 1 and "is missing beside the text, and so is that of " in message
+    assert "note: a file written with -o or --print-ir-tree-dir has it in an .npz beside it; " in message
     assert run_cli(["model.accel", "--emit=asm"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("load ") and "; /features/0/conv/Conv" in printed
