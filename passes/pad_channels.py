@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ..dialects.core.operation import Module, Operation
+from ..dialects.nn import Conv2dOp, MatmulOp
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .padding.plan import pad_everything, pad_where_free
@@ -44,7 +45,7 @@ class PadChannels(Pass):
         for op in list(module.main.body):
             padding.rewrite(op)
         for op in padding.retired:
-            if op.name in ("nn.conv2d", "nn.matmul"):
+            if isinstance(op, (Conv2dOp, MatmulOp)):
                 self._report(op, padding, environment)
         for op in reversed(padding.retired):
             op.erase()

@@ -96,8 +96,8 @@ class ResultField(Generic[TypeT]):
 class AttributeField(Generic[AttributeT]):
     """A named attribute of one kind: reading gives its value or the default, writing stores it.
 
-    `item` is the kind of the elements when the attribute is a list. `choices` restricts a string. `bits` is the width
-    of the field in an encoded instruction (tile dialect only); negative means signed.
+    `item` is the kind of the elements when the attribute is a list. `choices` restricts a string, or those of a list.
+    `bits` is the width of the field in an encoded instruction (tile dialect only); negative means signed.
     """
 
     name: str = ""
@@ -138,7 +138,12 @@ class AttributeField(Generic[AttributeT]):
             if not isinstance(value, tuple):
                 return f"attribute '{self.name}' is {_describe(value)}, expected a list of {self.item.__name__}"
             bad = [v for v in value if not _is_kind(v, self.item)]
-            return f"attribute '{self.name}' holds {_describe(bad[0])}, expected {self.item.__name__}" if bad else None
+            if bad:
+                return f"attribute '{self.name}' holds {_describe(bad[0])}, expected {self.item.__name__}"
+            odd = [v for v in value if self.choices and v not in self.choices]
+            return (
+                f"attribute '{self.name}' holds '{odd[0]}', expected one of {', '.join(self.choices)}" if odd else None
+            )
         if not _is_kind(value, self.kind):
             return f"attribute '{self.name}' is {_describe(value)}, expected {self.kind.__name__}"
         if self.choices and value not in self.choices:
@@ -197,7 +202,7 @@ def attribute(
 
 
 def list_attribute(
-    item: type[AttributeT], *, default: Any = REQUIRED, bits: int = 0
+    item: type[AttributeT], *, default: Any = REQUIRED, choices: tuple[str, ...] = (), bits: int = 0
 ) -> AttributeField[tuple[AttributeT, ...]]:
     """Declare an attribute that is a list; read and written as a tuple."""
-    return AttributeField(tuple, item, default, (), bits)
+    return AttributeField(tuple, item, default, choices, bits)

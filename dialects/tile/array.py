@@ -84,8 +84,9 @@ class MatmulOp(WindowOp):
         super().verify()
         if self.accumulator.type.space != "acc":
             raise self.error(f"accumulates into {self.accumulator.type.space}, expected acc")
-        if not self.pack:
-            raise self.error("pack is 0, expected at least 1")
+        for name in ("pack", "tile_columns"):
+            if not self.attributes.get(name, 1):
+                raise self.error(f"{name} is 0, expected at least 1")
         if self.diagonal and (self.in_c != self.out_c or self.groups != 1):
             found = f"{self.in_c} to {self.out_c} channels in {self.groups} groups"
             raise self.error(f"diagonal with {found}, expected as many inputs as outputs and one group")

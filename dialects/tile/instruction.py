@@ -64,8 +64,8 @@ class InstructionOp(Operation):
     """The memory of each operand that does not lie in SRAM."""
 
     layer = attribute(int, default=0)
-    wait = list_attribute(str, default=())
-    signal = list_attribute(str, default=())
+    wait = list_attribute(str, default=(), choices=ENGINES)
+    signal = list_attribute(str, default=(), choices=ENGINES)
 
     def regions(self) -> tuple[Region, ...]:
         """All memory it reads and writes, reads first; offsets are relative to the buffers, as `X_offset` is."""

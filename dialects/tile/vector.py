@@ -72,6 +72,8 @@ class RequantizeOp(VectorOp):
         return self.groups * -(-self.group_columns // self.tile_columns) * self.out_h * self.out_w
 
     def verify(self) -> None:
+        if not self.tile_columns:
+            raise self.error("tile_columns is 0, expected at least 1")
         if self.first_column + self.out_c > self.group_columns:
             found = f"{self.first_column} to {self.first_column + self.out_c}"
             raise self.error(f"reads columns {found}, a group has {self.group_columns}")
