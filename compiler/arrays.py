@@ -7,12 +7,11 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 
 from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.files import write_atomically
 from ..dialects.core.types import Array, ScalarType, TensorType
 
 LABELS = "labels"
@@ -44,19 +43,6 @@ def read_npy(path: Path) -> Array:
     if not isinstance(loaded, np.ndarray):
         raise CompileError(f"{path}: not an .npy file, expected one written by numpy.save")
     return cast(Array, loaded)
-
-
-def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write an .npz file, whole or not at all; equal arrays give equal bytes."""
-
-    def write(file: BinaryIO) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                # ZipInfo's default date is a constant, so that no clock gets into the file.
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-
-    write_atomically(path, write)
 
 
 def read_samples(path: Path, inputs: Mapping[str, TensorType]) -> dict[str, Array]:

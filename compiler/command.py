@@ -15,7 +15,7 @@ from ..backends.assembly import disassemble
 from ..backends.program import Program as CompiledProgram
 from ..backends.target import DEFAULT_TARGET, load_target
 from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.files import write_atomically, write_module
+from ..dialects.core.files import write_atomically, write_module, write_npz
 from ..dialects.core.printer import elided_constants, print_module
 from ..passes.framework.base import Pass
 from ..passes.framework.pass_manager import Instrumentation
@@ -24,7 +24,7 @@ from ..passes.framework.semantics import VerifySemantics
 from ..passes.framework.timing import TimePasses
 from ..passes.registry import PASSES
 from .api import Program, load
-from .arrays import checked_labels, checked_samples, read_npz, write_npz
+from .arrays import checked_labels, checked_samples, read_npz
 from .driver import LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
 from .listing import operation_list, pass_list, target_list
 from .progress import terminal_progress

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
 from ..backends.target import load_target
 from ..dialects.core.context import Context
 from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.files import read_constants, read_text, write_atomically, write_module
+from ..dialects.core.files import read_constants, read_text, write_module, write_npz
 from ..dialects.core.interpreter import run
 from ..dialects.core.operation import Module
 from ..dialects.core.parser import parse_module
@@ -191,11 +191,7 @@ def _report_outputs(outputs: Mapping[str, Array], path: str | None) -> None:
             real = array.astype(np.float64)
             print(f"// output {name} : {tensor_type(array)}, {real.min():g} to {real.max():g}, mean {real.mean():g}")
     if path:
-        write_atomically(Path(path), lambda file: np.savez(file, **_keywords(outputs)))
-
-
-def _keywords(arrays: Mapping[str, Array]) -> dict[str, Any]:
-    return dict(arrays)
+        write_npz(Path(path), outputs)
 
 
 def _read_input(name: str) -> tuple[str, str, Mapping[str, Array]]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -46,6 +46,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             os.unlink(temporary)
 
 
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write an .npz file, whole or not at all; equal arrays give equal bytes.
+
+    Unlike numpy.savez it takes any names, `file` among them.
+    """
+
+    def write(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in arrays.items():
+                # ZipInfo's default date is a constant, so that no clock gets into the file.
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+    write_atomically(path, write)
+
+
 def write_module(path: Path, module: Module, *, elide_above: int = ELIDE_ABOVE) -> None:
     """Write the text, and beside it the elided constants if there are any.
 
@@ -62,7 +78,7 @@ def write_module(path: Path, module: Module, *, elide_above: int = ELIDE_ABOVE) 
                 f"{path}: cannot be written: its constants would replace {companion}, which belongs to something else"
             )
         stored = {name: _storable(array) for name, array in elided.items()}
-        write_atomically(companion, lambda file: np.savez(file, **cast(Any, stored)))
+        write_npz(companion, stored)
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

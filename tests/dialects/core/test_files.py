@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from accelc.dialects.core.diagnostics import CompileError
-from accelc.dialects.core.files import read_constants, read_module, write_atomically, write_module
+from accelc.dialects.core.files import read_constants, read_module, write_atomically, write_module, write_npz
 from accelc.dialects.core.operation import Module
 from accelc.dialects.registry import CONTEXT
 
@@ -79,3 +79,17 @@ def test_damaged_constants_are_refused(tmp_path: Path, module: Module) -> None:
         companion.write_bytes(damaged)
         with pytest.raises(CompileError, match=r"a\.npz: cannot be read: "):
             read_constants(path)
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b.weight", 'a "b"\n'])
+def test_constants_may_have_any_name(tmp_path: Path, name: str) -> None:
+    module = Module()
+    module.add_constant(name, np.arange(100, dtype=np.float32))
+    write_module(tmp_path / "a.air", module)
+    assert read_module(tmp_path / "a.air", CONTEXT).constants[name].array[7] == 7
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_npz(tmp_path / name, {"x": np.arange(3), "y": np.ones((2, 2), np.float32)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
