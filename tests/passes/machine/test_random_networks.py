@@ -28,7 +28,6 @@ from accelc.passes.insert_tokens import InsertTokens
 from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
 
-
 LAST: list[CompileError] = []
 
 
