@@ -15,7 +15,6 @@ from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .scheduling.emission import StripEmitter
 from .scheduling.layers import Program
-from .scheduling.limits import oversized_fields
 from .scheduling.prefetch import prefetch
 from .scheduling.residency import Residency
 
@@ -39,7 +38,7 @@ class Schedule(Pass):
     lookahead: float = at_least(0, 1.0)
 
     def run(self, module: Module, environment: Environment) -> None:
-        """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target or cannot be encoded."""
+        """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target."""
         target = environment.require_target(self.name)
         function = module.main
         program = Program.of(function)
@@ -47,9 +46,6 @@ class Schedule(Pass):
         if found is None:
             raise CompileError(_too_large(program, target))
         operations, plan = found
-        errors = [e for op in operations if isinstance(op, InstructionOp) for e in oversized_fields(op)]
-        if errors:
-            raise CompileError(errors)
         spilled = plan.spilled - _inputs(program)
         old = list(function.body)
         for op in old:

@@ -86,7 +86,7 @@ class Emitter:
         flat = np.ascontiguousarray(data).reshape(-1).view(np.int8)
         constant = self.module.add_constant(name, flat)
         buffer = self.allocate("sram", flat.size, name)
-        self.add(LoadOp, [constant, buffer], run=flat.size)
+        self.add(LoadOp, [constant, buffer], **contiguous(flat.size))
         return buffer
 
     def name(self, suffix: str) -> str:
@@ -184,6 +184,19 @@ class Emitter:
     def whole_output(self, value: Value[Any]) -> View:
         """A view to compute a whole tensor in: its home, or a temporary when only parts of it are kept."""
         return self.placement.home(value) or self.temporary(value.type.shape, "whole")
+
+
+LONGEST_RUN = 2**24 - 1
+"""The longest run of a transfer, in bytes."""
+
+
+def contiguous(size: int) -> dict[str, int]:
+    """The attributes of a transfer of consecutive bytes: one run, or several equal ones where it is too long."""
+    runs = next((n for n in range(1, 2**16) if size % n == 0 and size // n <= LONGEST_RUN), 1)
+    if runs == 1:
+        return {"run": size}
+    run = size // runs
+    return {"outer": runs, "run": run, "source_outer_stride": run, "destination_outer_stride": run}
 
 
 def row_strides(prefix: str, view: View) -> dict[str, int]:

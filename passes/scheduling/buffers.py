@@ -10,6 +10,7 @@ from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp, LoadOp
 from ...dialects.tile.types import BufferType
+from ..lowering.emission import contiguous
 from .layers import Unit
 from .residency import Residency
 from .spilling import Spills, Strips
@@ -47,9 +48,9 @@ class Buffers:
         loads: list[Operation] = []
         for load in unit.constants:
             if load.destination not in self.known:
-                buffer = self.allocate(unit, "sram", load.run, "parameters")
+                buffer = self.allocate(unit, "sram", load.size, "parameters")
                 self.known[load.destination] = buffer
-                loads.append(load_like(load, buffer, run=load.run))
+                loads.append(load_like(load, buffer, **contiguous(load.size)))
         return loads
 
     def strips(self, unit: Unit, operations: Sequence[InstructionOp]) -> Strips:

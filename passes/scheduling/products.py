@@ -8,7 +8,7 @@ from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.vector import RequantizeOp
-from ..lowering.emission import Share
+from ..lowering.emission import Share, contiguous
 from .buffers import Buffers, Step, load_like
 from .chunks import Chunking
 from .layers import Unit
@@ -87,7 +87,7 @@ class ProductSteps:
         if depth == op.in_c or op.diagonal:
             size = groups * full_depth * columns
             buffer = self.buffers.allocate(self.unit, "sram", size, "weights")
-            load = load_like(source, buffer, run=size, source_offset=base)
+            load = load_like(source, buffer, **contiguous(size), source_offset=base)
             return buffer, [load]
         buffer = self.buffers.allocate(self.unit, "sram", op.taps * depth * columns, "weights")
         loads: list[Operation] = []

@@ -108,7 +108,7 @@ class Residency:
         """The least SRAM with which unit `index` can run: tensors, strips, constants, two chunks of weights."""
         unit = self.program.units[index]
         cut = self._cut(unit)
-        constants = sum(load.run for load in unit.constants)
+        constants = sum(load.size for load in unit.constants)
         weights = 0
         if isinstance(unit.main, MatmulOp) and cut.chunks is not None:
             weights = min(unit.main.weight_bytes, 2 * cut.chunks.weight_bytes(unit.main))
@@ -140,7 +140,7 @@ class Residency:
             return Cut(min(cut.rows, self._vector_rows(unit)))
         strips = -(-unit.rows // cut.rows)
         total = unit.main.weight_bytes
-        constants = sum(load.run for load in unit.constants)
+        constants = sum(load.size for load in unit.constants)
         room = self.budget - self._live(index) - self._strips(unit, cut.rows) - constants
         if total <= room or strips == 1:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)

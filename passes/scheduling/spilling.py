@@ -15,7 +15,7 @@ from .chunks import rows_touched
 from .residency import Residency
 from .strips import with_attributes
 
-Backing = dict[Value[Any], tuple[Value[Any], LoadOp | None]]
+HostLoads = dict[Value[Any], list[LoadOp]]
 
 
 @dataclass
@@ -42,23 +42,29 @@ class Strips:
 
 @dataclass
 class Spills:
-    """Where spilled tensors live. `backing` gives the DRAM buffer, and the load of a model input the host put there."""
+    """Where spilled tensors live: `backing` are their DRAM buffers, `inputs` the loads of those the host fills."""
 
     plan: Residency
-    backing: Backing = field(default_factory=Backing)
+    backing: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
+    inputs: HostLoads = field(default_factory=HostLoads)
 
     def keep_input(self, load: LoadOp) -> bool:
         """True if the strips of a spilled model input can come straight from where the host puts it.
 
-        Then this load is left out: it must be the only instruction that writes the tensor, and fill all its rows.
+        Then this load is left out: only loads of whole rows write the tensor, one for each sample.
         """
         tensor, plan = load.destination, self.plan
-        stride = plan.row_stride(tensor)
+        if tensor in self.inputs:
+            return True
+        stride, size = plan.row_stride(tensor), plan.program.tensors[tensor]
         writers = [op for unit in plan.program.units for op in unit.operations if touches(op, tensor, writes=True)]
-        whole = load.outer * stride == plan.program.tensors[tensor] and load.destination_offset < stride
-        if tensor not in plan.spilled or writers != [load] or not whole:
+        loads = [op for op in writers if isinstance(op, LoadOp)]
+        whole = sum(op.outer for op in loads) * stride == size and all(
+            op.outer == 1 or op.destination_outer_stride == stride for op in loads
+        )
+        if tensor not in plan.spilled or len(loads) < len(writers) or not whole:
             return False
-        self.backing[tensor] = (load.source, load)
+        self.inputs[tensor] = loads
         return True
 
     def strips(self, operations: Sequence[InstructionOp], name: str, layer: int, location: Location) -> Strips:
@@ -78,9 +84,8 @@ class Spills:
                 for region in op.regions()
                 if operand_of(op, region) is tensor and region.size and not region.writes
             )
-            original = self.backing.get(tensor, (None, None))[1]
-            if reads and original is not None:
-                strips.loads.append(self._load_input(original, buffer, first, last))
+            if reads and tensor in self.inputs:
+                strips.loads += self._load_input(tensor, buffer, first, last)
             elif reads:
                 strips.loads += self._transfers(LoadOp, _distinct(list(reads)), tensor, buffer, base)
             for op in operations:
@@ -96,17 +101,26 @@ class Spills:
         if tensor not in self.backing:
             op = AllocOp((), (BufferType("dram", self.plan.program.tensors[tensor]),))
             op.buffer.name = f"{tensor.name or 'tensor'}.spill"
-            self.backing[tensor] = (op.buffer, None)
-        return self.backing[tensor][0]
+            self.backing[tensor] = op.buffer
+        return self.backing[tensor]
 
-    def _load_input(self, original: LoadOp, buffer: Value[Any], first: int, last: int) -> LoadOp:
-        load = with_attributes(
-            original,
-            outer=last - first,
-            source_offset=original.source_offset + first * original.source_outer_stride,
-        )
-        load.set_operands([original.source, buffer])
-        return load
+    def _load_input(self, tensor: Value[Any], buffer: Value[Any], first: int, last: int) -> list[Operation]:
+        """Load rows [first, last) of a model input from where the host has put them."""
+        stride = self.plan.row_stride(tensor)
+        loads: list[Operation] = []
+        for original in self.inputs[tensor]:
+            begin, inside = divmod(original.destination_offset, stride)
+            low, high = max(first, begin), min(last, begin + original.outer)
+            if low < high:
+                load = with_attributes(
+                    original,
+                    outer=high - low,
+                    source_offset=original.source_offset + (low - begin) * original.source_outer_stride,
+                    destination_offset=(low - first) * stride + inside,
+                )
+                load.set_operands([original.source, buffer])
+                loads.append(load)
+        return loads
 
     def _transfers(
         self, kind: type[TransferOp], regions: list[Region], tensor: Value[Any], buffer: Value[Any], base: int
