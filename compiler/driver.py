@@ -169,6 +169,7 @@ def emit(compiled: Compiled) -> Program:
     if level != "tile":
         done = f"after the passes {compiled.pipeline}" if compiled.pipeline else "without a pass"
         raise CompileError(f"the module is at level {level} {done}, expected tile; a program needs all passes")
+    _check_tokens(compiled.module)
     facts = ("sram_peak_bytes", "sram_lower_bound_bytes", "spilled_bytes")
     found = {name.removeprefix("sram_"): compiled.module.attributes.get(name) for name in facts}
     notes = Notes(
@@ -183,6 +184,13 @@ def emit(compiled: Compiled) -> Program:
     )
     model, precision = compiled.name, settings.precision
     return emit_program(compiled.module, settings.target, model=model, precision=precision, report=notes.to_json())
+
+
+def _check_tokens(module: Module) -> None:
+    """Raise CompileError where engines run side by side and nothing orders them: times and results would be wrong."""
+    instructions = [op for op in module.walk() if isinstance(op, InstructionOp)]
+    if len({op.engine for op in instructions}) > 1 and not any(op.wait for op in instructions):
+        raise CompileError("no instruction waits for another engine, expected tokens; run the pass 'insert-tokens'")
 
 
 def parse_passes(text: str) -> tuple[Pass, ...]:

@@ -12,6 +12,7 @@ import accelc
 from accelc.backends.target import load_target
 from accelc.compiler.driver import Settings, compile_module, kind_of, level_of, load_module
 from accelc.dialects.core.interpreter import run
+from accelc.passes.pipelines import PIPELINES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL = EXAMPLES / "models" / "digits_cnn.onnx"
@@ -168,6 +169,13 @@ def test_wrong_arguments():
         accelc.compile(MODEL, calibration=np.zeros((4, 1, 8, 8), np.float32))
     with pytest.raises(accelc.CompileError, match="unknown pass 'nothing'"):
         accelc.compile(MODEL, passes="nothing")
+
+
+def test_a_pipeline_without_tokens_is_refused(small):
+    passes = PIPELINES["O0"].removesuffix(",insert-tokens")
+    with pytest.raises(accelc.CompileError, match="no instruction waits for another engine, expected tokens"):
+        accelc.compile(small, passes=passes)
+    assert accelc.compile(small, passes=f"{passes},insert-tokens").report()["cycles"] > 0
 
 
 def test_a_model_that_computes_nothing_is_refused():
