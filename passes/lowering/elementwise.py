@@ -160,12 +160,13 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
     kernel_h, kernel_w = h if 1 in axes else 1, w if 2 in axes else 1
     pooled = (n, h // kernel_h, w // kernel_w, c)
     table = _average_table(emitter, op, kernel_h * kernel_w)
-    whole = emitter.whole_output(op.result)
     places = [
         (first, count, place.reshaped((*pooled[:3], count))) for first, count, place in emitter.outputs(op.result)
     ]
+    whole: View | None = None
     if any(place is None for _, _, place in places):
-        places = [(0, c, whole.reshaped(pooled))]
+        whole = emitter.temporary(pooled, "pooled", 1)
+        places = [(0, c, whole)]
     for first, count, place in places:
         for sample in range(n):
             view = cast(View, place).sample(sample)
@@ -180,8 +181,8 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
                 stride_h=kernel_h,
                 stride_w=kernel_w,
             )
-    if len(places) == 1 and places[0][2] is not None and places[0][2].buffer is whole.buffer:
-        emitter.scatter(op.result, whole)
+    if whole is not None:
+        emitter.scatter(op.result, View(whole.buffer, 0, shape := shape4(op.result.type.shape), dense_strides(shape)))
     emitter.written(op.result)
 
 
@@ -283,17 +284,12 @@ def _broadcast(emitter: Emitter, value: Value[Any], result: Value[Any]) -> View:
     """A view of an operand with the result's shape; axes of length 1 that repeat have stride 0."""
     rank = len(result.type.shape)
     own: Shape4 = shape4((1,) * (rank - len(value.type.shape)) + value.type.shape)
-    if isinstance(value, Constant):
-        buffer = emitter.load_constant(emitter.name("constant"), value.array)
-        view = View(buffer, 0, own, dense_strides(own))
-    else:
-        found = emitter.view(value).reshaped(own)
-        if found is None:
-            source = emitter.view(value)
-            found = emitter.temporary(source.shape, "dense", 1)
-            emitter.move(source, found)
-            found = View(found.buffer, 0, own, dense_strides(own))
-        view = found
+    source = emitter.view(value)
+    view = source.reshaped(own)
+    if view is None:
+        copy = emitter.temporary(source.shape, "dense", 1)
+        emitter.move(source, copy)
+        view = View(copy.buffer, 0, own, dense_strides(own))
     full = shape4(result.type.shape)
     strides = [0 if a == 1 != b else s for a, b, s in zip(own, full, view.strides, strict=True)]
     if any(a not in (1, b) for a, b in zip(own, full, strict=True)):

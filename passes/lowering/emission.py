@@ -10,14 +10,14 @@ import numpy as np
 from ...backends.target import Target
 from ...dialects.core.diagnostics import UNKNOWN, Location
 from ...dialects.core.fields import AttributeValue
-from ...dialects.core.operation import Module, Operation, Value
+from ...dialects.core.operation import Constant, Module, Operation, Value
 from ...dialects.core.types import Array
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp, LoadOp
 from ...dialects.tile.movement import FillOp, MoveOp
 from ...dialects.tile.types import BufferType
 from .placement import Placement
-from .views import View, shape4
+from .views import View, dense_strides, shape4
 
 InstructionT = TypeVar("InstructionT", bound=InstructionOp)
 
@@ -134,7 +134,10 @@ class Emitter:
         return self.placement.allocate(shape, self.name(name), alignment)
 
     def view(self, value: Value[Any]) -> View:
-        """Where the whole tensor can be read."""
+        """Where the whole tensor can be read; a constant is loaded for the current layer."""
+        if isinstance(value, Constant):
+            shape = shape4(value.type.shape)
+            return View(self.load_constant(self.name("constant"), value.array), 0, shape, dense_strides(shape))
         return self.views[value]
 
     def written(self, value: Value[Any], view: View | None = None) -> None:

@@ -1,0 +1,60 @@
+"""Small models whose lowering needs copies: constants joined to tensors, means whose result has fewer axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import accelc
+
+ort = pytest.importorskip("onnxruntime")
+RNG = np.random.default_rng(0)
+
+
+def model(nodes: list[Any], weights: dict[str, Any], shape: list[int], result: list[int]) -> Any:
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, result)]
+    constants = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def joined_constant() -> Any:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Concat", ["a", "c"], ["b"], axis=1),
+        helper.make_node("Conv", ["b", "v"], ["y"]),
+    ]
+    shapes = {"w": (8, 3, 1, 1), "c": (1, 5, 6, 6), "v": (4, 13, 3, 3)}
+    return model(nodes, {n: RNG.normal(size=s) for n, s in shapes.items()}, [1, 3, 6, 6], [1, 4, 4, 4])
+
+
+def mean(axes: list[int], batch: int, result: list[int]) -> Any:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("ReduceMean", ["a"], ["y"], axes=axes, keepdims=0),
+    ]
+    return model(nodes, {"w": RNG.normal(size=(7, 3, 1, 1))}, [batch, 3, 6, 6], result)
+
+
+MODELS = {
+    "joined constant": joined_constant(),
+    "mean over rows": mean([2], 2, [2, 7, 6]),
+    "mean over rows and pixels": mean([2, 3], 3, [3, 7]),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("target", ["tile16", "tile32"])
+def test_result_is_that_of_the_float_model(name: str, target: str) -> None:
+    graph = MODELS[name]
+    shape = [d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim]
+    data = {"x": RNG.normal(size=shape).astype(np.float32)}
+    (expected,) = ort.InferenceSession(graph.SerializeToString()).run(None, data)
+    found = accelc.compile(graph, target=target, calibration=data).run(data)["y"]
+    noise = float(((expected - found) ** 2).sum() / (expected**2).sum())
+    assert found.shape == expected.shape
+    assert noise < 1e-3
