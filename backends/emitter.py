@@ -72,6 +72,8 @@ class _Emitter:
         )
         self.refuse_others(operations)
         program.check()
+        for op in instructions:
+            self.check_bounds(op)
         return program
 
     # memory
@@ -113,6 +115,16 @@ class _Emitter:
             return instruction_of(op, self.addresses.__getitem__)
         except ValueError as error:
             raise op.error(str(error)) from None
+
+    def check_bounds(self, op: InstructionOp) -> None:
+        """Raise CompileError if an instruction leaves its buffers, which the interpreter refuses too."""
+        for region in op.regions():
+            kind = cast(Value[Any], getattr(op, region.operand)).type
+            size = kind.size * (kind.element.dtype.itemsize if isinstance(kind, TensorType) else 1)
+            if op.spaces.get(region.operand) == "acc":
+                size *= self.target.array.columns
+            if region.size and not 0 <= region.offset <= region.end <= size:
+                raise op.error(f"'{region.operand}' reaches {region.offset} to {region.end}, its buffer has {size}")
 
     # layers
 

@@ -90,6 +90,9 @@ def test_a_buffer_without_address_is_refused(space):
     [
         (StoreOp, "destination_offset", 10**6, "'destination' reaches"),
         (StoreOp, "source_offset", 1 << 20, "'source' reaches 0x"),
+        (StoreOp, "source_offset", 1, "'source' reaches 1 to 1441, its buffer has 1440"),
+        (LoadOp, "source_offset", 1, "'source' reaches 1 to 181, its buffer has 180"),
+        (MatmulOp, "accumulator_offset", 1, "'accumulator' reaches 1184 to 2312, its buffer has 2304"),
         (LoadOp, "inner", 0, "'source' is empty"),
         (MatmulOp, "tile_columns", 16, "'tile_columns' is 16, the target has 32"),
         (MatmulOp, "split_n", 5, "uses 5 blocks, the target has 4"),

@@ -52,8 +52,8 @@ def test_reading_one_byte_too_many():
 
 def test_reading_accumulators_that_nothing_wrote():
     module = conv_module()
-    only(module, MatmulOp).accumulator_offset = 100
-    text = "(requantize, Conv_0+Relu_1): reads 'accumulator' at accumulator row 10 column 0, which nothing has written"
+    only(module, MatmulOp).out_h = 5
+    text = "(requantize, Conv_0+Relu_1): reads 'accumulator' at accumulator row 40 column 8, which nothing has written"
     assert text in problem(emit(module, TARGET))
 
 
