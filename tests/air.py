@@ -3,10 +3,10 @@
     // RUN: accelc-opt %s -p canonicalize
     // RUN: not accelc-opt %s -p no-such-pass | filecheck %s --check-prefix=ERROR
 
-`%s` is the file, `%S` its folder. A command with `| filecheck %s [--check-prefix=NAME]` must print what the CHECK lines say; without it
-the output is checked all the same when the file has `// CHECK` lines, unless `--verify-diagnostics` checks errors
-instead. `not` expects exit status 1 or 2 and checks standard error too. A line ending in a backslash goes on in the
-next RUN line. Every `.air` file under tests/ has a RUN line, except in folders called `inputs`.
+`%s` is the file, `%S` its folder. A command with `| filecheck %s [--check-prefix=NAME]` must print what the CHECK lines
+say; without it the output is checked all the same when the file has `// CHECK` lines, unless `--verify-diagnostics`
+checks errors instead. `not` expects exit status 1 or 2 and checks standard error too. A line ending in a backslash goes
+on in the next RUN line. Every `.air` file under tests/ has a RUN line, except in folders called `inputs`.
 """
 
 from __future__ import annotations
