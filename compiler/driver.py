@@ -23,7 +23,7 @@ from ..passes.framework.environment import CalibrationData, Environment, Progres
 from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
-from ..passes.pipelines import PIPELINES
+from ..passes.pipelines import PIPELINES, require_order
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
 from .importer import import_model
@@ -194,8 +194,10 @@ def _check_tokens(module: Module) -> None:
 
 
 def parse_passes(text: str) -> tuple[Pass, ...]:
-    """The passes of a pipeline text; CompileError with the column of the first mistake."""
-    return parse_pipeline(text, PASSES, pipelines=PIPELINES)
+    """The passes of a pipeline text; CompileError with the column of the first mistake, or what is out of order."""
+    passes = parse_pipeline(text, PASSES, pipelines=PIPELINES)
+    require_order(passes)
+    return passes
 
 
 def _layer_nodes(module: Module) -> tuple[tuple[str, ...], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..dialects.core.diagnostics import CompileError, Diagnostic
 from .framework.base import Pass
 from .framework.pipeline import parse_pipeline
 from .registry import PASSES
@@ -64,6 +65,13 @@ def check_order(names: Iterable[str], constraints: Iterable[Constraint] = CONSTR
         for c in constraints
         if c.before in first and c.after in first and first[c.before] > first[c.after]
     ]
+
+
+def require_order(passes: Iterable[Pass]) -> None:
+    """Raise CompileError if a pipeline somebody wrote violates a constraint; all violations in one message."""
+    problems = check_order(each.name for each in passes)
+    if problems:
+        raise CompileError([Diagnostic(f"pipeline: {problem}") for problem in problems])
 
 
 def check_tables(pipelines: Mapping[str, str], constraints: Iterable[Constraint], passes: Iterable[type[Pass]]) -> None:

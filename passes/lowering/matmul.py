@@ -40,6 +40,8 @@ class Product:
     def of(cls, op: Conv2dOp | MatmulOp, requantize: RequantizeOp) -> Product:
         """Read an nn.conv2d, or an nn.matmul with constant weights; raises CompileError for a computed right side."""
         data = op.operands[0]
+        if isinstance(data, Constant):
+            raise op.error("left-hand side is a constant, expected a computed tensor times a constant")
         if not isinstance(op.operands[1], Constant):
             raise op.error("multiplies two computed tensors, expected a constant right-hand side")
         weight = op.operands[1].array

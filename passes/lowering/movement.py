@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...dialects.core.operation import Operation, Value
+from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.nn import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp
 from ...dialects.quant.types import quantized_element
@@ -46,7 +46,7 @@ def emit_pad(emitter: Emitter, op: PadOp) -> None:
 
 def emit_slice(emitter: Emitter, op: SliceOp) -> None:
     """nn.slice: a view, or a copy when channels are skipped."""
-    source = emitter.view(op.data) if op.data in emitter.views else None
+    source = emitter.view(op.data) if isinstance(op.data, Constant) or op.data in emitter.views else None
     if source is None:
         return  # every reader of the slice was placed, so nothing reads the whole tensor
     view = slice_view(op, source)
@@ -110,11 +110,15 @@ def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
         return
     emitter.begin_layer(op, "move")
     source = emitter.view(op.data)
+    if not source.is_dense and op.data.type.rank > 4:
+        copy = emitter.temporary(source.shape, "dense", 1)
+        emitter.move(source, copy)
+        source = copy
     whole = emitter.whole_output(op.out)
-    source_strides = _axis_strides(emitter, op.data, source)
-    target_strides = _axis_strides(emitter, op.out, whole)
-    if source_strides is None or target_strides is None:
-        raise op.error(f"transposes {op.data.type} that is not dense, expected at most four axes")
+    if not whole.is_dense and op.out.type.rank > 4:
+        whole = emitter.temporary(whole.shape, "transposed", 1)
+    source_strides = _axis_strides(op.data.type.shape, source)
+    target_strides = _axis_strides(op.out.type.shape, whole)
     sizes = op.out.type.shape
     moved = tuple(source_strides[axis] for axis in op.permutation)
     _move_axes(emitter, source, whole, sizes, moved, target_strides)
@@ -210,9 +214,8 @@ def _emit_shuffle(emitter: Emitter, source: View, target: View, groups: int) -> 
         emitter.strided_move(a, b, sizes, (*a.strides[1:3], 1, n), (*b.strides[1:3], groups, 1))
 
 
-def _axis_strides(emitter: Emitter, value: Value[Any], view: View) -> tuple[int, ...] | None:
-    """The stride in bytes of each own axis of a tensor."""
-    shape = value.type.shape
+def _axis_strides(shape: tuple[int, ...], view: View) -> tuple[int, ...]:
+    """The stride in bytes of each own axis of a tensor; one of more than four axes must be dense."""
     if view.is_dense:
         strides: list[int] = []
         step = 1
@@ -221,8 +224,6 @@ def _axis_strides(emitter: Emitter, value: Value[Any], view: View) -> tuple[int,
             step *= size
         return tuple(reversed(strides))
     axes = [axis4(len(shape), own) for own in range(len(shape))]
-    if len(shape) > 4:
-        return None
     return tuple(view.strides[axis] for axis in axes if axis is not None)
 
 

@@ -40,7 +40,26 @@ def mean(axes: list[int], batch: int, result: list[int]) -> Any:
     return model(nodes, {"w": RNG.normal(size=(7, 3, 1, 1))}, [batch, 3, 6, 6], result)
 
 
+def shuffle(size: int) -> Any:
+    """A channel shuffle between two convolutions, on images of `size` x `size`."""
+    image = [1, 2, 5, size, size]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("Reshape", ["a", "split"], ["b"]),
+        helper.make_node("Transpose", ["b"], ["c"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["c", "join"], ["d"]),
+        helper.make_node("Conv", ["d", "v"], ["y"]),
+    ]
+    weights = {"w": RNG.normal(size=(10, 3, 1, 1)), "v": RNG.normal(size=(4, 10, 1, 1))}
+    built = model(nodes, weights, [1, 3, size, size], [1, 4, size, size])
+    shapes = {"split": image, "join": [1, 10, size, size]}
+    built.graph.initializer.extend(numpy_helper.from_array(np.array(v), n) for n, v in shapes.items())
+    return built
+
+
 MODELS = {
+    "shuffled pixel": shuffle(1),
+    "shuffled image": shuffle(6),
     "joined constant": joined_constant(),
     "mean over rows": mean([2], 2, [2, 7, 6]),
     "mean over rows and pixels": mean([2, 3], 3, [3, 7]),
@@ -49,12 +68,13 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("target", ["tile16", "tile32"])
-def test_result_is_that_of_the_float_model(name: str, target: str) -> None:
+@pytest.mark.parametrize("level", [0, 2])
+def test_result_is_that_of_the_float_model(name: str, target: str, level: int) -> None:
     graph = MODELS[name]
     shape = [d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim]
     data = {"x": RNG.normal(size=shape).astype(np.float32)}
     (expected,) = ort.InferenceSession(graph.SerializeToString()).run(None, data)
-    found = accelc.compile(graph, target=target, calibration=data).run(data)["y"]
+    found = accelc.compile(graph, target=target, opt_level=level, calibration=data).run(data)["y"]
     noise = float(((expected - found) ** 2).sum() / (expected**2).sum())
     assert found.shape == expected.shape
     assert noise < 1e-3

@@ -1,0 +1,22 @@
+"""A pipeline that a user writes must keep the order that the tables ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from accelc.compiler.driver import parse_passes
+from accelc.dialects.core.diagnostics import CompileError
+
+
+def test_order_is_kept() -> None:
+    names = [each.name for each in parse_passes("canonicalize,insert-quantization,lower-to-tile")]
+    assert names == ["canonicalize", "insert-quantization", "lower-to-tile"]
+
+
+def test_all_violations_are_named_with_reasons() -> None:
+    with pytest.raises(CompileError) as caught:
+        parse_passes("schedule,lower-to-tile,insert-quantization")
+    assert [d.message for d in caught.value.diagnostics] == [
+        "pipeline: 'insert-quantization' must run before 'lower-to-tile': instructions exist for integers only",
+        "pipeline: 'lower-to-tile' must run before 'schedule': strips are cut from instructions",
+    ]
