@@ -352,6 +352,10 @@ def _reorder(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], value
     return network.add(ReshapeOp, [data], shape=draw(st.sampled_from(forms)))
 
 
+def _constant(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    return network.constant(network.integers(*data.type.shape), COMMON)
+
+
 _STEPS = (
     _conv,
     _conv,
@@ -366,4 +370,5 @@ _STEPS = (
     _slice,
     _pad,
     _reorder,
+    _constant,
 )

@@ -13,7 +13,7 @@ from accelc.backends.target import Target
 from accelc.dialects.core.operation import Constant, Module, Value
 from accelc.dialects.tile.array import MatmulOp
 from accelc.dialects.tile.instruction import ENGINES, InstructionOp, Region
-from accelc.dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
+from accelc.dialects.tile.memory import AllocOp, HostWriteOp
 from accelc.dialects.tile.pooling import DepthwiseOp
 
 POISON = 0x5A
@@ -131,24 +131,17 @@ def check_order(module: Module, before: np.ndarray) -> None:
                     readers[space][element].append(index)
 
 
-def count_waits(module: Module) -> int:
-    """The number of tokens."""
-    return sum(len(op.wait) for op in instructions_of(module))
-
-
-def check_no_redundant_wait(module: Module) -> None:
-    """Each wait orders something that engine order and the other waits leave open, or shares its token's turn."""
-    instructions = instructions_of(module)
-    seen: dict[tuple[str, str], int] = {}
-    for op in instructions:
-        assert len(set(op.wait)) == len(op.wait)
-        assert op.engine not in op.wait
+def check_tokens(module: Module) -> None:
+    """No wait is for the own engine or stated twice, and every token that is signalled is taken."""
+    tokens: dict[tuple[str, str], int] = defaultdict(int)
+    for op in instructions_of(module):
+        assert len(set(op.wait)) == len(op.wait) and len(set(op.signal)) == len(op.signal), op
+        assert op.engine not in (*op.wait, *op.signal), op
         for source in op.wait:
-            seen[source, op.engine] = seen.get((source, op.engine), 0) + 1
-    for op in instructions:
+            tokens[source, op.engine] -= 1
         for to in op.signal:
-            seen[op.engine, to] -= 1
-    assert not any(seen.values())
+            tokens[op.engine, to] += 1
+    assert not any(tokens.values()), tokens
 
 
 def run_at_addresses(
@@ -231,9 +224,4 @@ def check_macs(module: Module) -> None:
     for op in instructions_of(module):
         if isinstance(op, (MatmulOp, DepthwiseOp)):
             found[op.layer] += op.useful_macs
-    assert found == list(macs), dict(zip(kinds, zip(found, macs, strict=True), strict=False))
-
-
-def check_reads_back(module: Module) -> None:
-    """Everything that the host reads has been stored."""
-    assert any(isinstance(op, HostReadOp) for op in module.main.body) or not instructions_of(module)
+    assert found == list(macs), list(zip(kinds, found, macs, strict=True))
