@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, ClassVar
 
 from ..backends.target import Target
@@ -61,10 +62,10 @@ class Schedule(Pass):
 
 
 def _fit(program: Program, target: Target, lookahead: float) -> tuple[list[Operation], Residency] | None:
-    """The schedule for the largest budget whose buffers can be packed."""
-    for share in BUDGETS:
+    """The schedule for the largest budget whose buffers can be packed, double-buffered if there is one."""
+    for double_buffered, share in product((True, False), BUDGETS):
         budget = int(target.sram_bytes * share)
-        plan = Residency.decide(program, target, budget)
+        plan = Residency.decide(program, target, budget, double_buffered=double_buffered)
         if plan is None:
             continue
         operations = StripEmitter(plan).emit()
@@ -80,7 +81,7 @@ def _fit(program: Program, target: Target, lookahead: float) -> tuple[list[Opera
 
 def _too_large(program: Program, target: Target) -> list[Diagnostic]:
     """Name the unit that needs most, as the reason why nothing fits."""
-    plan = Residency(program, target, target.sram_bytes, set(program.tensors))
+    plan = Residency(program, target, target.sram_bytes, False, set(program.tensors))
     needs = [plan.need(index) for index in range(len(program.units))]
     worst = needs.index(max(needs))
     unit = program.units[worst]

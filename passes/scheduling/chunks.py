@@ -13,9 +13,6 @@ from ..lowering.mapping import Geometry, strip_shape
 from .layers import Unit
 from .strips import cut_rows
 
-WEIGHT_SHARE = 8
-"""A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations."""
-
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
@@ -39,12 +36,11 @@ class Chunking:
         return self.groups * op.taps * columns * (1 if op.diagonal else depth)
 
 
-def chunking(op: MatmulOp, target: Target, largest_rows: int) -> Chunking:
-    """Chunks that fit the accumulators twice, with weights of at most 1/8 of the SRAM where that is possible.
+def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chunking:
+    """Chunks that fit the accumulators twice, with weights of at most `limit` bytes where that is possible.
 
     Wide products lose column tiles first, then the reduction is cut at whole lanes, which ends window folding.
     """
-    limit = target.sram_bytes // WEIGHT_SHARE
     geometry = _geometry(op)
     rows, tiles, groups = strip_shape(target, geometry, op.split_n, largest_rows)
     depth = op.in_c

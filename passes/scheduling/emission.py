@@ -39,7 +39,14 @@ class StripEmitter:
         return self.operations
 
     def _pipeline(self, steps: list[Step]) -> None:
-        """Stages in an order in which the array of one step overlaps the vector unit and the stores of earlier ones."""
+        """Stages in an order in which the array of one step overlaps the vector unit and the stores of earlier ones.
+
+        Without double buffering every step ends before the next begins.
+        """
+        if not self.plan.double_buffered:
+            for step in steps:
+                self.operations += step.loads + step.array + step.vector + step.stores
+            return
         for index in range(len(steps) + 2):
             if index < len(steps):
                 self.operations += steps[index].loads + steps[index].array

@@ -12,6 +12,10 @@ from ...dialects.tile.memory import AllocOp
 from .chunks import Chunking, chunking, strip_bytes
 from .layers import Program, Unit
 
+WEIGHT_SHARE = 8
+"""A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations;
+a quarter of that where nothing is double-buffered."""
+
 STRIP_SHARE = 3
 """Strips of spilled tensors, two of each for double buffering, take at most this fraction (1/3) of the budget."""
 
@@ -37,18 +41,24 @@ class Cut:
 
 @dataclass
 class Residency:
-    """The decision for a whole program within `budget` bytes of SRAM."""
+    """The decision for a whole program within `budget` bytes of SRAM.
+
+    Where not even the smallest strips fit twice, `double_buffered` is false: the engines then take turns.
+    """
 
     program: Program
     target: Target
     budget: int
+    double_buffered: bool = True
     spilled: set[Value[Any]] = field(default_factory=set[Value[Any]])
     cuts: list[Cut] = field(default_factory=list[Cut])
 
     @classmethod
-    def decide(cls, program: Program, target: Target, budget: int) -> Residency | None:
+    def decide(
+        cls, program: Program, target: Target, budget: int, *, double_buffered: bool = True
+    ) -> Residency | None:
         """Spill the tensors that cost least traffic a byte until every unit fits; None if some unit cannot fit."""
-        plan = cls(program, target, budget)
+        plan = cls(program, target, budget, double_buffered)
         needs = [plan.need(index) for index in range(len(program.units))]
         while needs and max(needs) > budget:
             worst = needs.index(max(needs))
@@ -81,8 +91,8 @@ class Residency:
         )
 
     def _strips(self, unit: Unit, rows: int) -> int:
-        """Bytes of the strips of spilled operands, two of each if there is more than one."""
-        copies = 2 if rows < unit.rows else 1
+        """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap."""
+        copies = 2 if rows < unit.rows and self.double_buffered else 1
         spilled = [v for v in self._operands(unit) if v in self.spilled]
         return copies * sum(strip_bytes(unit, v, self.row_stride(v), rows) for v in spilled)
 
@@ -100,18 +110,20 @@ class Residency:
     def _cut(self, unit: Unit) -> Cut:
         rows = self._rows(unit)
         if isinstance(unit.main, MatmulOp):
-            chunks = chunking(unit.main, self.target, rows)
+            share = WEIGHT_SHARE if self.double_buffered else 4 * WEIGHT_SHARE
+            chunks = chunking(unit.main, self.target, rows, self.target.sram_bytes // share)
             return Cut(chunks.rows, chunks)
         return Cut(rows)
 
     def need(self, index: int) -> int:
-        """The least SRAM with which unit `index` can run: tensors, strips, constants, two chunks of weights."""
+        """The least SRAM with which unit `index` can run: tensors, strips, constants, chunks of weights."""
         unit = self.program.units[index]
         cut = self._cut(unit)
         constants = sum(load.size for load in unit.constants)
         weights = 0
         if isinstance(unit.main, MatmulOp) and cut.chunks is not None:
-            weights = min(unit.main.weight_bytes, 2 * cut.chunks.weight_bytes(unit.main))
+            copies = 2 if self.double_buffered else 1
+            weights = min(unit.main.weight_bytes, copies * cut.chunks.weight_bytes(unit.main))
         return self._live(index) + self._strips(unit, cut.rows) + constants + weights
 
     def _victim(self, index: int) -> Value[Any] | None:
