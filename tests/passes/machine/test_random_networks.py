@@ -1,7 +1,7 @@
 """Random quantized networks on presets and tiny machines: same integers, sound memory, sound order, exact books."""
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from machine.quantized import QuantizedNetwork, networks
 from machine.scheduled import (
@@ -29,6 +29,10 @@ from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
 
 
+LONGEST = 1500
+"""Instructions of a program that the checkers, which take quadratic time, look at."""
+
+
 def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lookahead: float) -> bool:
     """Run the four passes with all checks; False if the network does not fit, which must be a located error."""
     module, inputs = network.module, network.samples()
@@ -44,6 +48,7 @@ def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lo
         assert all(diagnostic.location.nodes for diagnostic in error.diagnostics), error
         return False
     check_macs(module)
+    assume(len(instructions_of(module)) <= LONGEST)
     check_addresses(module, target)
     before = completed_before(instructions_of(module))
     check_order(module, before)
