@@ -28,7 +28,6 @@ from accelc.passes.insert_tokens import InsertTokens
 from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
 
-
 LONGEST = 1500
 """Instructions of a program that the checkers, which take quadratic time, look at."""
 
