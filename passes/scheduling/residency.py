@@ -20,11 +20,6 @@ STRIP_SHARE = 3
 """Strips of spilled tensors, two of each for double buffering, take at most this fraction (1/3) of the budget."""
 
 
-VECTOR_STRIP_CYCLES = 256
-"""Work of the vector unit is cut into strips of about this many cycles, so that the array can start on the first rows
-of a sum or pool while the others follow; an instruction costs the vector unit nothing beside its work."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cut:
     """How a unit runs: rows of one strip, chunks of a product, whether its weights stay while the strips pass.
@@ -54,9 +49,7 @@ class Residency:
     cuts: list[Cut] = field(default_factory=list[Cut])
 
     @classmethod
-    def decide(
-        cls, program: Program, target: Target, budget: int, *, double_buffered: bool = True
-    ) -> Residency | None:
+    def decide(cls, program: Program, target: Target, budget: int, *, double_buffered: bool = True) -> Residency | None:
         """Spill the tensors that cost least traffic a byte until every unit fits; None if some unit cannot fit."""
         plan = cls(program, target, budget, double_buffered)
         needs = [plan.need(index) for index in range(len(program.units))]
@@ -149,7 +142,7 @@ class Residency:
         unit = self.program.units[index]
         cut = self._cut(unit)
         if not isinstance(unit.main, MatmulOp) or cut.chunks is None or unit.weights is None:
-            return Cut(min(cut.rows, self._vector_rows(unit)))
+            return cut
         strips = -(-unit.rows // cut.rows)
         total = unit.main.weight_bytes
         constants = sum(load.size for load in unit.constants)
@@ -161,11 +154,3 @@ class Residency:
         spilled = sum(self.program.tensors[v] for v in self._operands(unit) if v in self.spilled)
         outside = spilled * (passes - 1) < total * (strips - 1) and columns + cut.chunks.weight_bytes(unit.main) <= room
         return Cut(cut.rows, cut.chunks, weights_stay=False, chunks_outside=outside)
-
-    def _vector_rows(self, unit: Unit) -> int:
-        """Rows of an instruction of the vector unit that take about VECTOR_STRIP_CYCLES."""
-        if unit.main.engine != "vector":
-            return unit.rows
-        written = sum(region.size for region in unit.main.regions() if region.writes)
-        pieces = written // (self.target.vector.lanes * VECTOR_STRIP_CYCLES)
-        return -(-unit.rows // max(1, min(pieces, unit.rows)))
