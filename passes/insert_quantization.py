@@ -12,11 +12,13 @@ from ..dialects.core.types import F32, TensorType
 from ..dialects.quant.ops import DequantizeOp, QuantizeOp
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
-from .quantization.calibration import calibrate, synthetic_count, synthetic_samples
+from .quantization.calibration import calibrate
 from .quantization.conversion import Conversion
 from .quantization.grouping import TypeGroups
 from .quantization.host import epilogue, prologue
 from .quantization.legality import check_convertible, check_integer
+from .quantization.measure import held_back
+from .quantization.sampling import synthetic_count, synthetic_samples
 from .quantization.statistics import statistic_factory
 
 
@@ -55,7 +57,10 @@ class InsertQuantization(Pass):
         check_convertible(operations)
         groups = TypeGroups(operations)
         inputs = _inputs(main, operations)
-        data = self._samples(main, environment)
+        samples = self._samples(main, environment)
+        data, measured = held_back(module, samples)
+        baseline = environment.baseline
+        baseline.module, baseline.calibration, baseline.measured = module.clone(), data, measured
         try:
             statistic = statistic_factory(self.method, self.percentile)
         except ValueError as error:
@@ -76,8 +81,8 @@ class InsertQuantization(Pass):
         for op, count in conversion.raised.items():
             message = f"raised the weight scale of {count} channels so that their bias fits 32 bits"
             environment.remark(self.name, "analysis", message, location=op.location, channels=count)
-        message = f"quantized {len(operations)} operations from {data.count} samples ({self.method})"
-        environment.remark(self.name, "applied", message, operations=len(operations), samples=data.count)
+        message = f"quantized {len(operations)} operations from {samples.count} samples ({self.method})"
+        environment.remark(self.name, "applied", message, operations=len(operations), samples=samples.count)
 
     def _samples(self, main: Function, environment: Environment) -> CalibrationData:
         given = environment.calibration

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...backends.target import Target
 from ...dialects.core.diagnostics import UNKNOWN, CompileError, Location
+from ...dialects.core.operation import Module
 from ...dialects.core.types import Array
 
 Advance = Callable[[int], None]
@@ -62,6 +63,20 @@ class CalibrationData:
         return {name: array[indices] for name, array in self.samples.items()}
 
 
+@dataclass
+class Baseline:
+    """What integers are compared with: `insert-quantization` sets it, passes behind it read it.
+
+    `module` is the float network just before it was quantized; its values and constants bear the names that those of
+    the integer network derive from. `calibration` are the samples that decide about numbers, `measured` those that are
+    held back to judge the decisions (`quantization.measure.Fidelity`). All are None in a pipeline that starts behind.
+    """
+
+    module: Module | None = None
+    calibration: CalibrationData | None = None
+    measured: CalibrationData | None = None
+
+
 @dataclass(frozen=True)
 class Environment:
     """The surroundings of a pipeline. Remarks are only ever appended."""
@@ -71,6 +86,7 @@ class Environment:
     precision: str = "int8"
     remarks: list[Remark] = field(default_factory=list[Remark])
     progress: Progress = silent_progress
+    baseline: Baseline = field(default_factory=Baseline)
 
     def remark(self, pass_name: str, kind: str, message: str, *, location: Location = UNKNOWN, **data: Any) -> None:
         """Append one remark."""

@@ -12,8 +12,9 @@ from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
 from accelc.passes.framework.environment import Advance, CalibrationData, Environment
 from accelc.passes.insert_quantization import InsertQuantization
-from accelc.passes.quantization.calibration import Samples, calibrate, synthetic_count, synthetic_samples
+from accelc.passes.quantization.calibration import calibrate
 from accelc.passes.quantization.ranges import Range
+from accelc.passes.quantization.sampling import Samples, synthetic_count, synthetic_samples
 from accelc.passes.quantization.statistics import MinMax
 
 

@@ -1,0 +1,124 @@
+"""The label-free measure: how far a module is from the float network on the same samples, as it is executed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...dialects.core.interpreter import run
+from ...dialects.core.operation import Constant, Function, Module, Value
+from ...dialects.core.types import Array
+from ...dialects.nn.movement import ReshapeOp, TransposeOp
+from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.quant.ops import DequantizeOp, RequantizeOp
+from ...dialects.quant.types import QuantizedType
+from ..framework.environment import CalibrationData
+from .sampling import Samples, runs
+
+MEASURED_MACS = 1 << 32
+"""Multiply-accumulates that one measurement may cost: a fraction of a second on one core."""
+
+FEWEST_MEASURED, MOST_MEASURED = 8, 128
+"""Samples that are measured at least, and at most, where there are as many."""
+
+LARGEST_SHARE = 0.25
+"""Of the calibration samples that is held back to be measured; with fewer than 4 * FEWEST_MEASURED it is more."""
+
+
+class Fidelity:
+    """Measures modules against the float module `reference` on `data`; smaller is better, 0 is equal.
+
+    The error of a sample is the power of the noise over the power of the signal, sum((r - y)^2) / mean over the samples
+    of sum(r^2), r being the output of `reference` and y that of the module, summed over all outputs: 10^(-SQNR / 10)
+    with SQNR in decibels. An output that is a softmax counts by what the softmax reads, its logits, because
+    probabilities near 0 and 1 hide most errors. Integer modules are measured as they execute, bit for bit.
+    """
+
+    def __init__(self, reference: Module, data: CalibrationData) -> None:
+        """Run `reference` on all of `data`; raises CompileError if they do not fit its inputs."""
+        self._samples = Samples(reference.main, data)
+        self._expected = _outputs(reference, self._samples)
+        powers = [float(np.square(rows).sum(axis=1).mean()) for rows in self._expected]
+        self._powers = [power or 1.0 for power in powers]
+
+    @property
+    def count(self) -> int:
+        """How many samples are measured."""
+        return self._samples.count
+
+    def errors(self, module: Module) -> Array:
+        """The error of every sample, float64 [count]. `module` has the inputs and outputs of the reference."""
+        found = _outputs(module, self._samples)
+        parts = [
+            np.square(actual - expected).sum(axis=1) / power
+            for actual, expected, power in zip(found, self._expected, self._powers, strict=True)
+        ]
+        return np.sum(parts, axis=0)
+
+    def error(self, module: Module) -> float:
+        """The mean error over the samples."""
+        return float(self.errors(module).mean())
+
+
+def held_back(module: Module, data: CalibrationData) -> tuple[CalibrationData, CalibrationData]:
+    """(samples to calibrate on, samples to measure on), a split of `data` that is the same every time.
+
+    As many are held back as `MEASURED_MACS` pays for, within the limits above, spread evenly over the data; where
+    there are only a few samples all of them serve both purposes.
+    """
+    macs = sum(getattr(op, "macs_total", 0) for op in module.main.body)
+    wanted = min(max(MEASURED_MACS // max(macs, 1), FEWEST_MEASURED), MOST_MEASURED)
+    count = min(wanted, max(int(data.count * LARGEST_SHARE), FEWEST_MEASURED))
+    if data.count < 2 * count:
+        return data, CalibrationData({name: array[:count] for name, array in data.samples.items()})
+    measured = np.arange(count) * data.count // count
+    rest = np.setdiff1d(np.arange(data.count), measured)
+    samples = data.samples.items()
+    return (
+        CalibrationData({name: array[rest] for name, array in samples}),
+        CalibrationData({name: array[measured] for name, array in samples}),
+    )
+
+
+def expose_logits(module: Module) -> Module:
+    """A copy of `module` that returns, for each output that is a softmax, the real logits that the softmax reads."""
+    copy = module.clone()
+    terminator = copy.main.body.terminator
+    for index, value in enumerate(terminator.operands):
+        logits = _logits(value)
+        if logits is None:
+            continue
+        if isinstance(logits.type.element, QuantizedType):
+            logits = copy.main.body.insert_before(terminator, DequantizeOp.build(logits)).result
+        terminator.set_operand(index, logits)
+    copy.main.result_types = tuple(value.type for value in terminator.operands)
+    _erase_unread(copy.main)
+    return copy
+
+
+def _logits(value: Value[Any]) -> Value[Any] | None:
+    op = value.defining_op
+    while isinstance(op, (DequantizeOp, RequantizeOp, ReshapeOp, TransposeOp)):
+        op = op.operands[0].defining_op
+    if not isinstance(op, SoftmaxOp) or isinstance(op.data, Constant):
+        return None
+    return op.data
+
+
+def _erase_unread(function: Function) -> None:
+    for op in reversed(list(function.body)):
+        if op.results and all(result.is_unused for result in op.results):
+            op.erase()
+
+
+def _outputs(module: Module, samples: Samples) -> list[Array]:
+    """Every output for all samples, float64 [count, elements]."""
+    exposed = expose_logits(module)
+    parts: list[list[Array]] = [[] for _ in exposed.main.returns]
+    with np.errstate(all="ignore"):
+        for each in runs(exposed, samples):
+            found = run(each.module, each.inputs)
+            for rows, array in zip(parts, found.values(), strict=True):
+                rows.append(np.asarray(array, np.float64).reshape(each.count, -1))
+    return [np.concatenate(rows) for rows in parts]

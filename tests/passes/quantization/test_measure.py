@@ -1,0 +1,84 @@
+"""The label-free measure: what it counts, what is held back for it."""
+
+import numpy as np
+import pytest
+
+from accelc.dialects.core.operation import Module
+from accelc.dialects.core.parser import parse_module
+from accelc.dialects.registry import CONTEXT
+from accelc.passes.framework.environment import CalibrationData, Environment
+from accelc.passes.insert_quantization import InsertQuantization
+from accelc.passes.quantization.measure import Fidelity, expose_logits, held_back
+
+
+def scaled(factor: float, last: str = "") -> Module:
+    result = "%1" if last else "%0"
+    return parse_module(
+        f"""const @factor : tensor<f32> = dense<{factor}>
+        func @main(%x: tensor<1x4xf32>) -> tensor<1x4xf32> {{
+          %0 = nn.mul %x, @factor : (tensor<1x4xf32>, tensor<f32>) -> tensor<1x4xf32>
+          {last}
+          return {result} : tensor<1x4xf32> -> ()
+        }}""",
+        CONTEXT,
+    )
+
+
+SOFTMAX = "%1 = nn.softmax %0 {axis = 1} : tensor<1x4xf32> -> tensor<1x4xf32>"
+
+
+def noise(count: int) -> CalibrationData:
+    return CalibrationData({"x": np.random.default_rng(1).standard_normal((count, 4), dtype=np.float32)})
+
+
+def test_the_error_is_noise_over_signal() -> None:
+    fidelity = Fidelity(scaled(1.0), noise(90))
+    assert fidelity.error(scaled(1.0)) == 0.0
+    assert fidelity.error(scaled(1.25)) == pytest.approx(0.25**2)
+    errors = fidelity.errors(scaled(0.5))
+    assert errors.shape == (90,) and errors.mean() == pytest.approx(0.25) and errors.std() > 0.01
+
+
+def test_a_silent_reference_divides_by_nothing() -> None:
+    fidelity = Fidelity(scaled(0.0), noise(8))
+    assert fidelity.error(scaled(0.0)) == 0.0
+    assert 0.0 < fidelity.error(scaled(1.0)) < np.inf
+
+
+def test_integers_are_measured_as_they_execute() -> None:
+    data = noise(64)
+    for module in (scaled(3.0), scaled(3.0, SOFTMAX)):
+        reference = module.clone()
+        InsertQuantization(method="min-max").run(module, Environment(calibration=data))
+        error = Fidelity(reference, data).error(module)
+        # The noise of rounding is 1 / 12 of the square of a step; three times a stored integer is the same integer.
+        step = float(np.ptp(data.samples["x"])) / 255
+        assert error == pytest.approx(step**2 / 12, rel=0.2)
+
+
+def test_passes_behind_quantization_find_what_to_compare_with() -> None:
+    environment, module = Environment(calibration=noise(64)), scaled(3.0)
+    assert environment.baseline.module is None
+    InsertQuantization().run(module, environment)
+    assert environment.baseline.module is not None and environment.baseline.measured is not None
+    fidelity = Fidelity(environment.baseline.module, environment.baseline.measured)
+    assert 0.0 < fidelity.error(module) < 1e-3 and fidelity.count == 16
+    assert environment.baseline.calibration is not None and environment.baseline.calibration.count == 48
+
+
+def test_a_softmax_counts_by_its_logits() -> None:
+    data = noise(16)
+    assert Fidelity(scaled(40.0, SOFTMAX), data).error(scaled(44.0, SOFTMAX)) == pytest.approx(0.1**2)
+    exposed = expose_logits(scaled(1.0, SOFTMAX))
+    assert [op.name for op in exposed.main.body] == ["nn.mul", "return"]
+    assert expose_logits(scaled(1.0)).main.body.terminator.name == "return"
+
+
+@pytest.mark.parametrize(("count", "rest", "measured"), [(3, 3, 3), (12, 12, 8), (64, 48, 16), (1000, 872, 128)])
+def test_some_samples_are_held_back(count: int, rest: int, measured: int) -> None:
+    data = CalibrationData({"x": np.arange(4 * count, dtype=np.float32).reshape(count, 4)})
+    calibration, measurement = held_back(scaled(1.0), data)
+    assert (calibration.count, measurement.count) == (rest, measured)
+    if rest < count:
+        union = np.concatenate([calibration.samples["x"], measurement.samples["x"]])
+        assert np.array_equal(np.sort(union[:, 0]), data.samples["x"][:, 0])
