@@ -1,6 +1,6 @@
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
-.PHONY: check format lint types test fix wheel train bench
+.PHONY: check format lint types test fix docs wheel train bench
 
 check: format lint types test
 
@@ -19,6 +19,9 @@ test:
 fix:
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
+
+docs:
+	cd tests && PYTHONPATH=../benchmarks $(PYTHON) -m errors.document
 
 wheel:
 	$(PYTHON) -m build --wheel

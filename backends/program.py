@@ -151,7 +151,10 @@ def program_from_bytes(data: bytes) -> Program:
     members = unpack(data, MEMBERS)
     fields = manifest.parse(members["manifest.json"])
     fields.text("format", (FORMAT,))
-    fields.integer("version", VERSION, VERSION)
+    version = fields.raw("version")
+    if version != VERSION:
+        found = f"its format has version {version!r}, this version of accelc reads {VERSION}"
+        raise CompileError(f"written by another version of accelc: {found}; compile the model again")
     listed = fields.object("members")
     for name in MEMBERS[1:]:
         expected = _member(members[name])

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args, get_type_hints
 
-from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.diagnostics import CompileError, Diagnostic
 
 DEFAULT_TARGET = "tile32"
 
@@ -227,7 +227,7 @@ def target_from_data(data: Mapping[str, Any], *, file: str) -> Target:
     if target is not None and not problems:
         problems += _contradictions(target)
     if problems or target is None:
-        raise CompileError("\n".join(f"{file}: {problem}" for problem in problems))
+        raise CompileError([Diagnostic(f"{file}: {problem}") for problem in problems])
     return target
 
 

@@ -49,6 +49,12 @@ class Program:
         """The outputs by name."""
         return {port.name: port.type for port in self.compiled.outputs}
 
+    @property
+    def classes(self) -> int:
+        """The elements of the first output of one sample: what labels may stand for."""
+        first = next(iter(self.outputs.values()))
+        return first.size // first.shape[0] if first.rank else 1
+
     def run(
         self, inputs: Mapping[str, Array], *, checked: bool = False, progress: Progress = silent_progress
     ) -> dict[str, Array]:
@@ -70,7 +76,7 @@ class Program:
         """
         samples = checked_samples(inputs, self.inputs, "inputs")
         count = len(next(iter(samples.values())))
-        classes = checked_labels({"labels": labels}, count, "labels")
+        classes = checked_labels({"labels": labels}, count, self.classes, "labels")
         outputs = self._run(samples, checked, progress)
         real = None
         if self.reference is not None:

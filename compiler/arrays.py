@@ -101,8 +101,11 @@ def filled_samples(samples: Mapping[str, Array], batch: int) -> dict[str, Array]
     return {name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in samples.items()}
 
 
-def checked_labels(arrays: Mapping[str, Array], count: int, source: str) -> Array:
-    """The classes of `count` samples, int64 [count]; raises CompileError if they are missing or do not fit."""
+def checked_labels(arrays: Mapping[str, Array], count: int, classes: int, source: str) -> Array:
+    """The classes of `count` samples, int64 [count] from 0 to `classes` - 1.
+
+    Raises CompileError, naming `source`, if they are missing or do not fit.
+    """
     if LABELS not in arrays:
         found = ", ".join(f"'{name}'" for name in arrays) or "no arrays"
         raise CompileError(f"{source}: array '{LABELS}' is missing, found {found}; expected the class of every sample")
@@ -111,6 +114,11 @@ def checked_labels(arrays: Mapping[str, Array], count: int, source: str) -> Arra
         raise CompileError(f"{source}: array '{LABELS}' is {labels.dtype}, expected integers")
     if labels.shape not in ((count,), (count, 1)):
         raise CompileError(f"{source}: array '{LABELS}' has shape {list(labels.shape)}, expected [{count}]")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        sample = int(np.argmax(wrong))
+        found = f"array '{LABELS}' holds {labels.flat[sample]} in sample {sample}"
+        raise CompileError(f"{source}: {found}, expected 0 to {classes - 1} for the {classes} elements of the output")
     return labels.reshape(count).astype(np.int64)
 
 

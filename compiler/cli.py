@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -17,8 +16,8 @@ from typing import Any
 
 from .. import __version__
 from ..backends.target import DEFAULT_TARGET
-from ..dialects.core.diagnostics import CompileError
-from .usage import DEFAULT_OPT_LEVEL, FAILED, INTERRUPTED, OK, OPT_LEVELS, PRECISIONS, USAGE, UsageError
+from .ending import exit_status
+from .usage import DEFAULT_OPT_LEVEL, OPT_LEVELS, PRECISIONS, USAGE, UsageError
 
 EMIT = ("nn", "quant", "tile", "asm", "program")
 
@@ -45,23 +44,12 @@ def run_cli(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(f"{error}\nnote: accelc --help lists the options", file=sys.stderr)
         return USAGE
-    try:
+
+    def work() -> None:
         execute: Any = import_module(".command", __package__).execute
         execute(options)
-        sys.stdout.flush()
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return USAGE
-    except CompileError as error:
-        print(error, file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has what it wants (accelc ... | head). Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return OK
+
+    return exit_status(work)
 
 
 def _check_usage(options: argparse.Namespace) -> None:

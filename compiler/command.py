@@ -184,7 +184,7 @@ def _run(program: Program, source: Path, destination: Path | None, checked: bool
 def _evaluate(program: Program, source: Path, checked: bool) -> None:
     arrays = read_npz(source)
     samples = checked_samples(arrays, program.inputs, str(source))
-    labels = checked_labels(arrays, len(next(iter(samples.values()))), str(source))
+    labels = checked_labels(arrays, len(next(iter(samples.values()))), program.classes, str(source))
     program.evaluate(samples, labels, checked=checked, progress=terminal_progress)
 
 

@@ -64,15 +64,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A module after its passes, with what the report needs: the float module it came from and what passes remarked."""
+    """A module after its passes, with what the report needs: the float module it came from and what passes remarked.
 
-    name: str
+    `source` is the word for the model in messages: its path, or 'model'.
+    """
+
+    source: str
     module: Module
     reference: Module | None
     settings: Settings
     pipeline: str
     products: dict[str, Product]
     remarks: list[Remark] = field(default_factory=list[Remark])
+
+    @property
+    def name(self) -> str:
+        """The word for the model in reports."""
+        return Path(self.source).stem
 
     @property
     def warnings(self) -> list[str]:
@@ -108,6 +116,10 @@ def load_module(source: Source, *, batch: int = 1) -> Module:
         if kind == "air":
             module = read_module(path, CONTEXT)
             verify(module)
+            try:
+                _ = module.main
+            except CompileError as error:
+                raise CompileError(f"{path}: {error.diagnostics[0].message}") from None
             return module
         source = path
     return import_model(source, batch=batch)
@@ -156,7 +168,15 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
         progress=settings.progress,
     )
     PassManager(passes, settings.verify_each, settings.instrumentation).run(module, environment)
-    return Compiled(_name(source), module, reference, settings, format_pipeline(passes), products, environment.remarks)
+    return Compiled(
+        _word(source),
+        module,
+        reference,
+        settings,
+        format_pipeline(passes),
+        products,
+        environment.remarks,
+    )
 
 
 def emit(compiled: Compiled) -> Program:
@@ -164,11 +184,14 @@ def emit(compiled: Compiled) -> Program:
     level, settings = level_of(compiled.module), compiled.settings
     if level != "tile" and settings.passes is None:
         raise CompileError(
-            "nothing is left to compute: all outputs are inputs or constants, at most reshaped or transposed"
+            f"{compiled.source}: nothing is left to compute: "
+            "all outputs are inputs or constants, at most reshaped or transposed"
         )
     if level != "tile":
         done = f"after the passes {compiled.pipeline}" if compiled.pipeline else "without a pass"
-        raise CompileError(f"the module is at level {level} {done}, expected tile; a program needs all passes")
+        raise CompileError(
+            f"{compiled.source}: the module is at level {level} {done}, expected tile; a program needs all passes"
+        )
     _check_tokens(compiled.module)
     facts = ("sram_peak_bytes", "sram_lower_bound_bytes", "spilled_bytes")
     found = {name.removeprefix("sram_"): compiled.module.attributes.get(name) for name in facts}
@@ -221,5 +244,5 @@ def _calibration(given: Calibration | None, module: Module) -> CalibrationData |
     return CalibrationData(checked_samples(given, inputs, "calibration data"))
 
 
-def _name(source: Source) -> str:
-    return Path(source).stem if isinstance(source, (str, Path)) else "model"
+def _word(source: Source) -> str:
+    return str(source) if isinstance(source, (str, Path)) else "model"

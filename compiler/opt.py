@@ -33,6 +33,7 @@ from ..passes.framework.timing import TimePasses
 from ..passes.pipelines import PIPELINES
 from ..passes.registry import PASSES
 from .arrays import read_npz
+from .ending import exit_status
 from .expectations import compare, split_input
 from .usage import FAILED, OK, PRECISIONS, USAGE
 
@@ -67,13 +68,7 @@ def run_opt(
         except CompileError as error:
             print(error, file=sys.stderr)
             return USAGE
-        try:
-            return _process(options, passes, surroundings)
-        except CompileError as error:
-            print(error, file=sys.stderr)
-            return FAILED
-        except BrokenPipeError:
-            return OK
+        return exit_status(lambda: _process(options, passes, surroundings))
 
 
 def _check_usage(options: argparse.Namespace, known: Known) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -60,32 +58,6 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def check_node(node: Node) -> None:
-    """Compare a node of the default domain with the schema of its opset; raises CompileError in one line."""
-    context: Any = type(checker.DEFAULT_CONTEXT)()
-    context.ir_version = onnx.IR_VERSION
-    context.opset_imports = {"": node.opset, "ai.onnx": node.opset}
-    try:
-        checker.check_node(node.proto, context)
-    except checker.ValidationError as error:
-        raise node.error(str(error).splitlines()[0].rstrip(".")) from None
-
-
-def opset_of_operator(op_type: str) -> int | None:
-    """The first opset that has the operator; None where the standard does not know it."""
-    return _first_opsets().get(op_type)
-
-
-@cache
-def _first_opsets() -> dict[str, int]:
-    first: dict[str, int] = {}
-    for schema in defs.get_all_schemas_with_history():
-        if schema.domain == "":
-            since = int(schema.since_version)
-            first[schema.name] = min(since, first.get(schema.name, since))
-    return first
-
-
 def _load(source: Path | bytes | ModelProto) -> tuple[ModelProto, str, Path | None]:
     if isinstance(source, ModelProto):
         return source, "model", None
@@ -111,7 +83,7 @@ def _load(source: Path | bytes | ModelProto) -> tuple[ModelProto, str, Path | No
 def _inlined(proto: ModelProto, name: str) -> ModelProto:
     try:
         return inliner.inline_local_functions(proto)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, checker.ValidationError) as error:
         raise CompileError(f"{name}: model functions cannot be inlined: {str(error).splitlines()[0]}") from None
 
 

@@ -36,10 +36,22 @@ def array_of(tensor: TensorProto, source: str, folder: Path | None) -> Array:
         raise CompileError(f"{what} has the shape {list(tensor.dims)}")
     if tensor.data_location == TensorProto.EXTERNAL:
         return _external_array(tensor, what, folder)
+    if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
+        raise CompileError(f"{what} has element type {tensor.data_type}, which ONNX does not have")
+    if tensor.HasField("raw_data") and tensor.data_type not in _PACKED:
+        _check_raw(tensor, what)
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CompileError(f"{what} is damaged: {_first_line(error)}") from None
+
+
+def _check_raw(tensor: TensorProto, what: str) -> None:
+    needed = math.prod(tensor.dims) * np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+    if tensor.data_type != TensorProto.STRING and len(tensor.raw_data) != needed:
+        raise CompileError(
+            f"{what} is damaged: its shape {list(tensor.dims)} takes {needed} bytes, it has {len(tensor.raw_data)}"
+        )
 
 
 def dense_array(tensor: Any, source: str, folder: Path | None) -> Array:
@@ -94,7 +106,9 @@ def _external_array(tensor: TensorProto, what: str, folder: Path | None) -> Arra
 
 
 _PACKED = frozenset(
-    int(getattr(onnx.TensorProto, name)) for name in ("INT4", "UINT4", "FLOAT4E2M1") if hasattr(onnx.TensorProto, name)
+    int(getattr(onnx.TensorProto, name))
+    for name in ("INT2", "UINT2", "INT4", "UINT4", "FLOAT4E2M1", "FLOAT6E2M3", "FLOAT6E3M2")
+    if hasattr(onnx.TensorProto, name)
 )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+SHOWN_COLUMNS = 160
+"""Of a longer line a message shows only so much."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -17,6 +20,13 @@ class Position:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+    def shown(self) -> list[str]:
+        """The line and a caret below it; of a long line what surrounds the caret."""
+        start = max(0, self.column - 1 - SHOWN_COLUMNS // 2) if len(self.text) > SHOWN_COLUMNS else 0
+        part = self.text[start : start + SHOWN_COLUMNS]
+        before, after = "..." if start else "", "..." if start + len(part) < len(self.text) else ""
+        return [f"  {before}{part}{after}", " " * (2 + len(before) + self.column - 1 - start) + "^"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ class Diagnostic:
         prefix = f"{position}: " if position else ""
         lines = [f"{prefix}{self.severity}: {self.message}"]
         if position and position.text:
-            lines += [f"  {position.text}", "  " + " " * (position.column - 1) + "^"]
+            lines += position.shown()
         if self.location.nodes:
             lines.append(f"note: from ONNX node {', '.join(repr(name) for name in self.location.nodes)}")
         lines += [f"note: {note}" for note in self.notes]

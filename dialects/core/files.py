@@ -62,6 +62,12 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
     write_atomically(path, write)
 
 
+IR_VERSION = 1
+"""Of the text form and the dialects; goes up when text of the one before reads as something else, or no longer."""
+
+_HEAD = "// accelc IR "
+
+
 def write_module(path: Path, module: Module, *, elide_above: int = ELIDE_ABOVE) -> None:
     """Write the text, and beside it the elided constants if there are any.
 
@@ -79,7 +85,7 @@ def write_module(path: Path, module: Module, *, elide_above: int = ELIDE_ABOVE) 
             )
         stored = {name: _storable(array) for name, array in elided.items()}
         write_npz(companion, stored)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(f"{_HEAD}{IR_VERSION}\n{text}".encode()))
 
 
 def read_module(path: Path, context: Context) -> Module:
@@ -88,13 +94,21 @@ def read_module(path: Path, context: Context) -> Module:
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file; CompileError if it cannot be read or is no text."""
+    """The content of an IR file; CompileError if it cannot be read, is no text, or was written by another version.
+
+    Files that say no version, such as those written by hand, are taken for this one.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise CompileError(f"{path}: not a text file: byte {error.start} is not UTF-8") from None
+    version = text.partition("\n")[0].removeprefix(_HEAD) if text.startswith(_HEAD) else str(IR_VERSION)
+    if version != str(IR_VERSION):
+        found = f"IR version {version}, this version of accelc reads {IR_VERSION}"
+        raise CompileError(f"{path}:1:1: written by another version of accelc: {found}; dump it again from the model")
+    return text
 
 
 def read_constants(path: Path) -> dict[str, Array]:
@@ -107,8 +121,10 @@ def read_constants(path: Path) -> dict[str, Array]:
         if isinstance(data, np.lib.npyio.NpzFile):
             with data:
                 return {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, MemoryError) as error:
         raise CompileError(f"{companion}: cannot be read: {error}") from None
+    except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        raise CompileError(f"{companion}: damaged, or not an .npz file; dump the module again") from None
     raise CompileError(f"{companion}: a single array, expected the constants of {path.name}")
 
 

@@ -100,7 +100,7 @@ def put(*path: Any, value: Any):
 
 
 EDITS = [
-    (("version",), 2, "'version' is 2, expected an integer from 1 to 1"),
+    (("version",), 2, "its format has version 2, this version of accelc reads 1"),
     (("format",), "zip", "'format' is 'zip', expected one of accelc program"),
     (("extra",), 1, "unknown key 'extra'"),
     (("dram_bytes",), -1, "'dram_bytes' is -1, expected an integer from 0"),
