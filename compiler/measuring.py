@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..backends.host import final_type, stored_bytes
 from ..backends.program import Program
 from ..backends.target import Target
-from ..backends.timing.bounds import LayerFacts, network_bounds
+from ..backends.timing.bounds import Bounds, LayerFacts, layer_bounds, network_bounds
 from ..backends.timing.duration import instruction_timing
 from ..backends.timing.engine import QueuedInstruction, run_timeline
 from ..backends.timing.ledger import balance
 from ..backends.timing.matmul import matmul_shape, reduction_vectors
-from ..backends.timing.summary import summarize
+from ..backends.timing.summary import Figures, summarize
+from ..backends.timing.vector import work_of
 from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.instruction import ENGINES, InstructionOp
-from ..dialects.tile.memory import LoadOp
-from .notes import ShuffleNote, read_notes
+from ..dialects.tile.memory import LoadOp, StoreOp, TransferOp
+from ..dialects.tile.pooling import DepthwiseOp
+from .notes import Notes, ShuffleNote, read_notes
 from .report import BlockMapping, Layer, Machine, Product, Report, Shuffle
 
 
@@ -46,42 +50,26 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
     members: dict[int, list[InstructionOp]] = {}
     for op, layer in zip(ops, program.instruction_layers, strict=True):
         members.setdefault(int(layer), []).append(op)
-    layers: list[Layer] = []
-    for row in summary.layers:
-        known, figures, own = program.layers[row.index], row.figures, members[row.index]
-        nodes = notes.layer_nodes[row.index] if row.index < len(notes.layer_nodes) else (known.name,)
-        layers.append(
-            Layer(
-                name=known.name,
-                nodes=nodes,
-                kind=known.kind,
-                macs=known.macs,
-                cycles=figures.cycles,
-                slots=figures.slots,
-                instructions=figures.instructions,
-                sram_bytes=_touched_bytes(own),
-                dram_read_bytes=figures.dram_read_bytes,
-                dram_write_bytes=figures.dram_write_bytes,
-                bank_stall_cycles=figures.bank_stall_cycles,
-                lanes=_lanes(own, target),
-                mapping=_mapping(own),
-                product=_product(nodes, notes.products),
-            )
-        )
-    macs = sum(layer.macs for layer in layers)
-    crossing = LayerFacts("all", macs=macs, weight_bytes=_constant_bytes(ops, program), **_host_bytes(program))
-    bounds = network_bounds([crossing, *map(_tiles, notes.products.values())], target)
+    layers = tuple(_layer(row.index, row.figures, members[row.index], program, notes) for row in summary.layers)
+    crossing = _crossing_bytes(ops, program)
+    facts = [
+        _facts(layer, members[row.index], {name: count[row.index] for name, count in crossing.items()})
+        for row, layer in zip(summary.layers, layers, strict=True)
+    ]
+    layers = tuple(
+        replace(layer, bounds=_cycles(layer_bounds(known, target))) for layer, known in zip(layers, facts, strict=True)
+    )
     engines = [op.engine for op in ops]
     return Report(
         model=program.model,
         machine=_machine(program),
         precision=program.precision,
-        macs=macs,
+        macs=sum(layer.macs for layer in layers),
         cycles=timeline.cycles,
         slots=summary.total.slots,
-        bounds={"compute_cycles": bounds.compute, "tiling_cycles": bounds.tiling, "dram_cycles": bounds.dram},
+        bounds=_cycles(network_bounds(facts, target)),
         instructions={engine: engines.count(engine) for engine in ENGINES},
-        layers=tuple(layers),
+        layers=layers,
         sram=_sram(notes.sram, summary.total.bank_stall_cycles, target.sram_bytes),
         dram_read_bytes=summary.total.dram_read_bytes,
         dram_write_bytes=summary.total.dram_write_bytes,
@@ -92,6 +80,32 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
         remarks=notes.remarks,
         accuracy=accuracy,
     )
+
+
+def _layer(index: int, figures: Figures, ops: Sequence[InstructionOp], program: Program, notes: Notes) -> Layer:
+    """The row of one layer, without its bounds."""
+    known = program.layers[index]
+    nodes = notes.layer_nodes[index] if index < len(notes.layer_nodes) else (known.name,)
+    return Layer(
+        name=known.name,
+        nodes=nodes,
+        kind=known.kind,
+        macs=known.macs,
+        cycles=figures.cycles,
+        slots=figures.slots,
+        instructions=figures.instructions,
+        sram_bytes=_touched_bytes(ops),
+        dram_read_bytes=figures.dram_read_bytes,
+        dram_write_bytes=figures.dram_write_bytes,
+        bank_stall_cycles=figures.bank_stall_cycles,
+        lanes=_lanes(ops, program.target),
+        mapping=_mapping(ops),
+        product=_product(nodes, notes.products),
+    )
+
+
+def _cycles(bounds: Bounds) -> dict[str, int]:
+    return {f"{name}_cycles": cycles for name, cycles in bounds.by_name.items()}
 
 
 def _operations(program: Program) -> list[InstructionOp]:
@@ -137,15 +151,39 @@ def _touched_bytes(ops: Sequence[InstructionOp]) -> int:
     )
 
 
-def _constant_bytes(ops: Iterable[InstructionOp], program: Program) -> int:
-    """Bytes of constants that are loaded at all, each once."""
-    return _union(
-        (region.offset, region.end)
-        for op in ops
-        if isinstance(op, LoadOp)
-        for region in op.regions()
-        if region.operand == "source" and region.size and region.offset < program.constants.size
-    )
+def _crossing_bytes(ops: Sequence[InstructionOp], program: Program) -> dict[str, Counter[int]]:
+    """Bytes by layer that must cross the DRAM channel in any schedule: of constants, inputs and outputs."""
+    inputs = [
+        (write.address, write.address + stored_bytes(final_type(port.type, write.steps)))
+        for port in program.inputs
+        for write in port.writes
+    ]
+    outputs = [
+        (port.address, port.address + stored_bytes(port.stored)) for port in program.outputs if port.source is None
+    ]
+    layers = program.instruction_layers.tolist()
+    return {
+        "weight_bytes": _credited(ops, layers, LoadOp, [(0, program.constants.size)]),
+        "input_bytes": _credited(ops, layers, LoadOp, inputs),
+        "output_bytes": _credited(ops, layers, StoreOp, outputs),
+    }
+
+
+def _credited(
+    ops: Sequence[InstructionOp], layers: Sequence[int], kind: type[TransferOp], limits: Sequence[tuple[int, int]]
+) -> Counter[int]:
+    """DRAM bytes within `limits` that transfers of a kind touch, each byte credited to one layer only."""
+    spans: list[tuple[int, int, int]] = []
+    for op, layer in zip(ops, layers, strict=True):
+        if isinstance(op, kind):
+            region = next(r for r in op.regions() if op.spaces.get(r.operand) == "dram")
+            places = ((max(region.offset, low), min(region.end, high)) for low, high in limits)
+            spans += [(low, high, layer) for low, high in places if low < high and region.size]
+    found, reached = Counter[int](), 0
+    for start, end, layer in sorted(spans):
+        found[layer] += max(end - max(start, reached), 0)
+        reached = max(reached, end)
+    return found
 
 
 def _union(spans: Iterable[tuple[int, int]]) -> int:
@@ -156,17 +194,24 @@ def _union(spans: Iterable[tuple[int, int]]) -> int:
     return covered
 
 
-def _tiles(product: Product) -> LayerFacts:
-    """The facts of a product that the bound by whole tiles needs."""
-    height, width = product.kernel
-    depth = height * width * product.in_channels
-    return LayerFacts("", rows=product.rows, depth=depth, columns=product.out_channels, groups=product.groups)
+def _facts(layer: Layer, ops: Sequence[InstructionOp], crossing: Mapping[str, int]) -> LayerFacts:
+    """What a layer has to do, whatever its mapping."""
+    product = layer.product if layer.macs else None  # the row of an input is named after its first reader
+    shape = {} if product is None else _shape(product)
+    passes = sum(_least_passes(op) for op in ops if op.engine == "vector")
+    return LayerFacts(layer.name, macs=layer.macs, vector_elements=passes, **shape, **crossing)
 
 
-def _host_bytes(program: Program) -> dict[str, int]:
-    written = [stored_bytes(final_type(port.type, write.steps)) for port in program.inputs for write in port.writes]
-    read = [stored_bytes(port.stored) for port in program.outputs if port.source is None]
-    return {"input_bytes": sum(written), "output_bytes": sum(read)}
+def _shape(product: Product) -> dict[str, int]:
+    depth = product.kernel[0] * product.kernel[1] * product.in_channels
+    return {"rows": product.rows, "depth": depth, "columns": product.out_channels, "groups": product.groups}
+
+
+def _least_passes(op: InstructionOp) -> int:
+    """Element passes that only the vector unit can do: a depthwise product could as well run on the blocks."""
+    if isinstance(op, DepthwiseOp):
+        return op.out_h * op.out_w * op.channels
+    return work_of(op).element_passes
 
 
 def _lanes(ops: Sequence[InstructionOp], target: Target) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ class Layer:
     """One layer: the ONNX nodes it stands for and what it costs.
 
     `slots` charges every MAC slot of its cycles to a cause. `lanes` is the useful share of the multiply-accumulates
-    of the blocks that a matmul streams to (None where there is no matmul). SRAM and DRAM figures are bytes.
+    of the blocks that a matmul streams to (None where there is no matmul). SRAM and DRAM figures are bytes. `bounds`
+    are those of the layer on its own, by name as in `Report`.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Layer:
     lanes: float | None = None
     mapping: BlockMapping | None = None
     product: Product | None = None
+    bounds: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def losses(self) -> list[tuple[str, int]]:
@@ -113,7 +115,8 @@ class Report:
     """All figures of one program. `slots` sums to `cycles` times the MAC slots of a cycle, exactly.
 
     `bounds` are lower bounds of the cycles that hold for any schedule: `compute_cycles` (every multiply-accumulate at
-    full blocks), `tiling_cycles` (whole tiles), `dram_cycles` (every weight, input and output once).
+    full blocks), `tiling_cycles` (whole tiles), `vector_cycles` (all passes of the vector unit), `dram_cycles` (every
+    weight, input and output once), `schedule_cycles` (layers in order, weights as far ahead as the SRAM has room).
     """
 
     model: str
@@ -196,6 +199,7 @@ class Report:
             "mapping": None if mapping is None else dataclasses.asdict(mapping),
             "product": None if product is None else dataclasses.asdict(product) | {"kernel": list(product.kernel)},
             "ledger": self._block_cycles(layer.slots),
+            "bounds": dict(layer.bounds),
             "losses": [{"cause": cause, "block_cycles": self._block_cycle(count)} for cause, count in layer.losses],
             "sram": {"bytes": layer.sram_bytes, "bank_stall_cycles": layer.bank_stall_cycles},
             "dram_bytes": {"read": layer.dram_read_bytes, "write": layer.dram_write_bytes},

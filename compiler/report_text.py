@@ -34,8 +34,9 @@ WORDS = {
 SHOWN_NODES = 1
 _LEGEND = (
     "layer: the first ONNX node and how many more; mapping: window or row folded into the reduction, diagonal; "
-    "K, N, M: blocks that share reduction, columns, pixels; util: MACs over all MAC slots of its cycles; lanes: the "
-    "same of the blocks while they work on a tile; SRAM: touched; DRAM: moved"
+    "K, N, M: blocks that share reduction, columns, pixels; x bound: cycles over the largest lower bound of the layer "
+    "alone, which is C(ompute), T(iling), V(ector unit) or D(RAM); util: MACs over all MAC slots of its cycles; lanes: "
+    "the same of the blocks while they work on a tile; SRAM: touched; DRAM: moved"
 )
 SHOWN_LOSSES = 3
 LEAST_SHOWN_LOSS = 0.02
@@ -85,7 +86,7 @@ def _layers(report: Report, width: int) -> Table:
     table.expand = True
     table.add_column("layer", overflow="fold", width=width // 5)
     table.add_column("kind and mapping", overflow="fold", width=width // 7)
-    for name in ("cycles", "util", "lanes"):
+    for name in ("cycles", "x bound", "util", "lanes"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("where the rest went", overflow="fold", ratio=1)
     for name in ("SRAM", "DRAM"):
@@ -96,6 +97,7 @@ def _layers(report: Report, width: int) -> Table:
             _joined(layer.nodes or (layer.name,)),
             layer.kind if layer.mapping is None else f"{layer.kind}, {layer.mapping}",
             f"{layer.cycles:,}",
+            _nearest(layer),
             f"{layer.macs / available:.1%}" if available else "",
             f"{layer.lanes:.1%}" if layer.lanes is not None else "",
             _losses(layer),
@@ -103,6 +105,12 @@ def _layers(report: Report, width: int) -> Table:
             _bytes(layer.dram_read_bytes + layer.dram_write_bytes),
         )
     return table
+
+
+def _nearest(layer: Layer) -> str:
+    """How far the cycles are from the largest bound, and which one it is."""
+    name, bound = max(layer.bounds.items(), key=lambda item: item[1], default=("", 0))
+    return f"{layer.cycles / bound:.2f} {name[0].upper()}" if bound else ""
 
 
 def _losses(layer: Layer) -> str:

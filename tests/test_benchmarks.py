@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from catalogue import DEFAULT_NETWORKS, NETWORKS
+from mobilenet import mobilenet_v2
 from products import blas_alone
 from stopwatch import Timing, in_turns
 
@@ -98,3 +100,23 @@ def test_the_floor_multiplies_the_networks_dense_products(monkeypatch):
 
 def test_the_default_networks_are_known():
     assert set(DEFAULT_NETWORKS) <= NETWORKS.keys()
+
+
+def test_the_table_of_cycles_stands_beside_its_bounds(tmp_path):
+    path = tmp_path / "cycles.json"
+    command = [sys.executable, "benchmarks/cycles.py", "--only", "light_squeezenet@tile32", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(path.read_text(encoding="utf-8"))
+    assert set(row["bounds"]) == {"compute", "tiling", "vector", "dram", "schedule"}
+    assert row["cycles"] == round(row["ratio"] * max(row["bounds"].values())) >= max(row["bounds"].values())
+    assert f"{row['cycles']:,}" in done.stdout
+    assert 0 < sum(row["losses"].values()) < 1
+
+
+def test_the_topology_of_mobilenet_v2():
+    model = mobilenet_v2()
+    onnx.checker.check_model(model)
+    weights = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.name.endswith("weight"))
+    assert weights == 3_469_760  # the paper's 3.4 million parameters, without biases
+    assert sum(node.op_type == "Add" for node in model.graph.node) == 10

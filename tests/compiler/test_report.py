@@ -72,7 +72,9 @@ def test_keys(programs, case):
     assert {key: type(report.get(key)) for key in KEYS} == KEYS
     for layer in report["layers"]:
         assert {key: type(layer.get(key)) for key in LAYER_KEYS} == LAYER_KEYS
-    assert set(report["bounds"]) == {"compute_cycles", "tiling_cycles", "dram_cycles"}
+    names = {f"{name}_cycles" for name in ("compute", "tiling", "vector", "dram", "schedule")}
+    assert set(report["bounds"]) == names
+    assert all(set(layer["bounds"]) == names for layer in report["layers"])
     assert set(report["sram"]) >= {"peak_bytes", "lower_bound_bytes", "bank_stall_cycles", "spilled_bytes"}
     assert set(report["dram_bytes"]) == {"read", "write"}
     assert (report["model"], report["target"], report["precision"]) == (*case, "int8")

@@ -2,11 +2,12 @@
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelc.backends.target import load_target
-from accelc.backends.timing.bounds import LayerFacts, layer_bounds, network_bounds, tiling_cycles
+from accelc.backends.timing.bounds import LayerFacts, fluid_cycles, layer_bounds, network_bounds, tiling_cycles
 
 ARRAY32, TILE32 = load_target("array32"), load_target("tile32")
 
@@ -53,3 +54,59 @@ def test_work_flows_between_layers_where_it_may():
 def test_compute_is_never_above_tiling(rows, depth, columns):
     found = layer_bounds(product(rows, depth, columns), TILE32)
     assert found.compute <= found.tiling
+
+
+@pytest.mark.parametrize(
+    ("work", "capacity", "cycles"),
+    [
+        ([(100, 0), (100, 800)], 10**6, 200),  # loaded while the first layer computes
+        ([(100, 0), (100, 1600)], 10**6, 200),  # half ahead, half as it is consumed
+        ([(100, 0), (100, 1600)], 400, 250),  # 400 ahead last 50 cycles, the other 1,200 take 150 at 8 a cycle
+        ([(100, 1600)], 10**6, 200),  # nothing to do before the first byte: DRAM-bound
+        ([(0, 80), (100, 80), (0, 80)], 40, 115),  # layers without computing take their bytes at once
+        ([(50, 0), (50, 0)], 10, 100),
+        ([], 10, 0),
+    ],
+)
+def test_weights_flow_no_further_ahead_than_there_is_room(work, capacity, cycles):
+    assert fluid_cycles(work, 8, capacity) == pytest.approx(cycles)
+
+
+WORK = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 4000)), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(WORK, st.integers(64, 3000), st.integers(1, 32))
+def test_the_flow_lies_between_full_and_no_overlap_and_never_loses_by_a_better_machine(work, capacity, bandwidth):
+    compute, dram = sum(cycles for cycles, _ in work), sum(size for _, size in work) / bandwidth
+    found = fluid_cycles(work, bandwidth, capacity)
+    assert max(compute, dram) - 1e-3 <= found <= compute + dram + 1e-3
+    assert fluid_cycles(work, bandwidth, capacity + 100) <= found + 1e-3
+    assert fluid_cycles(work, bandwidth + 1, capacity) <= found + 1e-3
+    stepped = stepped_flow(work, bandwidth, capacity)
+    assert found <= stepped + 1e-3 <= found + 2 * len(work) + 3
+
+
+def stepped_flow(work, bandwidth, capacity):
+    """The same flow a cycle at a time, each layer stopping at the end of a cycle: at most a little slower."""
+    time = ahead = 0.0
+    left = sum(size for _, size in work)
+    for cycles, size in work:
+        done = 0.0
+        while done < 1 - 1e-9 and (cycles or size):
+            arrived = min(
+                bandwidth, left, capacity - ahead + (size * min(1 / cycles, 1 - done) if cycles else capacity)
+            )
+            able = 1 - done if not size else min(1 - done, (ahead + arrived) / size)
+            step = min(able, 1 / cycles) if cycles else able
+            arrived = min(arrived, capacity - ahead + size * step)
+            done, ahead, left, time = done + step, ahead + arrived - size * step, left - arrived, time + 1
+    return time
+
+
+def test_a_network_is_bound_by_its_order_and_the_room():
+    first = LayerFacts("much work", macs=4096 * 1000)
+    last = LayerFacts("many weights", macs=4096, weight_bytes=2 * TILE32.sram_bytes)
+    found = network_bounds([first, last], TILE32)
+    assert found.schedule == found.largest == math.ceil(1000 + (2 * TILE32.sram_bytes - 16000) / 16)
+    assert network_bounds([last, first], TILE32).schedule == math.ceil(1000 + 2 * TILE32.sram_bytes / 16)
