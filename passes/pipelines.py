@@ -15,13 +15,15 @@ _GRAPH = (
     "eliminate-common-subexpressions,eliminate-dead-code"
 )
 
+_QUANTIZE = "equalize-channels,insert-quantization"
+
 _PLACE = "allocate-banks,insert-tokens"
 
 PIPELINES: dict[str, str] = {
     "O0": f"{_GRAPH},insert-quantization,lower-to-tile{{effort=0}},schedule{{lookahead=0.0}},{_PLACE}",
-    "O1": f"{_GRAPH},rewrite-shuffles,insert-quantization,lower-to-tile{{effort=1}},schedule,{_PLACE}",
-    "O2": f"{_GRAPH},rewrite-shuffles,insert-quantization,pad-channels,lower-to-tile{{effort=1}},schedule,{_PLACE}",
-    "O3": f"{_GRAPH},rewrite-shuffles,insert-quantization,pad-channels,lower-to-tile{{effort=2}},schedule,{_PLACE}",
+    "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},schedule,{_PLACE}",
+    "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},schedule,{_PLACE}",
+    "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},schedule,{_PLACE}",
 }
 """Pipeline text by name; a name may stand in a pipeline wherever a pass may.
 
@@ -47,6 +49,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
         "fold-batch-norm", "fuse-activations", "a convolution that already clamps cannot absorb a scale behind it"
     ),
     Constraint("rewrite-shuffles", "insert-quantization", "permuted weights are quantized in their final order"),
+    Constraint("rewrite-shuffles", "equalize-channels", "channels are scaled in their final order"),
+    Constraint("equalize-channels", "insert-quantization", "float weights take up the factors exactly"),
     Constraint("insert-quantization", "pad-channels", "padding is filled with the zero point"),
     Constraint("insert-quantization", "lower-to-tile", "instructions exist for integers only"),
     Constraint("lower-to-tile", "schedule", "strips are cut from instructions"),

@@ -6,6 +6,7 @@ from .allocate_banks import AllocateBanks
 from .canonicalize import Canonicalize
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
+from .equalize_channels import EqualizeChannels
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
 from .framework.base import Pass
@@ -27,6 +28,7 @@ PASSES: tuple[type[Pass], ...] = (
     EliminateCommonSubexpressions,
     EliminateDeadCode,
     RewriteShuffles,
+    EqualizeChannels,
     InsertQuantization,
     PadChannels,
     LowerToTile,

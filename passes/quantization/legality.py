@@ -24,6 +24,11 @@ def check_convertible(operations: Iterable[Operation]) -> None:
         raise CompileError([Diagnostic(f"'{op.name}': {problem}", op.location) for op, problem in problems])
 
 
+def is_quantizable(operations: Iterable[Operation]) -> bool:
+    """True if every operation has an integer form: `check_convertible` would accept them."""
+    return not any(_problem(op) for op in operations)
+
+
 def check_integer(function: Function, host: Collection[Operation]) -> None:
     """Raise one CompileError that lists every operation that computes in float between quantize and dequantize.
 

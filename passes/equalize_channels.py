@@ -1,0 +1,89 @@
+"""The pass `equalize-channels`: channels of one tensor become about equally large, and their weights make up for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..dialects.core.operation import Module, Terminator
+from ..dialects.core.types import Array
+from .equalization.absorption import absorb_factors
+from .equalization.balance import balance
+from .equalization.classes import ChannelClasses
+from .equalization.extremes import channel_extremes
+from .framework.base import Pass, at_least
+from .framework.environment import CalibrationData, Environment
+from .insert_quantization import InsertQuantization
+from .quantization.grouping import TypeGroups
+from .quantization.legality import is_quantizable
+from .quantization.measure import Fidelity, held_back
+from .quantization.sampling import synthetic_count, synthetic_samples
+
+
+@dataclass(frozen=True)
+class EqualizeChannels(Pass):
+    """Scale channels so that one 8-bit range suits all channels of a tensor, and undo it in the weights that read them.
+
+    The float network computes the same as before. Factors go through whatever commutes with them: ReLU, PRelu, pooling,
+    data movement, depthwise convolutions, and sums whose operands share them. Channels that a clamp other than ReLU
+    touches on the calibration samples (a ReLU6 at 6) keep their scale, and so do inputs and outputs.
+
+    With `check` the factors are kept only if the network, quantized on trial, comes closer to the float network on
+    held-back samples. `samples` limits how many others the factors come from. Without calibration data nothing happens,
+    unless `noise` lets standard normal noise stand in; nor at other precisions than int8, or if the network has no
+    integer form.
+    """
+
+    name: ClassVar[str] = "equalize-channels"
+
+    samples: int = at_least(1, 64)
+    check: bool = True
+    noise: bool = False
+
+    def run(self, module: Module, environment: Environment) -> None:
+        main = module.main
+        data = environment.calibration
+        if data is None and self.noise:
+            data = synthetic_samples(main, synthetic_count(main), 0)
+        operations = [op for op in main.body if not op.has_trait(Terminator)]
+        if data is None or environment.precision != "int8" or not is_quantizable(operations):
+            return
+        seen, measured = held_back(module, data)
+        seen = CalibrationData({name: array[: self.samples] for name, array in seen.samples.items()})
+        classes = ChannelClasses(main)
+        factors = balance(classes, TypeGroups(operations), *channel_extremes(module, seen))
+        if (factors == 1.0).all():
+            return
+        facts: dict[str, Any] = {}
+        if self.check:
+            before, after = self._errors(module, factors, seen, measured)
+            facts = {"error_before": before, "error_after": after}
+            if after >= before:
+                message = f"equalized channels would not be closer to the float network: {_decibels(before, after)}"
+                environment.remark(self.name, "missed", message, **facts)
+                return
+        count = absorb_factors(module, classes, factors)
+        suffix = f": {_decibels(**facts)}" if facts else ""
+        message = f"equalized the channels of {count} operations{suffix}"
+        environment.remark(self.name, "applied", message, operations=count, **facts)
+
+    def _errors(
+        self, module: Module, factors: Array, seen: CalibrationData, measured: CalibrationData
+    ) -> tuple[float, float]:
+        """The error of the network as it is and under the factors, quantized with ranges from `seen`."""
+        candidate = module.clone()
+        absorb_factors(candidate, ChannelClasses(candidate.main), factors)
+        fidelity = Fidelity(module, measured)
+        errors: list[float] = []
+        for each in (module.clone(), candidate):
+            InsertQuantization(method="percentile").run(each, Environment(calibration=seen))
+            errors.append(fidelity.error(each))
+        return errors[0], errors[1]
+
+
+def _decibels(error_before: float, error_after: float) -> str:
+    """The two errors as signal-to-noise ratios."""
+    before, after = (-10.0 * np.log10(max(error, 1e-30)) for error in (error_before, error_after))
+    return f"SQNR {before:.1f} dB before, {after:.1f} dB after"
