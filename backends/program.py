@@ -26,7 +26,7 @@ from .target import Target, target_from_data
 from .validation import check_instructions, check_ports
 
 FORMAT = "accelc program"
-VERSION = 1
+VERSION = 2
 MEMBERS = ("manifest.json", "code.bin", "constants.bin")
 ALIGNMENT = 64
 """Constants and buffers start at multiples of this many bytes in DRAM."""

@@ -9,17 +9,28 @@ from collections.abc import Callable, Sequence
 
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.tile.array import MatmulOp
+from ..dialects.tile.elements import ElementOp
 from ..dialects.tile.instruction import InstructionOp, Region
 from ..dialects.tile.pooling import VectorWindowOp
 from ..dialects.tile.window import WindowOp
 from .encoding import Instruction, space_of
 from .host import InputPort, OutputPort, final_type, stored_bytes
 from .target import Target
+from .timing.matmul import element_problem
 
 WINDOW_LIMIT = 2**27
 """No instruction may unfold its input into this many bytes (window elements, padding included)."""
 
-_INT8_FIELDS = ("zero_point", "input_zero", "lhs_zero", "rhs_zero", "low", "high")
+_NUMBER_FIELDS = {
+    "zero_point": "output",
+    "input_zero": "input",
+    "lhs_zero": "lhs",
+    "rhs_zero": "rhs",
+    "low": "output",
+    "high": "output",
+    "value": "output",
+}
+"""Fields that hold a number of an operand; the zero point of a matmul is one of its input."""
 
 
 def check_instructions(
@@ -78,10 +89,10 @@ def _field_problem(op: InstructionOp, target: Target) -> str | None:
     columns = values.get("tile_columns", target.array.columns)
     if columns != target.array.columns:
         return f"'tile_columns' is {columns}, the target has {target.array.columns}"
-    for name in _INT8_FIELDS:
-        value = values.get(name, 0)
-        if isinstance(value, int) and not -128 <= value <= 127:
-            return f"'{name}' is {value}, expected -128 to 127"
+    if isinstance(op, ElementOp):
+        problem = _element_problem(op, target)
+        if problem is not None:
+            return problem
     low, high = values.get("low", 0), values.get("high", 0)
     if isinstance(low, int) and isinstance(high, int) and low > high:
         return f"'low' is {low}, above 'high' {high}"
@@ -100,9 +111,29 @@ def _field_problem(op: InstructionOp, target: Target) -> str | None:
     return None
 
 
+def _element_problem(op: ElementOp, target: Target) -> str | None:
+    for name, operand in _NUMBER_FIELDS.items():
+        value = op.attributes.get(name, 0)
+        element = op.element_of("input" if isinstance(op, MatmulOp) else operand)
+        if isinstance(value, int) and not element.low <= value <= element.high:
+            return f"'{name}' is {value}, expected {element.low} to {element.high}"
+    for name, value in op.attributes.items():
+        operand, _, rest = name.partition("_")
+        if isinstance(value, int) and (rest == "offset" or "stride" in rest) and operand in _OPERANDS_OF_NUMBERS:
+            size = op.size_of(operand)
+            if operand not in op.spaces and value % size:
+                return f"'{name}' is {value}, expected a multiple of the {size} bytes of a number"
+    if isinstance(op, MatmulOp):
+        return element_problem(op.element, op.weights_element, target)
+    return None
+
+
+_OPERANDS_OF_NUMBERS = ("input", "output", "lhs", "rhs", "weights", "table")
+
+
 def _window_problem(op: WindowOp) -> str | None:
     if isinstance(op, MatmulOp):
-        channels = (op.groups - 1) * op.input_group_stride + op.in_c
+        channels, _ = op.channel_span
         used = op.groups * op.in_c
     elif isinstance(op, VectorWindowOp):
         channels = used = op.channels

@@ -23,6 +23,7 @@ WORDS = {
     "column_padding": "empty columns",
     "edge_rows": "idle blocks",
     "depthwise_diagonal": "diagonal zeros",
+    "wide_numbers": "wide numbers",
     "weight_load": "weight load",
     "fill_drain": "fill and drain",
     "bank_stall": "bank stalls",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ..backends.host import HOST_OPERATIONS
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
-from ..dialects.core.types import I8, TensorType
+from ..dialects.core.types import TensorType
 from ..dialects.nn import (
     AveragePoolOp,
     Conv2dOp,
@@ -22,6 +22,7 @@ from ..dialects.nn import (
 from ..dialects.nn.elementwise import BinaryOperation
 from ..dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from ..dialects.quant.types import QuantizedType
+from ..dialects.tile.elements import ELEMENTS
 from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
 from ..dialects.tile.types import BufferType
 from .framework.base import Pass, at_least
@@ -160,8 +161,8 @@ def _check_legal(function: Function) -> None:
                 errors += op.error(f"accumulators are read by {found}, expected one quant.requantize").diagnostics
         for value in op.operands:
             element = value.type.element if isinstance(value.type, TensorType) else None
-            if isinstance(element, QuantizedType) and element.storage != I8:
-                errors += op.error(f"reads {value.type}, expected elements of type !quant.i8").diagnostics
+            if isinstance(element, QuantizedType) and str(element.storage) not in ELEMENTS:
+                errors += op.error(f"reads {value.type}, expected elements of type !quant.i8 or !quant.i16").diagnostics
             elif isinstance(element, QuantizedType) and not value.type.size:
                 errors += op.error(f"reads {value.type}, expected at least one element").diagnostics
     if errors:

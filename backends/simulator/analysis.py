@@ -2,7 +2,7 @@
 
 A product is one matmul, or several that accumulate into the same place, and the requantizations that read it. If all
 of them agree on its geometry it gets a buffer of its own in the layout that suits the host; its element type is
-float32 where the bound of the accumulators proves that exact (128 * sum of |weights| <= 2^24), else float64.
+float32 where the bound of the accumulators proves that exact (128 * sum of |weights| <= 2^24 for int8), else float64.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 from ...dialects.core.types import Array
 from ...dialects.quant.arithmetic import MULTIPLIER_BITS
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.elements import ElementOp
 from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
+from ...dialects.tile.records import RECORD_BYTES
 from ...dialects.tile.types import strided_view
 from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import Instruction, space_of
@@ -31,8 +33,10 @@ LARGEST_INPUT = 128
 """The largest magnitude of an int8 input or weight."""
 ACCUMULATOR_LIMIT = 2**31
 """Below this an accumulator times a multiplier of at most 2^22 is exact in float64, as `rescale` requires."""
-WINDOW_LIMIT = 2**20
-"""Up to this many window elements the sum of an average pool times its multiplier is exact in float64."""
+WIDE_LIMIT = 2**52
+"""Below this a wide accumulator and its bias are exact in float64; the multiplier comes after the pre-shift."""
+WINDOW_LIMIT = 2**27
+"""Up to a sum of this magnitude an average pool times its multiplier is exact in float64."""
 
 _CONSTANT_OPERANDS: dict[type[InstructionOp], tuple[str, ...]] = {
     MatmulOp: ("weights",),
@@ -47,15 +51,13 @@ _CONSTANT_OPERANDS: dict[type[InstructionOp], tuple[str, ...]] = {
 
 @dataclass(eq=False)
 class Weights:
-    """Constant weights as float32 [groups, depth, out_c] ([1, taps, out_c] if diagonal), shared by all samples."""
+    """Constant weights as floats [groups, depth, out_c] ([1, taps, out_c] if diagonal), shared by all samples.
+
+    `bound` is the largest magnitude that any partial sum of products can reach.
+    """
 
     matrix: Array
-    column_sums: Array
-
-    @property
-    def bound(self) -> int:
-        """The largest magnitude that any partial sum of products can reach."""
-        return LARGEST_INPUT * int(self.column_sums.max(initial=0))
+    bound: int
 
 
 @dataclass(eq=False)
@@ -71,6 +73,7 @@ class Product:
     last: int = 0
     bound: int = 0
     regular: bool = True
+    wide: bool = False
     slot: int = 0
 
     @property
@@ -139,7 +142,7 @@ class _Analyser:
             elif isinstance(op, RequantizeOp):
                 self.follow_requantize(index, op, position)
         for product in self.result.products.values():
-            product.regular = product.regular and product.bound < ACCUMULATOR_LIMIT
+            product.regular = product.regular and product.bound < (WIDE_LIMIT if product.wide else ACCUMULATOR_LIMIT)
         for index, op in enumerate(self.result.operations):
             if not self.is_fast(index, op):
                 self.result.plain.add(index)
@@ -156,7 +159,7 @@ class _Analyser:
             return False
         if isinstance(op, BinaryOp):
             return op.kind != "div"
-        if isinstance(op, AveragePoolOp) and op.kernel_h * op.kernel_w > WINDOW_LIMIT:
+        if isinstance(op, AveragePoolOp) and op.kernel_h * op.kernel_w * largest_input(op) > WINDOW_LIMIT:
             return False
         if type(op) in _CONSTANT_OPERANDS:
             return self.result.constants.get(index, {}).keys() == set(_CONSTANT_OPERANDS[type(op)])
@@ -195,36 +198,38 @@ class _Analyser:
         return view.reshape(-1)
 
     def convert(self, op: MatmulOp, known: Known) -> Weights:
-        key = (known.key, op.groups, op.in_c, op.out_c, op.taps, op.diagonal)
+        key = (known.key, op.groups, op.in_c, op.out_c, op.taps, op.diagonal, op.element, op.weights_element)
         if key not in self.converted:
             start = op.weights_offset
             op.weights_offset = 0
             matrix = op.diagonal_weights(known.data)[None] if op.diagonal else op.dense_weights(known.data)
             op.weights_offset = start
-            wide = matrix.astype(np.float32)
-            exact = np.float32 if wide.shape[1] * LARGEST_INPUT <= EXACT_FLOAT32 else np.float64
-            self.converted[key] = known, Weights(wide, np.abs(wide).sum(axis=1, dtype=exact))
+            wide = matrix.astype(product_type(op))
+            narrow = op.weights_element == "i8" and wide.shape[1] * LARGEST_INPUT <= EXACT_FLOAT32
+            sums = np.abs(wide).sum(axis=1, dtype=np.float32 if narrow else np.float64)
+            self.converted[key] = known, Weights(wide, largest_input(op) * int(sums.max(initial=0)))
         return self.converted[key][1]
 
     # products
 
     def follow_product(self, index: int, op: MatmulOp, position: int) -> None:
         known = self.result.constants.get(index, {}).get("weights")
-        bound = LARGEST_INPUT**2 * op.taps * (1 if op.diagonal else op.in_c)
+        bound = largest_input(op) * -op.element_of("weights").low * op.depth
         if known is not None:
             self.result.weights[index] = weights = self.convert(op, known)
             bound = weights.bound
         elif op.diagonal:
             bound = -1
         base = op.accumulator_offset
-        product = Product(base, op.groups, op.rows, op.out_c, op.column_tiles, position)
+        product = Product(base, op.groups, op.rows, op.out_c, op.column_tiles, position, wide=op.element != "i8")
         if op.accumulate:
             found = self.covering(base, product.end)
-            same = found is not None and (found.base, found.groups, found.rows, found.out_c) == (
+            same = found is not None and (found.base, found.groups, found.rows, found.out_c, found.wide) == (
                 base,
                 op.groups,
                 op.rows,
                 op.out_c,
+                product.wide,
             )
             if found is None or not same:
                 self.spoil(base, product.end)
@@ -246,7 +251,8 @@ class _Analyser:
         if product is not None:
             fits = (product.rows, product.tiles) == (rows, tiles) and op.first_column + op.out_c <= product.out_c
             aligned = (base - product.base) % (tiles * rows) == 0
-            if fits and aligned and "parameters" in self.result.constants.get(index, {}):
+            alike = product.wide == (op.accumulator_element != "i8")
+            if fits and aligned and alike and "parameters" in self.result.constants.get(index, {}):
                 product.last = position
                 self.result.products[index] = product
                 return
@@ -281,10 +287,21 @@ class _Analyser:
             self.result.slots[slot] = max(self.result.slots[slot], product.size * product.dtype.itemsize)
 
 
+def largest_input(op: ElementOp) -> int:
+    """The largest magnitude of a number of the input."""
+    return -op.element_of("input").low
+
+
+def product_type(op: MatmulOp) -> Any:
+    """The float type in which the products of an instruction are added: float32 for 8-bit data, else float64."""
+    return np.dtype(np.float32 if op.element == "i8" else np.float64)
+
+
 def _is_exact(op: InstructionOp, operand: str, data: Array) -> bool:
     """False for multipliers beyond the range of the numeric contract, for which fast and plain bits might differ."""
     if operand == "parameters" and isinstance(op, (RequantizeOp, DepthwiseOp)):
-        words = data.view("<u4")[1::2]
+        step = op.record_bytes // RECORD_BYTES
+        words = data.view("<u4")[step - 1 :: step]
     elif operand == "multipliers":
         words = data.view("<u4")
     else:

@@ -21,7 +21,6 @@ from .memory import Memory, Scratch
 from .plain import Step, plain_step
 from .pooling import average_pool_step, depthwise_step, max_pool_step, requantization
 from .products import dense_product
-from .rounding import Rounding
 from .taps import tap_product
 
 
@@ -82,11 +81,9 @@ class _Binder:
         columns = slice(op.first_column, op.first_column + op.out_c)
         values = self.accumulators(product)[:, group : group + op.groups, :, columns]
         image = values.reshape(self.memory.samples, op.groups, op.out_h, op.out_w, op.out_c)
-        factor, offset = requantization(self.known(index, "parameters"), op.groups * op.out_c)
         shape = (op.groups, 1, 1, op.out_c)
         out = op.grouped_output_view(self.memory.sram)
-        clip = (op.zero_point, op.low, op.high)
-        return Rounding(image, out, factor.reshape(shape), offset.reshape(shape), clip, self.scratch)
+        return requantization(op, self.known(index, "parameters"), image, out, shape, self.scratch)
 
     def copy(self, op: InstructionOp) -> Step:
         views: list[Array] = []
@@ -97,8 +94,7 @@ class _Binder:
         return copy_step(views[0], views[1])
 
     def fill(self, index: int, op: FillOp) -> Step:
-        (region,) = op.regions()
-        return fill_step(op, region_view(region, self.memory.sram))
+        return fill_step(op, self.memory.sram)
 
     def binary(self, index: int, op: BinaryOp) -> Step:
         return binary_step(op, self.memory.sram, self.scratch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.quant.tables import looked_up
 from ...dialects.tile.instruction import Region
 from ...dialects.tile.movement import FillOp
 from ...dialects.tile.records import unpack_multipliers
@@ -31,9 +32,9 @@ def copy_step(source: Array, target: Array) -> Step:
     return run
 
 
-def fill_step(op: FillOp, target: Array) -> Step:
+def fill_step(op: FillOp, sram: Array) -> Step:
     """Bind a fill."""
-    value = op.value
+    value, target = op.value, op.output_view(sram)
 
     def run() -> None:
         target.fill(value)
@@ -83,8 +84,18 @@ def binary_step(op: BinaryOp, sram: Array, scratch: Scratch) -> Step:
 
 
 def lookup_step(op: LookupOp, table: Array, sram: Array) -> Step:
-    """Bind a table of 256 known bytes."""
-    return _table_step(op, table, sram)
+    """Bind a known table: of 256 bytes, or of 513 numbers of 16 bits."""
+    if op.element == "i8":
+        return _table_step(op, table, sram)
+    entries = table.view(op.element_of("table").dtype)
+    source, out = op.input_view(sram), op.output_view(sram)
+    blocks = [(source[index], out[index]) for index in block_slices(out.shape, _BLOCK)]
+
+    def run() -> None:
+        for piece, target in blocks:
+            np.copyto(target, looked_up(piece, entries))
+
+    return run
 
 
 def rescale_step(op: RescaleOp, parameters: Array, sram: Array, scratch: Scratch) -> Step:
@@ -93,7 +104,7 @@ def rescale_step(op: RescaleOp, parameters: Array, sram: Array, scratch: Scratch
     multiplier, shift = unpack_multipliers(parameters, 0, 2 * pairs)
     factor: Array = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32))
     clip = (op.zero_point, op.low, op.high)
-    if not op.per_channel:
+    if not op.per_channel and op.input_element == op.element == "i8":
         values: Array = np.arange(-128, 128).astype(np.float64) - op.input_zero
         table = np.empty(256, np.int8)
         steps: Array = np.where(values >= 0, float(factor[0]), float(factor[1])) * values

@@ -9,7 +9,8 @@ import numpy as np
 from ...dialects.core.types import Array
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp, VectorWindowOp
 from ...dialects.tile.records import unpack_multipliers, unpack_requantization
-from .analysis import EXACT_FLOAT32, LARGEST_INPUT
+from ...dialects.tile.vector import RequantizeOp
+from .analysis import EXACT_FLOAT32, largest_input
 from .memory import Scratch
 from .plain import Step, sequence
 from .rounding import Rounding
@@ -21,19 +22,19 @@ _PADDED = 1 << 18
 
 
 def max_pool_step(op: MaxPoolOp, sram: Array, scratch: Scratch) -> Step:
-    """Bind a maximum over windows, in int8."""
+    """Bind a maximum over windows, in the element type."""
     steps: list[Step] = []
-    out = op.output_view(sram)
+    out, element = op.output_view(sram), op.element_of("input")
     for chosen in _sample_groups(op, len(sram)):
-        padded = PaddedInput(op, sram[chosen], op.channels, -128, scratch, np.int8, copy=False)
-        steps += [padded.fill, _separable(op, padded.array, out[chosen], np.maximum, scratch, np.int8)]
+        padded = PaddedInput(op, sram[chosen], op.channels, element.low, scratch, element.dtype, copy=False)
+        steps += [padded.fill, _separable(op, padded.array, out[chosen], np.maximum, scratch, element.dtype)]
     return sequence(steps)
 
 
 def average_pool_step(op: AveragePoolOp, multipliers: Array, sram: Array, scratch: Scratch) -> Step:
     """Bind a mean over windows with known multipliers: exact sums, one rounding."""
     elements = op.kernel_h * op.kernel_w
-    dtype = np.float32 if elements * LARGEST_INPUT <= EXACT_FLOAT32 else np.float64
+    dtype = np.float32 if elements * largest_input(op) <= EXACT_FLOAT32 else np.float64
     multiplier, shift = unpack_multipliers(multipliers, 0, elements + 1)
     factor = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32))[op.counts()][..., None]
     clip = (op.zero_point, op.low, op.high)
@@ -49,20 +50,34 @@ def average_pool_step(op: AveragePoolOp, multipliers: Array, sram: Array, scratc
 
 def depthwise_step(op: DepthwiseOp, weights: Array, parameters: Array, sram: Array, scratch: Scratch) -> Step:
     """Bind a depthwise convolution with known weights and parameters."""
-    taps = weights.reshape(-1, op.channels).astype(np.float32)
-    bound = LARGEST_INPUT * float(np.abs(taps).sum(axis=0, dtype=np.float64).max())
+    taps = weights.view(op.element_of("weights").dtype).reshape(-1, op.channels).astype(np.float32)
+    bound = largest_input(op) * float(np.abs(taps).sum(axis=0, dtype=np.float64).max())
     out = op.output_view(sram)
     total = scratch.take("depthwise", out.shape, np.float32 if bound <= EXACT_FLOAT32 else np.float64)
     product = tap_product(op, taps, sram, total, scratch, padding=op.input_zero)
-    factor, offset = requantization(parameters, op.channels)
-    return sequence([product, Rounding(total, out, factor, offset, (op.zero_point, op.low, op.high), scratch)])
+    return sequence([product, requantization(op, parameters, total, out, (op.channels,), scratch)])
 
 
-def requantization(parameters: Array, count: int) -> tuple[Array, Array]:
-    """(factor, factor * bias) in float64 of `count` known records; see `exact_offset`."""
-    bias, multiplier, shift = unpack_requantization(parameters, 0, count)
-    factor = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32))
-    return factor, factor * bias
+def requantization(
+    op: RequantizeOp | DepthwiseOp,
+    parameters: Array,
+    total: Array,
+    out: Array,
+    shape: tuple[int, ...],
+    scratch: Scratch,
+) -> Rounding:
+    """Bind the rounding of sums by known records, one for each element of `shape`, which broadcasts against them.
+
+    Sums of 8-bit products times a multiplier are exact as they are, and so is the bias times it; wider ones pass the
+    pre-shift first.
+    """
+    size = op.record_bytes
+    bias, multiplier, shift = unpack_requantization(parameters, 0, parameters.size // size, size)
+    factor = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32)).reshape(shape)
+    clip, offset = (op.zero_point, op.low, op.high), bias.reshape(shape)
+    if size == 8:
+        return Rounding(total, out, factor, factor * offset, clip, scratch)
+    return Rounding(total, out, factor, 0.0, clip, scratch, wide=(offset, op.pre_shift))
 
 
 def _sample_groups(op: VectorWindowOp, samples: int) -> list[slice]:

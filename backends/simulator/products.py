@@ -8,7 +8,7 @@ import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
-from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights
+from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights, product_type
 from .memory import Scratch
 from .plain import Step, sequence
 from .windows import PaddedInput
@@ -21,25 +21,25 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
     """Bind a matmul to `result` [samples, groups, rows, out_c] (float32 or float64).
 
     Constant weights are one float32 matrix for all samples; without them they are read from SRAM for each sample.
-    float32 products are split along the reduction where a whole one would not be exact.
+    float32 products are split along the reduction where a whole one would not be exact; 16-bit data take float64.
     """
-    depth, rows = op.taps * op.in_c, op.rows
+    depth, rows, dtype = op.taps * op.in_c, op.rows, product_type(op)
     steps: list[Step] = []
     dynamic: Array | None = None
     if weights is None:
-        dynamic = scratch.take("weights", (len(sram), op.groups, depth, op.out_c))
+        dynamic = scratch.take("weights", (len(sram), op.groups, depth, op.out_c), dtype)
         steps.append(_weight_reader(op, sram, dynamic))
     spans = reduction_spans(op, weights)
     unfolded = op.groups * rows * depth
     together = max(1, UNFOLDED // unfolded) if dynamic is None else 1
     per_row = op.groups * op.out_w * depth
     height = op.out_h if unfolded <= UNFOLDED else max(1, UNFOLDED // per_row)
-    span = (op.groups - 1) * op.input_group_stride + op.in_c
+    span, apart = op.channel_span
     point = op.taps == 1 and op.padded_size == op.input_size
     for first in range(0, len(sram), together):
         chosen = slice(first, min(first + together, len(sram)))
-        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, np.float32, copy=not point)
-        windows = padded.windows(op, op.groups, op.input_group_stride, op.in_c)
+        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, dtype, copy=not point)
+        windows = padded.windows(op, op.groups, apart, op.in_c)
         if padded.borders or padded.copies:
             steps.append(padded.fill)
         matrix = weights.matrix if weights is not None else dynamic[first] if dynamic is not None else None
@@ -47,15 +47,17 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
         for top in range(0, op.out_h, height):
             window = windows[:, :, top : top + height]
             count = window.shape[2] * op.out_w
-            unfold = scratch.take("unfolded", (*window.shape[:2], count, depth))
+            unfold = scratch.take("unfolded", (*window.shape[:2], count, depth), dtype)
             target = result[chosen, :, top * op.out_w : top * op.out_w + count]
             steps.append(_multiply(op, window, unfold, matrix, target, spans, scratch))
     return sequence(steps)
 
 
 def reduction_spans(op: MatmulOp, weights: Weights | None) -> list[tuple[int, int]]:
-    """Pieces of the reduction that float32 computes exactly whatever the input."""
+    """Pieces of the reduction that the type of the product computes exactly whatever the input."""
     depth = op.taps * op.in_c
+    if product_type(op) != np.float32:
+        return [(0, depth)]
     if weights is None:
         step = EXACT_FLOAT32 // LARGEST_INPUT**2
         return [(start, min(start + step, depth)) for start in range(0, depth, step)]
@@ -100,14 +102,14 @@ def _multiply(
             out = target[0, 0]
         else:
             left = unfold
-    if len(spans) == 1 and out.dtype == np.float32 and not op.accumulate:
+    if len(spans) == 1 and out.dtype == unfold.dtype and not op.accumulate:
 
         def write() -> None:
             np.copyto(shaped, window)
             np.matmul(left, right, out=out)
 
         return write
-    partial = scratch.take("partial", out.shape)
+    partial = scratch.take("partial", out.shape, unfold.dtype)
     pieces = [(left[..., a:b], right[..., a:b, :]) for a, b in spans]
 
     def add() -> None:

@@ -1,4 +1,4 @@
-"""The last step of most instructions: scale, round half to even, add the zero point, clip, store as int8."""
+"""The last step of most instructions: scale, round half to even, add the zero point, clip, store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Rounding:
     """out = clip(rint(value * factor + offset) + zero_point, low, high) over arrays [samples, ..., height, width, c].
 
     `factor` and `offset` broadcast against the values; products and sums must be exact in float64, so that one
-    rounding is left. Bound once; a call executes it in blocks over samples and rows without allocating.
+    rounding is left. With `wide` (bias, bits), value becomes floor((value + bias) * 2^-bits) first, exact below 2^52.
+    Bound once; a call executes it in blocks over samples and rows without allocating.
     """
 
     def __init__(
@@ -32,10 +33,13 @@ class Rounding:
         offset: npt.ArrayLike,
         clip: tuple[int, int, int],
         scratch: Scratch,
+        wide: tuple[Array, int] | None = None,
     ) -> None:
         self.zero_point, low, high = clip
         self.low, self.high = float(low), float(high)
-        factor, offset = (_with_rank(np.asarray(a, np.float64), values.ndim) for a in (factor, offset))
+        self.unit = None if wide is None else 2.0 ** -wide[1]
+        factor, offset = (np.asarray(a, np.float64) for a in (factor, offset if wide is None else wide[0]))
+        factor, offset = _with_rank(factor, values.ndim), _with_rank(offset, values.ndim)
         if values.shape[-1] < NARROW and is_mergeable(values) and is_mergeable(out):
             width = values.shape[-2]
             factor, offset = (merged(repeated(a, width, values.shape[-1])) for a in (factor, offset))
@@ -49,8 +53,14 @@ class Rounding:
     def __call__(self) -> None:
         for value, out, steps, factor, offset in self.blocks:
             np.copyto(steps, value)
-            np.multiply(steps, factor, out=steps)
-            np.add(steps, offset, out=steps)
+            if self.unit is None:
+                np.multiply(steps, factor, out=steps)
+                np.add(steps, offset, out=steps)
+            else:
+                np.add(steps, offset, out=steps)
+                np.multiply(steps, self.unit, out=steps)
+                np.floor(steps, out=steps)
+                np.multiply(steps, factor, out=steps)
             np.rint(steps, out=steps)
             if self.zero_point:
                 np.add(steps, self.zero_point, out=steps)

@@ -1,4 +1,4 @@
-"""Input windows of the fast path: int8 pixels of SRAM as padded arrays of another type, and views of their windows."""
+"""Input windows of the fast path: pixels of SRAM as padded arrays of another type, and views of their windows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ...dialects.core.types import Array
-from ...dialects.tile.types import strided_view
 from ...dialects.tile.window import WindowOp
 from .memory import Scratch
 
@@ -26,9 +25,8 @@ class PaddedInput:
         self.padding = padding
         self.borders: list[Array] = []
         self.copies: list[tuple[Array, Array]] = []
-        strides = (op.input_row_stride, op.input_pixel_stride, 1)
         if not copy and need == (rows, columns):
-            self.array = strided_view(sram, op.input_offset, (rows, columns, channels), strides)
+            self.array = op.input_view(sram, channels)
             return
         self.array = scratch.take("padded", (len(sram), *need, channels), dtype)
         if rows <= 0 or columns <= 0:
@@ -39,7 +37,7 @@ class PaddedInput:
         borders = [self.array[:, :top], self.array[:, top + rows :]]
         borders += [self.array[:, top : top + rows, :left], self.array[:, top : top + rows, left + columns :]]
         self.borders += [border for border in borders if border.size]
-        self.copies.append((inner, strided_view(sram, op.input_offset, (rows, columns, channels), strides)))
+        self.copies.append((inner, op.input_view(sram, channels)))
 
     def fill(self) -> None:
         """Copy the pixels from SRAM and set the padding."""
@@ -49,7 +47,7 @@ class PaddedInput:
             np.copyto(target, source)
 
     def windows(self, op: WindowOp, groups: int, group_stride: int, channels: int) -> Array:
-        """A view [samples, groups, out_h, out_w, kernel_h, kernel_w, channels] of all windows."""
+        """A view [samples, groups, out_h, out_w, kernel_h, kernel_w, channels]; `group_stride` counts channels."""
         sample, row, pixel, step = self.array.strides
         shape = (len(self.array), groups, op.out_h, op.out_w, op.kernel_h, op.kernel_w, channels)
         taps = (row * op.dilation_h, pixel * op.dilation_w)

@@ -88,6 +88,7 @@ def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
         "column_padding": cost.column_padding,
         "edge_rows": cost.edge_rows,
         "depthwise_diagonal": cost.depthwise_diagonal + shape.macs - dense,
+        "wide_numbers": cost.wide_numbers,
         "weight_load": cost.weight_load_cycles * machine.blocks * block,
         "bank_stall": cost.bank_stall_cycles * machine.blocks * block,
     }

@@ -5,11 +5,11 @@ The reduction of a group, in the order (kernel row, kernel column, channel), is 
 consecutive vectors, `split_n` consecutive column tiles and `split_m` consecutive output pixels run side by side on the
 blocks. The loops, outermost first: groups, column steps, reduction steps, pixel steps.
 
-A pixel step takes max(1, ceil(lines of the widest vector / lines_per_vector), max over banks of
-ceil(distinct lines / read_ports)) cycles; padding taps read nothing. Before a (group, column, reduction) step its
-weights are loaded: ceil(lines / rate) cycles, where lines is the sum over the tiles of ceil(bytes / line_bytes) and
-rate = min(weight_lines_per_cycle, interleave * read_ports), because the weights lie in one group. Weights are
-double-buffered: with stream cycles T and load cycles W of the steps 0..n,
+A pixel step takes max(cycles of a vector (1 for 8 bits, `ArraySection.step_cycles`), ceil(lines of the widest vector /
+lines_per_vector), max over banks of ceil(distinct lines / read_ports)) cycles; padding taps read nothing. Before a
+(group, column, reduction) step its weights are loaded: ceil(lines / rate) cycles, where lines is the sum over the tiles
+of ceil(bytes / line_bytes) and rate = min(weight_lines_per_cycle, interleave * read_ports), because the weights lie in
+one group. Weights are double-buffered: with stream cycles T and load cycles W of the steps 0..n,
 
     occupancy = W[0] + sum(max(T[i], W[i+1])) + T[n],    or sum(W) + sum(T) when input and weights share a bank group.
 """
@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.tile.elements import ELEMENTS
 from ..target import Target
 from .banks import BankMap, bank_map
 from .record import Instruction
@@ -56,6 +57,13 @@ class MatmulShape(NamedTuple):
     split_k: int
     split_n: int
     split_m: int
+    element: str
+    weights_element: str
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of one number of the input."""
+        return ELEMENTS[self.element].size
 
     @property
     def rows(self) -> int:
@@ -80,13 +88,13 @@ class MatmulShape(NamedTuple):
     @property
     def input_span(self) -> int:
         """Bytes from the first to the last byte of the input."""
-        channels = (self.groups - 1) * self.input_group_stride + self.in_c
-        return (self.in_h - 1) * self.input_row_stride + (self.in_w - 1) * self.input_pixel_stride + channels
+        pixel = (self.groups - 1) * self.input_group_stride + self.in_c * self.data_bytes
+        return (self.in_h - 1) * self.input_row_stride + (self.in_w - 1) * self.input_pixel_stride + pixel
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of weights."""
-        return self.groups * self.depth * self.out_c
+        return self.groups * self.depth * self.out_c * ELEMENTS[self.weights_element].size
 
     @property
     def accumulator_rows(self) -> int:
@@ -103,6 +111,12 @@ class ArrayMachine(NamedTuple):
     weight_lines_per_cycle: int
     lines_per_vector: int
     banks: BankMap
+    step_cycles: tuple[tuple[str, str, int], ...]
+    """(data, weights, cycles of a vector) for all element types."""
+
+    def cycles_of(self, data: str, weights: str) -> int:
+        """Cycles of a block for one vector; 0 if it cannot multiply such numbers."""
+        return next(cycles for a, b, cycles in self.step_cycles if (a, b) == (data, weights))
 
 
 class MatmulCost(NamedTuple):
@@ -120,6 +134,7 @@ class MatmulCost(NamedTuple):
     column_padding: int
     edge_rows: int
     depthwise_diagonal: int
+    wide_numbers: int
     input_lines: int
     weight_lines: int
 
@@ -154,6 +169,7 @@ def array_machine(target: Target) -> ArrayMachine:
         array.weight_lines_per_cycle,
         target.crossbar.lines_per_vector,
         bank_map(target),
+        tuple((data, weights, array.step_cycles(data, weights)) for data in ELEMENTS for weights in ELEMENTS),
     )
 
 
@@ -174,15 +190,16 @@ def matmul_cost(shape: MatmulShape, machine: ArrayMachine, input_address: int, s
     weight_lines = _weight_lines(shape, machine, vectors)
     rate = min(machine.weight_lines_per_cycle, machine.banks.interleave * machine.banks.read_ports)
     load = np.broadcast_to(-(-weight_lines // rate), stream.shape).ravel()
-    steps = stream.size * pixel_steps
+    steps, slowness = stream.size * pixel_steps, machine.cycles_of(shape.element, shape.weights_element)
     streamed = int(stream.sum())
     exposed = int(load[0] + np.maximum(load[1:] - stream.ravel()[:-1], 0).sum())
     collision = int(load.sum()) - exposed if shared_group else 0
     return MatmulCost(
         occupancy=streamed + exposed + collision,
-        bank_stall_cycles=streamed - steps + collision,
+        bank_stall_cycles=streamed - steps * slowness + collision,
         weight_load_cycles=exposed,
         **_slots(shape, machine, len(vectors.length), steps),
+        wide_numbers=steps * (slowness - 1) * machine.blocks * machine.lanes * machine.columns,
         input_lines=lines * (1 if shape.diagonal else column_steps),
         weight_lines=shape.groups * int(weight_lines.sum()),
     )
@@ -236,7 +253,8 @@ def _weight_lines(shape: MatmulShape, machine: ArrayMachine, vectors: Segments) 
     depth = _padded(vectors.length.sum(axis=1), shape.split_k).sum(axis=1)
     first = np.arange(shape.column_tiles) * shape.tile_columns
     columns = np.minimum(shape.tile_columns, shape.out_c - first)
-    lines = -(-columns[:, None] * depth // machine.banks.line_bytes)
+    size = ELEMENTS[shape.weights_element].size
+    lines = -(-columns[:, None] * depth * size // machine.banks.line_bytes)
     return _padded(lines, shape.split_n).sum(axis=1)
 
 
@@ -265,21 +283,24 @@ def _stream_cycles(shape: MatmulShape, machine: ArrayMachine, vectors: Segments,
     steps, pixel_steps = lines.shape[:2]
     vector, widest = _distinct(lines.reshape(steps * pixel_steps, pixel_row.shape[1] * rows.shape[1], -1))
     together, distinct = _distinct(vector.reshape(steps * pixel_steps, -1))
-    cycles = np.maximum(1, -(-widest.max(axis=-1) // machine.lines_per_vector))
+    slowness = machine.cycles_of(shape.element, shape.weights_element)
+    cycles = np.maximum(slowness, -(-widest.max(axis=-1) // machine.lines_per_vector))
     cycles = np.maximum(cycles, -(-_fullest_bank(together, banks) // banks.read_ports))
     return cycles.reshape(steps, -1) @ counts, int(distinct.reshape(steps, -1).sum(axis=0) @ counts)
 
 
 def _ports(shape: MatmulShape, vectors: Segments) -> Segments:
-    """What the ports read in each step, [steps, ports, pieces]; `channel` is the byte offset within a pixel."""
+    """What the ports read in each step, [steps, ports, pieces]; `channel` (within a pixel) and `length` are bytes."""
+    size = shape.data_bytes
     row, column, channel, length = (_padded(part, shape.split_k) for part in vectors)
+    channel, length = channel * size, length * size
     if not shape.diagonal:
         group = np.arange(shape.groups) * shape.input_group_stride
         offset = (group[:, None, None, None] + channel).reshape(-1, *channel.shape[1:])
         copies = (shape.groups, 1, 1)
         return Segments(np.tile(row, copies), np.tile(column, copies), offset, np.tile(length, copies))
     first = np.arange(shape.column_tiles) * shape.tile_columns
-    tile_offset = _padded(first, shape.split_n)
+    tile_offset = _padded(first * size, shape.split_n)
     tile_length = _padded(np.minimum(shape.tile_columns, shape.out_c - first), shape.split_n)
     steps, ports = len(tile_offset) * len(row), shape.split_n * shape.split_k
 
@@ -342,11 +363,14 @@ def _fullest_bank(lines: Array, banks: BankMap) -> Array:
 def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]) -> str | None:
     """Why the machine cannot run a matmul with its operands at these addresses, or None.
 
-    The split product is at most `blocks`, tiles fit the columns (and the lanes, where diagonal), the results fit the
-    accumulators, input and weights lie in groups that every block port reaches. Without lane rotation a byte of the
-    input reaches only the lane of its offset within the line: every vector is one piece that starts a line.
+    The blocks multiply such numbers and the accumulators hold their sums. The split product is at most `blocks`, tiles
+    fit the columns (and the lanes, where diagonal), the results fit the accumulators, input and weights lie in groups
+    that every block port reaches. Without lane rotation a byte of the input reaches only the lane of its offset within
+    the line: every vector is one piece that starts a line.
     """
     shape, array = matmul_shape(op), target.array
+    if unsupported := element_problem(shape.element, shape.weights_element, target):
+        return unsupported
     blocks = shape.split_k * shape.split_n * shape.split_m
     if blocks > array.blocks:
         splits = f"{shape.split_k} x {shape.split_n} x {shape.split_m}"
@@ -363,6 +387,17 @@ def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]
     return alignment_problem(op, target, addresses["input"])
 
 
+def element_problem(data: str, weights: str, target: Target) -> str | None:
+    """Why the array cannot multiply data by weights of these element types, or None."""
+    if not target.array.step_cycles(data, weights):
+        key = "int16_rate"
+        return f"'array.{key}' of the target is 0, expected more for data of {data} and weights of {weights}"
+    needed = ELEMENTS[data].accumulator_bits
+    if target.accumulators.bits < needed:
+        return f"'accumulators.bits' of the target is {target.accumulators.bits}, expected {needed} for data of {data}"
+    return None
+
+
 def alignment_problem(op: Instruction, target: Target, address: int) -> str | None:
     """Why the crossbar cannot bring the input at this address to the lanes, or None; see `matmul_problem`."""
     if target.crossbar.lane_rotation:
@@ -371,14 +406,14 @@ def alignment_problem(op: Instruction, target: Target, address: int) -> str | No
     vectors = reduction_vectors(shape, target.array.lanes)
     if vectors.length.shape[1] > 1:
         return f"fold {shape.fold} joins taps in one vector, which needs lane rotation"
-    if (vectors.channel % line).any():
+    if (vectors.channel * shape.data_bytes % line).any():
         return f"vectors of {target.array.lanes} lanes do not start at lines of {line} bytes, which needs lane rotation"
     places = {
         "input address": address,
         "input_row_stride": shape.input_row_stride if shape.in_h > 1 else 0,
         "input_pixel_stride": shape.input_pixel_stride if shape.in_w > 1 else 0,
         "input_group_stride": shape.input_group_stride if shape.groups > 1 else 0,
-        "tile_columns": shape.tile_columns if shape.diagonal and shape.column_tiles > 1 else 0,
+        "tile_columns": shape.tile_columns * shape.data_bytes if shape.diagonal and shape.column_tiles > 1 else 0,
     }
     for name, value in places.items():
         if value % line:

@@ -14,6 +14,7 @@ CAUSES = (
     "column_padding",
     "edge_rows",
     "depthwise_diagonal",
+    "wide_numbers",
     "weight_load",
     "fill_drain",
     "bank_stall",
@@ -27,10 +28,11 @@ CAUSES = (
 useful_mac: a multiply-accumulate of the model. reduction_padding: lanes without an input, channels added by padding,
 and blocks without a reduction vector in the last reduction step. column_padding: columns without an output, and blocks
 without a column tile in the last column step. edge_rows: blocks without a pixel: in the last pixel step, and blocks
-that no split uses. depthwise_diagonal: structural zeros of diagonal and block-diagonal weights. weight_load: streaming
-waits for weights. fill_drain: the array's own pipeline empties while others wait for its results. bank_stall: bank
-conflicts, crossbar limits, and waiting for a bank group. dma_wait, vector_wait: waiting for these engines.
-token_wait: the result of the vector unit is still in its pipeline. idle: nothing to explain it.
+that no split uses. depthwise_diagonal: structural zeros of diagonal and block-diagonal weights. wide_numbers: the
+further cycles that a block takes for a vector of more than 8 bits an element. weight_load: streaming waits for weights.
+fill_drain: the array's own pipeline empties while others wait for its results. bank_stall: bank conflicts, crossbar
+limits, and waiting for a bank group. dma_wait, vector_wait: waiting for these engines. token_wait: the result of the
+vector unit is still in its pipeline. idle: nothing to explain it.
 """
 
 

@@ -1,14 +1,15 @@
 """Cycles of the vector unit's instructions.
 
-    occupancy = max(ceil(element passes / lanes), reads, writes, 1)
+    occupancy = max(ceil(byte passes / lanes), reads, writes, 1)
     reads, writes = max over banks of ceil(lines touched / ports)
 
 A run of contiguous bytes touches each of its lines once; bytes at a stride cost one line each. Every pass over the data
 reads it again. Accumulators are a memory of their own with a row a cycle for each lane and cost no lines.
 
-Passes over the elements: requantize, binary, lookup, rescale 1; pooling and depthwise one for every tap; softmax 3
-(maximum, sum of exponentials, division); lrn its `size` + 3 (squares, window sum a tap at a time, power, product).
-Moves and fills have no arithmetic: lines only.
+Byte passes are elements times passes times the bytes of the widest number. Passes over the elements: requantize,
+binary, lookup, rescale 1; pooling and depthwise one for every tap; softmax 3 (maximum, sum of exponentials, division);
+lrn its `size` + 3 (squares, window sum a tap at a time, power, product). Moves and fills have no arithmetic: lines
+only.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.quant.tables import lookup_entries, softmax_entries
+from ...dialects.tile.elements import ELEMENTS, Element
 from .banks import BankMap, lines_of_runs
 
-RECORD_BYTES = 4
+WORD_BYTES = 4
+"""Bytes of a packed multiplier and of an entry of the softmax and LRN tables."""
 
 
 class Box(NamedTuple):
@@ -50,7 +54,10 @@ class Box(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The pixels of a sliding window, read tap by tap; fields as in `WindowOp`. Padding reads nothing."""
+    """The pixels of a sliding window, read tap by tap; fields as in `WindowOp`, `channels` in bytes.
+
+    Padding reads nothing.
+    """
 
     in_h: int
     in_w: int
@@ -94,7 +101,7 @@ Pattern = Box | Window
 
 
 class Work(NamedTuple):
-    """What an instruction does: results times passes, and the patterns it reads and writes by operand name."""
+    """What an instruction does: results times passes times bytes, and the patterns it reads and writes by operand."""
 
     element_passes: int
     reads: tuple[tuple[str, Pattern], ...]
@@ -142,7 +149,26 @@ def _line_cycles(patterns: Placed, banks: BankMap, ports: int) -> tuple[int, int
 
 def work_of(op: Any) -> Work:
     """What a vector instruction does; KeyError for the name of an instruction that the vector unit does not have."""
-    return _WORK[op.name](op)
+    work = _WORK[op.name](op)
+    return work._replace(element_passes=work.element_passes * max(_size(op, name) for name in _DATA))
+
+
+_DATA = ("input", "lhs", "rhs", "accumulator", "output")
+"""The operands that hold numbers of the network; others hold parameters."""
+
+
+def _element(op: Any, operand: str) -> Element:
+    return ELEMENTS[getattr(op, f"{operand}_element", op.element)]
+
+
+def _size(op: Any, operand: str) -> int:
+    return _element(op, operand).size
+
+
+def _box(op: Any, operand: str, sizes: tuple[int, ...], strides: tuple[int, ...], passes: int = 1) -> Box:
+    """The numbers of an operand at strides in bytes."""
+    size = _size(op, operand)
+    return Box(sizes, strides, passes) if size == 1 else Box((*sizes, size), (*strides, 1), passes)
 
 
 def _run(size: int) -> Box:
@@ -150,26 +176,28 @@ def _run(size: int) -> Box:
 
 
 def _output(op: Any) -> Box:
-    return Box((op.out_h, op.out_w, op.out_c), (op.output_row_stride, op.output_pixel_stride, 1))
+    strides = (op.output_row_stride, op.output_pixel_stride, _size(op, "output"))
+    return _box(op, "output", (op.out_h, op.out_w, op.out_c), strides)
 
 
 def _requantize(op: Any) -> Work:
     elements = op.groups * op.out_h * op.out_w * op.out_c
-    strides = (op.output_group_stride, op.output_row_stride, op.output_pixel_stride, 1)
-    output = Box((op.groups, op.out_h, op.out_w, op.out_c), strides)
-    return Work(elements, (("parameters", _run(2 * RECORD_BYTES * op.groups * op.out_c)),), (("output", output),))
+    strides = (op.output_group_stride, op.output_row_stride, op.output_pixel_stride, _size(op, "output"))
+    output = _box(op, "output", (op.groups, op.out_h, op.out_w, op.out_c), strides)
+    records = _run(_element(op, "accumulator").record_bytes * op.groups * op.out_c)
+    return Work(elements, (("parameters", records),), (("output", output),))
 
 
 def _binary(op: Any) -> Work:
     sizes = (op.out_h, op.out_w, op.out_c)
-    lhs = Box(sizes, (op.lhs_row_stride, op.lhs_pixel_stride, op.lhs_channel_stride))
-    rhs = Box(sizes, (op.rhs_row_stride, op.rhs_pixel_stride, op.rhs_channel_stride))
+    lhs = _box(op, "lhs", sizes, (op.lhs_row_stride, op.lhs_pixel_stride, op.lhs_channel_stride))
+    rhs = _box(op, "rhs", sizes, (op.rhs_row_stride, op.rhs_pixel_stride, op.rhs_channel_stride))
     return Work(op.out_h * op.out_w * op.out_c, (("lhs", lhs), ("rhs", rhs)), (("output", _output(op)),))
 
 
 def _unary(op: Any, passes: int = 1) -> Work:
     sizes = (op.out_h, op.out_w, op.out_c)
-    read = Box(sizes, (op.input_row_stride, op.input_pixel_stride, 1), passes)
+    read = _box(op, "input", sizes, (op.input_row_stride, op.input_pixel_stride, _size(op, "input")), passes)
     return Work(op.out_h * op.out_w * op.out_c * passes, (("input", read),), (("output", _output(op)),))
 
 
@@ -178,19 +206,19 @@ def _with_reads(work: Work, **sizes: int) -> Work:
 
 
 def _lookup(op: Any) -> Work:
-    return _with_reads(_unary(op), table=256)
+    return _with_reads(_unary(op), table=lookup_entries(_element(op, "input").type) * _size(op, "table"))
 
 
 def _rescale(op: Any) -> Work:
-    return _with_reads(_unary(op), parameters=2 * RECORD_BYTES * (op.out_c if op.per_channel else 1))
+    return _with_reads(_unary(op), parameters=2 * WORD_BYTES * (op.out_c if op.per_channel else 1))
 
 
 def _softmax(op: Any) -> Work:
-    return _with_reads(_unary(op, passes=3), table=256 * RECORD_BYTES)
+    return _with_reads(_unary(op, passes=3), table=softmax_entries(_element(op, "input").type) * WORD_BYTES)
 
 
 def _lrn(op: Any) -> Work:
-    return _with_reads(_unary(op, passes=op.size + 3), table=op.entries * RECORD_BYTES)
+    return _with_reads(_unary(op, passes=op.size + 3), table=op.entries * WORD_BYTES)
 
 
 def _pool(op: Any) -> Work:
@@ -210,30 +238,32 @@ def _pool(op: Any) -> Work:
         op.pad_left,
         op.input_row_stride,
         op.input_pixel_stride,
-        op.channels,
+        op.channels * _size(op, "input"),
     )
-    output = Box((op.out_h, op.out_w, op.channels), (op.output_row_stride, op.output_pixel_stride, 1))
+    strides = (op.output_row_stride, op.output_pixel_stride, _size(op, "output"))
+    output = _box(op, "output", (op.out_h, op.out_w, op.channels), strides)
     return Work(op.out_h * op.out_w * op.channels * taps, (("input", window),), (("output", output),))
 
 
 def _average_pool(op: Any) -> Work:
-    return _with_reads(_pool(op), multipliers=RECORD_BYTES * (op.kernel_h * op.kernel_w + 1))
+    return _with_reads(_pool(op), multipliers=WORD_BYTES * (op.kernel_h * op.kernel_w + 1))
 
 
 def _depthwise(op: Any) -> Work:
-    weights = op.kernel_h * op.kernel_w * op.channels
-    return _with_reads(_pool(op), weights=weights, parameters=2 * RECORD_BYTES * op.channels)
+    weights = op.kernel_h * op.kernel_w * op.channels * _size(op, "weights")
+    return _with_reads(_pool(op), weights=weights, parameters=_element(op, "input").record_bytes * op.channels)
 
 
 def _move(op: Any) -> Work:
     sizes = (op.size0, op.size1, op.size2, op.size3)
-    read = Box(sizes, (op.input_stride0, op.input_stride1, op.input_stride2, op.input_stride3))
-    written = Box(sizes, (op.output_stride0, op.output_stride1, op.output_stride2, op.output_stride3))
+    read = _box(op, "input", sizes, (op.input_stride0, op.input_stride1, op.input_stride2, op.input_stride3))
+    written = _box(op, "output", sizes, (op.output_stride0, op.output_stride1, op.output_stride2, op.output_stride3))
     return Work(0, (("input", read),), (("output", written),))
 
 
 def _fill(op: Any) -> Work:
-    written = Box((op.outer, op.inner, op.run), (op.output_outer_stride, op.output_inner_stride, 1))
+    strides = (op.output_outer_stride, op.output_inner_stride, _size(op, "output"))
+    written = _box(op, "output", (op.outer, op.inner, op.run), strides)
     return Work(0, (), (("output", written),))
 
 

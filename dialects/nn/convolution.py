@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.fields import AttributeField, attribute, list_attribute, operand, optional_operand
-from ..core.types import F32, I8, I32, Array, ElementType, TensorType
+from ..core.types import F32, I8, Array, ElementType, TensorType
 from ..quant.types import quantized_element
-from .elements import ClampedOperation, is_quantized, require_at_least, require_element, require_length, require_rank
+from .elements import (
+    ClampedOperation,
+    is_quantized,
+    product_element,
+    require_at_least,
+    require_element,
+    require_length,
+    require_rank,
+)
 from .products import convolve, exact_convolve
 from .windows import output_extent
 
@@ -15,8 +23,8 @@ from .windows import output_extent
 class Conv2dOp(ClampedOperation):
     """2-D convolution: data NHWC, weight HWIO with I = C / groups, optional bias O; pads are top, left, bottom, right.
 
-    f32: clamp(sum(x * w) + b). Quantized data with i8 weight and optional i32 bias gives the exact i32 accumulator
-    sum((x - zero point) * w) + b, to which padding contributes 0; no clamp then. `macs` is the number of
+    f32: clamp(sum(x * w) + b). Quantized data give the exact accumulator sum((x - zero point) * w) + b of
+    `product_element`, to which padding contributes 0; no clamp then. `macs` is the number of
     multiply-accumulates of the original model, where a pass has changed the shapes.
     """
 
@@ -66,13 +74,9 @@ class Conv2dOp(ClampedOperation):
         return (batch, rows, columns, outputs)
 
     def expected_element(self) -> ElementType:
-        quantized = is_quantized(self.data)
-        if not quantized:
-            require_element(self, "data", self.data, F32)
-        require_element(self, "weight", self.weight, I8 if quantized else F32)
-        if self.bias is not None:
-            require_element(self, "bias", self.bias, I32 if quantized else F32)
-        return I32 if quantized else F32
+        if is_quantized(self.weight):
+            require_element(self, "weight", self.weight, I8 if is_quantized(self.data) else F32)
+        return product_element(self, self.bias, data=self.data, weight=self.weight)
 
     def evaluate(self, data: Array, weight: Array, bias: Array | None = None) -> Array:
         options = (self.strides, self.pads, self.dilations, self.groups)

@@ -9,7 +9,7 @@ import numpy as np
 from ..core.fields import AttributeField, attribute
 from ..core.operation import Operation, Value
 from ..core.tensor import TensorOperation
-from ..core.types import F32, Array, ElementType, TensorType
+from ..core.types import F32, I8, I16, I32, I64, Array, ElementType, ScalarType, TensorType
 from ..quant.arithmetic import clamp_bounds
 from ..quant.types import QuantizedType, quantized_element
 
@@ -70,6 +70,41 @@ def real_or_quantized(op: Operation, **values: Value[TensorType]) -> bool:
             expected = f"a quantized type as {first} has" if quantized else "f32 as " + first + " has"
             raise op.error(f"{name} has element type {value.type.element}, expected {expected}")
     return quantized
+
+
+def require_sum(op: Operation, count: int, data: Value[Any]) -> None:
+    """Raise a located error unless any `count` quantized numbers, zero point subtracted, add up to less than 2^31."""
+    largest = count * quantized_element(data.type).magnitude
+    if largest >= 2**31:
+        raise op.error(f"a sum of {count} numbers reaches {largest}, expected below 2^31")
+
+
+def product_element(op: Operation, bias: Value[Any] | None, **factors: Value[Any]) -> ElementType:
+    """The element type of data * weight + bias: f32, or the accumulator of quantized data.
+
+    8-bit data take i8 weights, an i32 bias and give i32; 16-bit data take i8 or i16 weights and an i64 bias and give
+    i64, of which a machine holds 48 bits. The weight may be quantized instead, of no more bits than the data. Raises a
+    located error for anything else; `factors` are the data and the weight under the names of the operands.
+    """
+    (data_name, data), (weight_name, weight) = factors.items()
+    element = data.type.element
+    if not isinstance(element, QuantizedType):
+        require_element(op, data_name, data, F32)
+        require_element(op, weight_name, weight, F32)
+        if bias is not None:
+            require_element(op, "bias", bias, F32)
+        return F32
+    wide = element.storage == I16
+    found = weight.type.element
+    if isinstance(found, QuantizedType):
+        if found.dtype.itemsize > element.dtype.itemsize:
+            raise op.error(f"{weight_name} is {weight.type}, expected no wider a type than {element}")
+    elif not (wide and found == I16):
+        require_element(op, weight_name, weight, I8)
+    accumulator: ScalarType = I64 if wide else I32
+    if bias is not None:
+        require_element(op, "bias", bias, accumulator)
+    return accumulator
 
 
 class ClampedOperation(TensorOperation):

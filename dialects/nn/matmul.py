@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.fields import AttributeField, attribute, operand, optional_operand
-from ..core.types import F32, I8, I32, Array, ElementType, TensorType
+from ..core.types import Array, ElementType, TensorType
 from ..quant.types import QuantizedType
-from .elements import ClampedOperation, is_quantized, require_element
+from .elements import ClampedOperation, product_element
 from .products import exact_matmul
 
 
 class MatmulOp(ClampedOperation):
     """lhs [..., M, K] times rhs [..., K, N] plus optional bias [N], leading axes broadcast as in numpy.
 
-    f32: clamp(lhs @ rhs + b). Quantized lhs with i8 rhs (weights) or quantized rhs (activations) and optional i32
-    bias gives the exact i32 accumulator of the operands less their zero points; no clamp then. `macs` is the number
+    f32: clamp(lhs @ rhs + b). Quantized lhs with integer rhs (weights) or quantized rhs (activations) gives the exact
+    accumulator of the operands less their zero points (see `product_element`); no clamp then. `macs` is the number
     of multiply-accumulates of the original model, where a pass has changed the shapes.
     """
 
@@ -46,14 +46,7 @@ class MatmulOp(ClampedOperation):
         return (*leading, lhs[-2], rhs[-1])
 
     def expected_element(self) -> ElementType:
-        quantized = is_quantized(self.lhs)
-        if not quantized:
-            require_element(self, "lhs", self.lhs, F32)
-        if not (quantized and is_quantized(self.rhs)):
-            require_element(self, "rhs", self.rhs, I8 if quantized else F32)
-        if self.bias is not None:
-            require_element(self, "bias", self.bias, I32 if quantized else F32)
-        return I32 if quantized else F32
+        return product_element(self, self.bias, lhs=self.lhs, rhs=self.rhs)
 
     def evaluate(self, lhs: Array, rhs: Array, bias: Array | None = None) -> Array:
         left, right = self.lhs.type.element, self.rhs.type.element

@@ -83,8 +83,8 @@ class LrnOp(TensorOperation):
                 raise self.error("data is f32, expected a quantized type beside a table")
             return
         largest = self.size * quantized_element(self.data.type).magnitude ** 2
-        if largest >= 2**31:
-            raise self.error(f"a sum of {self.size} squares reaches {largest}, expected below 2^31")
+        if largest >= 2**47:
+            raise self.error(f"a sum of {self.size} squares reaches {largest}, expected below 2^47")
         expected = TensorType((len(lrn_knots(largest)),), I32)
         if self.table is None or not isinstance(self.table, Constant) or self.table.type != expected:
             found = "absent" if self.table is None else str(self.table.type)

@@ -17,6 +17,7 @@ from .elements import (
     require_at_least,
     require_length,
     require_rank,
+    require_sum,
 )
 from .windows import output_extent, pad_image, reduce_windows, window_counts
 
@@ -113,6 +114,7 @@ class AveragePoolOp(WindowOperation, ClampedOperation):
     def verify(self) -> None:
         super().verify()
         if is_quantized(self.data):
+            require_sum(self, int(self.counts().max()), self.data)
             try:
                 self.fixed_point()
             except ValueError as error:

@@ -8,6 +8,7 @@ values are (514 products of 255 * 128), and the spans are added as int32; wider 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -47,25 +48,36 @@ def exact_convolve(
     dilations: tuple[int, ...],
     groups: int,
 ) -> Array:
-    """sum((data - zero_point) * weight) as int32, exact; padding contributes 0. Integers NHWC and HWIO."""
+    """sum((data - zero_point) * weight), exact; padding contributes 0. Integers NHWC and HWIO.
+
+    The sums are int32, or int64 for 16-bit data.
+    """
     kind, span = _exact_span(_magnitude(data, zero_point), _magnitude(weight, 0))
     image = pad_image(data, pads, zero_point, kind)
     if zero_point:
         image = np.subtract(image, kind.type(zero_point), out=image)
-    return _convolve_image(image, weight.astype(kind), strides, dilations, groups, span, np.dtype(np.int32))
+    return _convolve_image(image, weight.astype(kind), strides, dilations, groups, span, _sum_type(data))
 
 
 def exact_matmul(lhs: Array, lhs_zero_point: int, rhs: Array, rhs_zero_point: int) -> Array:
-    """(lhs - its zero point) @ (rhs - its zero point) as int32, exact. Integers [..., M, K] and [..., K, N]."""
+    """(lhs - its zero point) @ (rhs - its zero point), exact; int32, or int64 for a 16-bit lhs.
+
+    Integers [..., M, K] and [..., K, N].
+    """
     kind, span = _exact_span(_magnitude(lhs, lhs_zero_point), _magnitude(rhs, rhs_zero_point))
     left = lhs.astype(kind) - kind.type(lhs_zero_point)
-    total = np.zeros((), np.int32)
+    wide = _sum_type(lhs)
+    total = np.zeros((), wide)
     for cut in _spans(lhs.shape[-1], span):
         right = rhs[..., cut, :].astype(kind)
         if rhs_zero_point:
             right -= kind.type(rhs_zero_point)
-        total = total + np.matmul(left[..., cut], right).astype(np.int32)
+        total = total + np.matmul(left[..., cut], right).astype(wide)
     return total
+
+
+def _sum_type(stored: Array) -> np.dtype[Any]:
+    return np.dtype(np.int32 if stored.dtype.itemsize == 1 else np.int64)
 
 
 def _magnitude(stored: Array, zero_point: int) -> int:

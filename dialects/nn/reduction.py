@@ -10,7 +10,7 @@ from ..core.fields import attribute, list_attribute, operand
 from ..core.types import F32, Array, ElementType, TensorType
 from ..quant.arithmetic import fixed_point, rescale
 from ..quant.types import quantized_element
-from .elements import ClampedOperation, is_quantized, real_or_quantized
+from .elements import ClampedOperation, is_quantized, real_or_quantized, require_sum
 
 
 class ReduceMeanOp(ClampedOperation):
@@ -49,6 +49,7 @@ class ReduceMeanOp(ClampedOperation):
     def verify(self) -> None:
         super().verify()
         if is_quantized(self.data):
+            require_sum(self, self.count, self.data)
             try:
                 self.fixed_point()
             except ValueError as error:

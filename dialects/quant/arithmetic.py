@@ -1,7 +1,9 @@
 """The numeric contract: how real scales become integer multipliers, and the one rescaling rule everything uses.
 
 A real factor is M * 2^-s with an integer M below 2^22, so that a 32 x 22 bit multiplier, a shift and a rounding do
-it in hardware, and one float64 multiplication (a product below 2^53 is exact) does it in numpy.
+it in hardware, and one float64 multiplication (a product below 2^53 is exact) does it in numpy. Accumulators of 48
+bits meet the same multiplier behind an arithmetic shift to the right that the instruction fixes (`pre_shifted`): the
+bits it drops are far below the step of a 16-bit result.
 """
 
 from __future__ import annotations
@@ -79,6 +81,25 @@ def rescale(
     factor = np.ldexp(np.asarray(multiplier, dtype=np.float64), -np.asarray(shift, dtype=np.int32))
     product = np.asarray(np.multiply(accumulator, factor, dtype=np.float64))
     return round_to_range(product, zero_point, low, high, dtype)
+
+
+def pre_shifted(accumulator: Array, bits: int) -> Array:
+    """The integers floor(accumulator * 2^-bits), int64: what brings a 48-bit accumulator to the 32-bit multiplier.
+
+    With 2^(bits-1) added before (the compiler folds it into the bias) this rounds to nearest, ties up.
+    """
+    return np.asarray(accumulator).astype(np.int64) >> bits if bits else accumulator
+
+
+def half_of(bits: int) -> int:
+    """What must be added for a shift by `bits` to round to nearest: 2^(bits-1), or 0."""
+    return 1 << bits >> 1
+
+
+def pre_shift_for(largest: int) -> int:
+    """The least shift that brings accumulators of magnitude `largest`, rounding included, below 2^31."""
+    bits = max(0, largest.bit_length() - 31)
+    return bits if (largest + half_of(bits)) >> bits < 2**31 else bits + 1
 
 
 def round_to_range(steps: Array, zero_point: int, low: int, high: int, dtype: npt.DTypeLike) -> Array:

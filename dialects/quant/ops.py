@@ -7,8 +7,9 @@ import numpy as np
 from ..core.fields import AttributeField, attribute, operand
 from ..core.operation import Constant, Elementwise, Pure
 from ..core.tensor import TensorOperation
-from ..core.types import F32, I32, Array, ElementType, TensorType
-from .arithmetic import fixed_point, rescale
+from ..core.types import F32, I32, I64, Array, ElementType, TensorType
+from .arithmetic import fixed_point, half_of, pre_shifted, rescale
+from .tables import looked_up, lookup_entries
 from .types import QuantizedType, quantized_element
 
 
@@ -55,8 +56,9 @@ class DequantizeOp(TensorOperation):
 class RequantizeOp(TensorOperation):
     """Integers at one scale to another: clip(rint((x - zp_in) * M * 2^-s) + zp_out, low, high), (M, s) ~= scale.
 
-    `data` is an i32 accumulator (zp_in = 0) or quantized. `scale` is a constant f32 tensor of shape [1], or [C] for
-    one factor per channel of the last axis. `low` and `high` default to the range of the result type.
+    `data` is an i32 or i64 accumulator (zp_in = 0) or quantized. `scale` is a constant f32 tensor of shape [1], or [C]
+    for one factor per channel of the last axis. `low` and `high` default to the range of the result type. With
+    `pre_shift` p (i64 only), x becomes floor((x + 2^(p-1)) * 2^-p) first and (M, s) ~= scale * 2^p; |x| < 2^(31 + p).
     """
 
     name = "quant.requantize"
@@ -65,6 +67,7 @@ class RequantizeOp(TensorOperation):
     scale = operand(TensorType)
     low: AttributeField[int | None] = attribute(int, default=None)
     high: AttributeField[int | None] = attribute(int, default=None)
+    pre_shift = attribute(int, default=0)
 
     def expected_shape(self) -> tuple[int, ...]:
         data, scale = self.data.type, self.scale.type
@@ -74,16 +77,18 @@ class RequantizeOp(TensorOperation):
         return data.shape
 
     def expected_element(self) -> ElementType | None:
-        if not isinstance(self.data.type.element, QuantizedType) and self.data.type.element != I32:
-            raise self.error(f"data has element type {self.data.type.element}, expected i32 or a quantized type")
+        if not isinstance(self.data.type.element, QuantizedType) and self.data.type.element not in (I32, I64):
+            raise self.error(f"data has element type {self.data.type.element}, expected i32, i64 or a quantized type")
         return None
 
     def verify(self) -> None:
         super().verify()
         if not isinstance(self.scale, Constant):
             raise self.error("scale is computed, expected a constant")
+        if not 0 <= self.pre_shift < (17 if self.data.type.element == I64 else 1):
+            raise self.error(f"pre_shift is {self.pre_shift} for {self.data.type}, expected 0 (to 16 for i64)")
         try:
-            fixed_point(self.scale.array)
+            self.multipliers(self.scale.array)
         except ValueError as error:
             raise self.error(str(error)) from None
         target = quantized_element(self.out.type)
@@ -100,11 +105,20 @@ class RequantizeOp(TensorOperation):
     def evaluate(self, data: Array, scale: Array) -> Array:
         source, target = self.data.type.element, quantized_element(self.out.type)
         values = data.astype(np.int32) - source.zero_point if isinstance(source, QuantizedType) else data
-        return rescale(values, *fixed_point(scale), target.zero_point, *self.bounds, target.dtype)
+        if self.pre_shift:
+            values = pre_shifted(values + half_of(self.pre_shift), self.pre_shift)
+        return rescale(values, *self.multipliers(scale), target.zero_point, *self.bounds, target.dtype)
+
+    def multipliers(self, scale: Array) -> tuple[Array, Array]:
+        """(M, s) of every factor, for what the pre-shift leaves of the data."""
+        return fixed_point(np.ldexp(scale.astype(np.float64), self.pre_shift))
 
 
 class LookupOp(TensorOperation):
-    """Any function of one 8-bit number: out = table[q - low]. `table` is a constant of 256 stored result integers."""
+    """Any function of one number by a constant table of stored result integers: see `looked_up`.
+
+    256 entries for 8-bit data, 513 for 16-bit data with a result of 16 bits.
+    """
 
     name = "quant.lookup"
     traits = frozenset({Pure, Elementwise})
@@ -113,14 +127,16 @@ class LookupOp(TensorOperation):
     table = operand(TensorType)
 
     def expected_shape(self) -> tuple[int, ...]:
-        if self.table.type.shape != (256,):
-            raise self.error(f"table is {self.table.type}, expected 256 elements")
+        element = self.data.type.element
+        expected = lookup_entries(element.storage) if isinstance(element, QuantizedType) else 256
+        if self.table.type.shape != (expected,):
+            raise self.error(f"table is {self.table.type}, expected {expected} elements")
         return self.data.type.shape
 
     def expected_element(self) -> ElementType | None:
         element = self.data.type.element
-        if not isinstance(element, QuantizedType) or element.dtype.itemsize != 1:
-            raise self.error(f"data has element type {element}, expected an 8-bit quantized type")
+        if not isinstance(element, QuantizedType):
+            raise self.error(f"data has element type {element}, expected a quantized type")
         return None
 
     def verify(self) -> None:
@@ -132,4 +148,4 @@ class LookupOp(TensorOperation):
             raise self.error("table is computed, expected a constant")
 
     def evaluate(self, data: Array, table: Array) -> Array:
-        return table[data.astype(np.intp) - quantized_element(self.data.type).low]
+        return looked_up(data, table)

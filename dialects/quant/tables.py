@@ -10,37 +10,99 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..core.types import Array
-from .arithmetic import common_fixed_point
+from ..core.types import I8, I16, U8, Array, ScalarType
+from .arithmetic import common_fixed_point, round_to_range
 from .types import QuantizedType
 
 SOFTMAX_BITS = 20
 """exp(0) in a softmax table is at most 2 ** SOFTMAX_BITS."""
 
+KNOT_BITS = 9
+"""A table for 16-bit numbers has 2 ** KNOT_BITS straight pieces."""
+
+LRN_FRACTION_BITS = 26
+"""The fraction between two entries of an LRN table has at most this many bits, so that the multiplier holds it."""
+
 LRN_INDEX_BITS = 5
 """An LRN table has 2 ** LRN_INDEX_BITS entries for every octave of the sum of squares."""
 
 
+def lookup_entries(storage: ScalarType) -> int:
+    """The length of a table for numbers of this type: 256 (one an integer), or 513 knots for 16 bits."""
+    return 256 if storage in (I8, U8) else (1 << KNOT_BITS) + 1
+
+
 def lookup_table(function: Callable[[Array], Array], source: QuantizedType, target: QuantizedType) -> Array:
-    """table[q - source.low] = quantize(function(dequantize(q))) for all 256 q of an 8-bit type.
+    """What `looked_up` reads: quantize(function(dequantize(q))) at all q of 8 bits, or at 513 knots of 16 bits.
 
     `function` maps a float64 array of reals; where it is NaN (the root of a negative number) the table holds real 0.
+    The last knot lies one beyond the largest integer.
     """
-    if source.dtype.itemsize != 1:
-        raise ValueError(f"a table is indexed by {source}, expected an 8-bit type")
-    stored = np.arange(source.low, source.high + 1)
+    entries = lookup_entries(source.storage)
+    stored = np.linspace(source.low, source.high + 1, entries) if entries > 256 else np.arange(256) + source.low
     with np.errstate(all="ignore"):
         reals = function((stored - source.zero_point) * np.float64(source.scale))
     return target.quantize(np.where(np.isnan(reals), 0.0, reals).astype(np.float64))
 
 
-def softmax_table(scale: float, length: int = 2047) -> Array:
-    """int32[256]: table[d] = rint(2^k * exp(-scale * d)) for d = maximum - q.
+def looked_up(stored: Array, table: Array) -> Array:
+    """The results of a table for integers of 8 bits (t[q - low]) or 16 bits, by straight lines between knots.
 
-    k = 20, less for rows longer than 2047 elements, so that the sum over `length` elements stays below 2^31.
+    16 bits: the high nine bits choose entry i, the low seven are the fraction f of 128, and the result is
+    t[i] + ((t[i+1] - t[i]) * f + 64 >> 7), in integers. TensorFlow Lite's 16-bit tables have the same 513 entries.
+    """
+    if table.size == 256:
+        return table[stored.astype(np.intp) - np.iinfo(stored.dtype).min]
+    wide = stored.astype(np.int32) + (1 << 15)
+    index, fraction = wide >> 7, wide & 127
+    below = table[:-1].astype(np.int32)
+    slope = np.diff(table.astype(np.int32))
+    return (below[index] + ((slope[index] * fraction + 64) >> 7)).astype(table.dtype)
+
+
+def softmax_entries(storage: ScalarType) -> int:
+    """The int32 words of a softmax table for numbers of this type."""
+    return 256 if storage in (I8, U8) else 512
+
+
+def softmax_type(storage: ScalarType) -> QuantizedType:
+    """The one result type of a softmax: 0 to 255/256 in 256 steps, or 0 to 32767/32768 in 32768."""
+    return QuantizedType(I16, 2.0**-15, 0) if storage == I16 else QuantizedType(I8, 2.0**-8, -128)
+
+
+def softmax_table(scale: float, length: int = 2047, storage: ScalarType = I8) -> Array:
+    """int32 powers of exp(-scale * d), d = maximum - q; see `softmax_steps`.
+
+    8 bits: rint(2^k * exp(-scale * d)) for d = 0 .. 255. 16 bits: 256 words rint(2^k * exp(-scale * 256 * h)), then 256
+    words rint(2^20 * exp(-scale * l)), for d = 256 h + l. k = 20, less for rows longer than 2047 elements, so that the
+    sum over `length` elements stays below 2^31.
     """
     bits = min(SOFTMAX_BITS, 31 - length.bit_length())
-    return np.rint(np.ldexp(np.exp(-np.float64(scale) * np.arange(256)), bits)).astype(np.int32)
+    steps = np.arange(256, dtype=np.float64)
+    if softmax_entries(storage) == 256:
+        return np.rint(np.ldexp(np.exp(-np.float64(scale) * steps), bits)).astype(np.int32)
+    high = np.ldexp(np.exp(-np.float64(scale) * 256 * steps), bits)
+    low = np.ldexp(np.exp(-np.float64(scale) * steps), SOFTMAX_BITS)
+    return np.rint(np.concatenate([high, low])).astype(np.int32)
+
+
+def softmax_steps(stored: Array, table: Array, axis: int) -> Array:
+    """The stored softmax of integers along an axis: one rounded division of integers.
+
+    With d = maximum - q, e = table[d], or for 16 bits (table[d >> 8] * table[256 + d % 256] + 2^19) >> 20; the result
+    is min(rint(2^b * e / sum(e)), 2^b - 1) + low, b = 8 and low = -128, or b = 15 and low = 0. 2^b * e < 2^37 and
+    sum(e) < 2^31, so a quotient that is no tie is at least 2^-32 from one: rounding the float64 quotient is exact.
+    """
+    wide = stored.astype(np.intp)
+    distance = wide.max(axis=axis, keepdims=True) - wide
+    words = table.astype(np.int64)
+    if words.size == 256:
+        powers, bits, low, dtype = words[distance], 8, -128, np.int8
+    else:
+        powers = (words[distance >> 8] * words[256 + (distance & 255)] + (1 << 19)) >> SOFTMAX_BITS
+        bits, low, dtype = 15, 0, np.int16
+    quotient = powers * (1 << bits) / powers.sum(axis=axis, keepdims=True)
+    return round_to_range(quotient, low, low, low + (1 << bits) - 1, dtype)
 
 
 def lrn_table(
@@ -75,13 +137,15 @@ def lrn_gain(table: Array, sums: Array) -> Array:
 
     The exponent of S selects the octave, its next five bits the entry i, the rest is the fraction. The relative error
     is at most beta * (beta + 1) / 8 * 2^-10 from the straight line (0.00016 for beta = 0.75), plus 2 units of
-    2^-shift from rounding entries and from the floor. Slope times fraction fits the 32 x 22 bit multiplier.
+    2^-shift from rounding entries and from the floor. Of the fraction 26 bits count, so that slope times fraction fits
+    the 32 x 22 bit multiplier for sums of 16-bit squares as well.
     """
     _, exponent = np.frexp(sums.astype(np.float64))
     octave = np.maximum(exponent - 1 - LRN_INDEX_BITS, 0)
     high_bits = sums.astype(np.int64) >> octave
     index = (octave << LRN_INDEX_BITS) + high_bits
-    fraction = sums - (high_bits << octave)
+    dropped = np.maximum(octave - LRN_FRACTION_BITS, 0)
+    fraction = (sums - (high_bits << octave)) >> dropped
     below = table.astype(np.int64)
     slope = np.append(below[1:] - below[:-1], 0)
-    return (below[index] + ((slope[index] * fraction) >> octave)).astype(np.float64)
+    return (below[index] + ((slope[index] * fraction) >> (octave - dropped))).astype(np.float64)

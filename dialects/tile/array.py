@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array
+from .elements import ELEMENT_NAMES
 from .instruction import Region
 from .types import BufferType, strided_view
 from .window import WindowOp
@@ -20,13 +21,14 @@ class MatmulOp(WindowOp):
 
     A row is an output pixel. The reduction of group g runs over (kernel_h, kernel_w, in_c). `weights` holds for each
     group and each tile of `tile_columns` output channels the matrix [kernel_h*kernel_w*in_c, columns of the tile],
-    row-major int8; the last tile is stored without padding. With `diagonal`, channel c of the output reads only
-    channel c of the input and a tile holds [kernel_h*kernel_w, columns of the tile].
+    row-major; the last tile is stored without padding. With `diagonal`, channel c of the output reads only channel c
+    of the input and a tile holds [kernel_h*kernel_w, columns of the tile]. The input is made of `element`, the weights
+    of `weights_element`; sums have the accumulator bits of the input's element and are exact.
 
     How it runs on the blocks: `fold` says how the window fills the lanes (each tap rounded up to whole lanes, a
     window row at a time, or the whole window at once); `split_k`, `split_n` and `split_m` are how many blocks share the
     reduction, the column tiles and the pixels. Accumulators are laid out [group, column tile, row] from
-    `accumulator_offset`, `tile_columns` int32 each. `useful_macs` counts the multiply-accumulates of the model;
+    `accumulator_offset`, `tile_columns` numbers each. `useful_macs` counts the multiply-accumulates of the model;
     `pack` groups of the model share a group of the instruction, so that all but 1/pack of its weights are zeros.
     """
 
@@ -41,7 +43,8 @@ class MatmulOp(WindowOp):
     in_c = attribute(int, bits=16)
     out_c = attribute(int, bits=16)
     groups = attribute(int, default=1, bits=16)
-    input_group_stride = attribute(int, default=0, bits=16)
+    weights_element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
+    input_group_stride = attribute(int, default=0, bits=24)
     weights_offset = attribute(int, default=0, bits=32)
     accumulator_offset = attribute(int, default=0, bits=20)
     tile_columns = attribute(int, bits=12)
@@ -76,9 +79,14 @@ class MatmulOp(WindowOp):
         return self.groups * self.column_tiles * self.rows
 
     @property
+    def depth(self) -> int:
+        """Weights of one output channel."""
+        return self.taps * (1 if self.diagonal else self.in_c)
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of weights read."""
-        return self.groups * self.taps * self.out_c * (1 if self.diagonal else self.in_c)
+        return self.groups * self.depth * self.out_c * self.size_of("weights")
 
     def verify(self) -> None:
         super().verify()
@@ -87,6 +95,9 @@ class MatmulOp(WindowOp):
         for name in ("pack", "tile_columns"):
             if not self.attributes.get(name, 1):
                 raise self.error(f"{name} is 0, expected at least 1")
+        if self.size_of("weights") > self.size_of("input"):
+            found = f"{self.weights_element} with data of {self.element}"
+            raise self.error(f"weights are {found}, expected none wider than the data")
         if self.diagonal and (self.in_c != self.out_c or self.groups != 1):
             found = f"{self.in_c} to {self.out_c} channels in {self.groups} groups"
             raise self.error(f"diagonal with {found}, expected as many inputs as outputs and one group")
@@ -124,9 +135,15 @@ class MatmulOp(WindowOp):
             target = tiles[:, tile, :, : part.shape[-1]]
             target[...] = target + part.astype(np.int64) if self.accumulate else part
 
+    @property
+    def channel_span(self) -> tuple[int, int]:
+        """Channels of a pixel from the first to the last that any group reads, and from one group to the next."""
+        apart = self.input_group_stride // self.size_of("input")
+        return (self.groups - 1) * apart + self.in_c, apart
+
     def group_windows(self, memory: Array) -> Array:
         """The window matrix [..., groups, rows, taps * in_c] (a copy), padding at `zero_point`."""
-        span = (self.groups - 1) * self.input_group_stride + self.in_c
+        span, apart = self.channel_span
         windows = self.windows(self.padded_input(memory, span, self.zero_point))
         front = windows.shape[:-5]
         if self.groups == 1:
@@ -135,7 +152,7 @@ class MatmulOp(WindowOp):
         split = np.lib.stride_tricks.as_strided(
             windows,
             (*windows.shape[:-1], self.groups, self.in_c),
-            (*strides, step * self.input_group_stride, step),
+            (*strides, step * apart, step),
             writeable=False,
         )
         moved = np.moveaxis(split, -2, len(front))
@@ -146,15 +163,16 @@ class MatmulOp(WindowOp):
         depth, full = self.taps * self.in_c, self.out_c // self.tile_columns
         rest = self.out_c - full * self.tile_columns
         parts: list[Array] = []
-        group, tile = depth * self.out_c, depth * self.tile_columns
+        size = self.size_of("weights")
+        group, tile = depth * self.out_c * size, depth * self.tile_columns * size
         if full:
             shape = (self.groups, full, depth, self.tile_columns)
-            view = strided_view(memory, self.weights_offset, shape, (group, tile, self.tile_columns, 1))
-            moved = np.moveaxis(view, -3, -2)
+            strides = (group, tile, self.tile_columns * size, size)
+            moved = np.moveaxis(self.view("weights", memory, self.weights_offset, shape, strides), -3, -2)
             parts.append(moved.reshape(*memory.shape[:-1], self.groups, depth, full * self.tile_columns))
         if rest:
-            offset = self.weights_offset + full * tile
-            parts.append(strided_view(memory, offset, (self.groups, depth, rest), (group, rest, 1)))
+            offset, shape = self.weights_offset + full * tile, (self.groups, depth, rest)
+            parts.append(self.view("weights", memory, offset, shape, (group, rest * size, size)))
         return np.concatenate(parts, axis=-1)
 
     def diagonal_weights(self, memory: Array) -> Array:
@@ -162,14 +180,15 @@ class MatmulOp(WindowOp):
         full = self.out_c // self.tile_columns
         rest = self.out_c - full * self.tile_columns
         parts: list[Array] = []
-        tile = self.taps * self.tile_columns
+        size = self.size_of("weights")
+        tile = self.taps * self.tile_columns * size
         if full:
-            strides = (tile, self.tile_columns, 1)
-            view = strided_view(memory, self.weights_offset, (full, self.taps, self.tile_columns), strides)
-            moved = np.moveaxis(view, -3, -2)
+            shape, strides = (full, self.taps, self.tile_columns), (tile, self.tile_columns * size, size)
+            moved = np.moveaxis(self.view("weights", memory, self.weights_offset, shape, strides), -3, -2)
             parts.append(moved.reshape(*memory.shape[:-1], self.taps, full * self.tile_columns))
         if rest:
-            parts.append(strided_view(memory, self.weights_offset + full * tile, (self.taps, rest), (rest, 1)))
+            offset, strides = self.weights_offset + full * tile, (rest * size, size)
+            parts.append(self.view("weights", memory, offset, (self.taps, rest), strides))
         return np.concatenate(parts, axis=-1)
 
     def accumulator_tiles(self, memory: Array) -> Array:

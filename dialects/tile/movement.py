@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..core.fields import attribute, operand
 from ..core.types import Array, Type
-from .instruction import InstructionOp, Region
-from .types import BufferType, strided_view
+from .elements import ElementOp
+from .instruction import Region
+from .types import BufferType
 
 
-class MoveOp(InstructionOp):
-    """Copies `size0` x `size1` x `size2` x `size3` bytes; both sides have a stride in bytes for each axis."""
+class MoveOp(ElementOp):
+    """Copies `size0` x `size1` x `size2` x `size3` numbers; both sides have a stride in bytes for each axis."""
 
     name = "tile.move"
     engine = "vector"
@@ -52,24 +53,24 @@ class MoveOp(InstructionOp):
 
     def regions(self) -> tuple[Region, ...]:
         return (
-            Region("input", False, self.input_offset, self.sizes, self.input_strides),
-            Region("output", True, self.output_offset, self.sizes, self.output_strides),
+            self.region("input", False, self.input_offset, self.sizes, self.input_strides),
+            self.region("output", True, self.output_offset, self.sizes, self.output_strides),
         )
 
     def evaluate(self, input: Array, output: Array) -> None:
-        source = strided_view(input, self.input_offset, self.sizes, self.input_strides)
-        strided_view(output, self.output_offset, self.sizes, self.output_strides)[...] = source.copy()
+        source = self.view("input", input, self.input_offset, self.sizes, self.input_strides)
+        self.view("output", output, self.output_offset, self.sizes, self.output_strides)[...] = source.copy()
 
 
-class FillOp(InstructionOp):
-    """Writes the byte `value` to `outer` x `inner` runs of `run` bytes."""
+class FillOp(ElementOp):
+    """Writes `value` to `outer` x `inner` runs of `run` numbers; strides are bytes."""
 
     name = "tile.fill"
     engine = "vector"
 
     output = operand(BufferType)
 
-    value = attribute(int, bits=-8)
+    value = attribute(int, bits=-16)
     outer = attribute(int, default=1, bits=16)
     inner = attribute(int, default=1, bits=16)
     run = attribute(int, bits=24)
@@ -81,10 +82,13 @@ class FillOp(InstructionOp):
         return ()
 
     def regions(self) -> tuple[Region, ...]:
-        strides = (self.output_outer_stride, self.output_inner_stride, 1)
-        return (Region("output", True, self.output_offset, (self.outer, self.inner, self.run), strides),)
+        strides = (self.output_outer_stride, self.output_inner_stride, self.size_of("output"))
+        return (self.region("output", True, self.output_offset, (self.outer, self.inner, self.run), strides),)
 
     def evaluate(self, output: Array) -> None:
-        shape = (self.outer, self.inner, self.run)
-        strides = (self.output_outer_stride, self.output_inner_stride, 1)
-        strided_view(output, self.output_offset, shape, strides)[...] = self.value
+        self.output_view(output)[...] = self.value
+
+    def output_view(self, memory: Array) -> Array:
+        """The output as a writable view [..., outer, inner, run]."""
+        strides = (self.output_outer_stride, self.output_inner_stride, self.size_of("output"))
+        return self.view("output", memory, self.output_offset, (self.outer, self.inner, self.run), strides)

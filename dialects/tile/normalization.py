@@ -8,7 +8,7 @@ from ..core.fields import attribute, operand
 from ..core.types import Array
 from ..nn.normalization import window_sums
 from ..quant.arithmetic import round_to_range
-from ..quant.tables import lrn_gain
+from ..quant.tables import lrn_gain, softmax_entries, softmax_steps
 from .instruction import Region
 from .types import BufferType
 from .vector import UnaryVectorOp
@@ -25,7 +25,7 @@ class ChannelwiseOp(UnaryVectorOp):
     @property
     def table_words(self) -> int:
         """The number of int32 words read."""
-        return 256
+        return softmax_entries(self.element_of("input").type)
 
     def parameter_regions(self) -> tuple[Region, ...]:
         return (Region("table", False, self.table_offset, (4 * self.table_words,), (1,)),)
@@ -38,15 +38,15 @@ class ChannelwiseOp(UnaryVectorOp):
 
 
 class SoftmaxOp(ChannelwiseOp):
-    """out = min(round(256 * e / sum(e)), 255) - 128 over the channels of each pixel, e = table[maximum - in]."""
+    """out = clip(round(2^b * e / sum(e)) + low of the element) over the channels of a pixel, e = exp(in - maximum).
+
+    How e is made of the table and what b is: accelc.dialects.quant.tables.softmax_steps.
+    """
 
     name = "tile.softmax"
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
-        wide = self.input_view(input).astype(np.intp)
-        powers = self.words(table)[wide.max(axis=-1, keepdims=True) - wide].astype(np.int64)
-        quotient = powers * 256 / powers.sum(axis=-1, keepdims=True)
-        self.output_view(output)[...] = round_to_range(quotient, -128, -128, 127, np.int8)
+        self.output_view(output)[...] = softmax_steps(self.input_view(input), self.words(table), axis=-1)
 
 
 class LrnOp(ChannelwiseOp):
@@ -74,4 +74,5 @@ class LrnOp(ChannelwiseOp):
         offset = self.input_view(input).astype(np.int64) - self.input_zero
         gain = lrn_gain(self.words(table), window_sums(offset * offset, self.size))
         steps = offset * gain * 2.0**-self.shift
-        self.output_view(output)[...] = round_to_range(steps, self.zero_point, self.low, self.high, np.int8)
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
+        self.output_view(output)[...] = round_to_range(steps, *clip)

@@ -6,15 +6,16 @@ import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array
-from ..quant.arithmetic import rescale
+from ..quant.arithmetic import pre_shifted, rescale
+from .elements import ELEMENT_NAMES
 from .instruction import Region
 from .records import RECORD_BYTES, unpack_multipliers, unpack_requantization
-from .types import BufferType, strided_view
+from .types import BufferType
 from .window import WindowOp
 
 
 class VectorWindowOp(WindowOp):
-    """A window instruction that writes int8 pixels of `channels` channels to SRAM."""
+    """A window instruction that writes pixels of `channels` channels to SRAM."""
 
     engine = "vector"
 
@@ -25,8 +26,8 @@ class VectorWindowOp(WindowOp):
 
     def regions(self) -> tuple[Region, ...]:
         shape = (self.out_h, self.out_w, self.channels)
-        strides = (self.output_row_stride, self.output_pixel_stride, 1)
-        output = Region("output", True, self.output_offset, shape, strides)
+        strides = (self.output_row_stride, self.output_pixel_stride, self.size_of("output"))
+        output = self.region("output", True, self.output_offset, shape, strides)
         return (self.input_region(self.channels), *self.parameter_regions(), output)
 
     def parameter_regions(self) -> tuple[Region, ...]:
@@ -36,7 +37,8 @@ class VectorWindowOp(WindowOp):
     def output_view(self, memory: Array) -> Array:
         """The output as a writable view [..., out_h, out_w, channels]."""
         shape = (self.out_h, self.out_w, self.channels)
-        return strided_view(memory, self.output_offset, shape, (self.output_row_stride, self.output_pixel_stride, 1))
+        strides = (self.output_row_stride, self.output_pixel_stride, self.size_of("output"))
+        return self.view("output", memory, self.output_offset, shape, strides)
 
 
 class MaxPoolOp(VectorWindowOp):
@@ -48,7 +50,7 @@ class MaxPoolOp(VectorWindowOp):
     output = operand(BufferType)
 
     def evaluate(self, input: Array, output: Array) -> None:
-        windows = self.windows(self.padded_input(input, self.channels, -128))
+        windows = self.windows(self.padded_input(input, self.channels, self.element_of("input").low))
         self.output_view(output)[...] = windows.max(axis=(-3, -2))
 
 
@@ -85,7 +87,7 @@ class AveragePoolOp(VectorWindowOp):
         multiplier, shift = unpack_multipliers(multipliers, self.multipliers_offset, self.kernel_h * self.kernel_w + 1)
         counts = self.counts()
         factors, shifts = (table[..., counts][..., None] for table in (multiplier, shift))
-        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
         self.output_view(output)[...] = rescale(total, factors, shifts, *clip)
 
     def counts(self) -> Array:
@@ -98,9 +100,10 @@ class AveragePoolOp(VectorWindowOp):
 
 
 class DepthwiseOp(VectorWindowOp):
-    """Depthwise convolution on the vector unit: out = clip(round((sum + bias) * M * 2^-s) + zero_point, low, high).
+    """Depthwise convolution: out = clip(round((sum + bias >> pre_shift) * M * 2^-s) + zero_point, low, high).
 
-    `weights` is int8 [kernel_h*kernel_w, channels]; `parameters` one 8-byte record (bias, multiplier, shift) a channel.
+    `weights` is [kernel_h*kernel_w, channels] of `weights_element`; `parameters` one record (bias, multiplier, shift) a
+    channel. Input and output are made of `element`; `pre_shift` as in `RequantizeOp`.
     """
 
     name = "tile.depthwise"
@@ -112,6 +115,8 @@ class DepthwiseOp(VectorWindowOp):
 
     weights_offset = attribute(int, default=0, bits=32)
     parameters_offset = attribute(int, default=0, bits=32)
+    weights_element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
+    pre_shift = attribute(int, default=0, bits=6)
     input_zero = attribute(int, bits=-16)
     zero_point = attribute(int, bits=-16)
     low = attribute(int, default=-128, bits=-16)
@@ -119,20 +124,29 @@ class DepthwiseOp(VectorWindowOp):
     useful_macs = attribute(int, default=0)
 
     def parameter_regions(self) -> tuple[Region, ...]:
-        size = self.kernel_h * self.kernel_w * self.channels
+        size = self.kernel_h * self.kernel_w * self.channels * self.size_of("weights")
         weights = Region("weights", False, self.weights_offset, (size,), (1,))
-        return (weights, Region("parameters", False, self.parameters_offset, (2 * RECORD_BYTES * self.channels,), (1,)))
+        return (
+            weights,
+            Region("parameters", False, self.parameters_offset, (self.record_bytes * self.channels,), (1,)),
+        )
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of the parameters of one channel."""
+        return self.element_of("input").record_bytes
 
     def evaluate(self, input: Array, weights: Array, parameters: Array, output: Array) -> None:
         windows = self.windows(self.padded_input(input, self.channels, self.input_zero)).astype(np.float64)
-        shape = (self.kernel_h, self.kernel_w, self.channels)
-        strides = (self.kernel_w * self.channels, self.channels, 1)
-        taps = strided_view(weights, self.weights_offset, shape, strides).astype(np.float64)
+        shape, size = (self.kernel_h, self.kernel_w, self.channels), self.size_of("weights")
+        strides = (self.kernel_w * self.channels * size, self.channels * size, size)
+        taps = self.view("weights", weights, self.weights_offset, shape, strides).astype(np.float64)
         total = np.einsum("...hwijc,ijc->...hwc", windows, taps if taps.ndim == 3 else taps[0])
-        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, self.channels)
+        records = (self.parameters_offset, self.channels, self.record_bytes)
+        bias, multiplier, shift = unpack_requantization(parameters, *records)
         flat = (*bias.shape[:-1], 1, 1, self.channels)
-        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
-        biased = total + bias.reshape(flat)
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
+        biased = pre_shifted(total + bias.reshape(flat), self.pre_shift)
         self.output_view(output)[...] = rescale(biased, multiplier.reshape(flat), shift.reshape(flat), *clip)
 
 

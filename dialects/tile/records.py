@@ -22,17 +22,26 @@ def unpack_multipliers(memory: Array, offset: int, count: int) -> tuple[Array, A
     return multiplier - ((multiplier & 0x800000) << 1), words >> 24
 
 
-def pack_requantization(bias: Array, multiplier: Array, shift: Array) -> Array:
-    """8 bytes a channel: int32 bias, packed multiplier. Returns int8 bytes."""
-    pairs = np.stack([np.asarray(bias).astype("<i4").view("<u4"), pack_multipliers(multiplier, shift)], axis=-1)
-    return pairs.reshape(-1).view(np.int8)
+def pack_requantization(bias: Array, multiplier: Array, shift: Array, size: int = 8) -> Array:
+    """One record of `size` bytes a channel: the bias in 32 (size 8) or 64 bits (size 12), a packed multiplier.
+
+    Returns int8 bytes.
+    """
+    stored = np.asarray(bias).astype("<i4" if size == 8 else "<i8")
+    halves = stored.view("<u4").reshape(*stored.shape, (size - RECORD_BYTES) // 4)
+    words = np.concatenate([halves, pack_multipliers(multiplier, shift)[..., None]], axis=-1)
+    return words.reshape(-1).view(np.int8)
 
 
-def unpack_requantization(memory: Array, offset: int, count: int) -> tuple[Array, Array, Array]:
-    """`count` records at a byte offset: bias, multiplier and shift, each int64 [count]."""
-    multiplier, shift = unpack_multipliers(memory, offset, 2 * count)
-    bias = _words(memory, offset, 2 * count, "<i4")[..., 0::2].astype(np.int64)
-    return bias, multiplier[..., 1::2], shift[..., 1::2]
+def unpack_requantization(memory: Array, offset: int, count: int, size: int = 8) -> tuple[Array, Array, Array]:
+    """`count` records of `size` bytes at a byte offset: bias, multiplier and shift, each int64 [count]."""
+    step = size // RECORD_BYTES
+    multiplier, shift = unpack_multipliers(memory, offset, step * count)
+    words = _words(memory, offset, step * count, "<i4").astype(np.int64)
+    bias = words[..., 0::step]
+    if size > 8:
+        bias = (bias & 0xFFFFFFFF) | (words[..., 1::step] << 32)
+    return bias, multiplier[..., step - 1 :: step], shift[..., step - 1 :: step]
 
 
 def _words(memory: Array, offset: int, count: int, dtype: str) -> Array:

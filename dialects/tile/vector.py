@@ -8,14 +8,16 @@ import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array, Type
-from ..quant.arithmetic import rescale
-from .instruction import InstructionOp, Region
+from ..quant.arithmetic import pre_shifted, rescale
+from ..quant.tables import looked_up, lookup_entries
+from .elements import ELEMENT_NAMES, ElementOp
+from .instruction import Region
 from .records import RECORD_BYTES, unpack_multipliers, unpack_requantization
 from .types import BufferType, strided_view
 
 
-class VectorOp(InstructionOp):
-    """Writes `out_h` x `out_w` pixels of `out_c` int8 channels; (y, x) at output_offset + y*row + x*pixel stride."""
+class VectorOp(ElementOp):
+    """Writes `out_h` x `out_w` pixels of `out_c` channels; (y, x) at output_offset + y*row + x*pixel stride bytes."""
 
     engine = "vector"
 
@@ -31,21 +33,23 @@ class VectorOp(InstructionOp):
 
     def output_region(self) -> Region:
         """The write of the output."""
-        shape = (self.out_h, self.out_w, self.out_c)
-        return Region("output", True, self.output_offset, shape, (self.output_row_stride, self.output_pixel_stride, 1))
+        strides = (self.output_row_stride, self.output_pixel_stride, self.size_of("output"))
+        return self.region("output", True, self.output_offset, (self.out_h, self.out_w, self.out_c), strides)
 
     def output_view(self, memory: Array) -> Array:
         """The output as a writable view [..., out_h, out_w, out_c]."""
-        shape = (self.out_h, self.out_w, self.out_c)
-        return strided_view(memory, self.output_offset, shape, (self.output_row_stride, self.output_pixel_stride, 1))
+        strides = (self.output_row_stride, self.output_pixel_stride, self.size_of("output"))
+        return self.view("output", memory, self.output_offset, (self.out_h, self.out_w, self.out_c), strides)
 
 
 class RequantizeOp(VectorOp):
-    """out = clip(round((acc + bias) * M * 2^-s) + zero_point, low, high) per channel, from accumulators to SRAM.
+    """out = clip(round((acc + bias >> pre_shift) * M * 2^-s) + zero_point, low, high) per channel, to SRAM.
 
     Reads the accumulators that a matmul with `groups` groups of `group_columns` channels laid out (rows = out_h*out_w)
     and of each group the `out_c` columns from `first_column` on; group g of the output is output_group_stride bytes
-    further. `parameters` holds one 8-byte record (bias, multiplier, shift) for every column written, group by group.
+    further. `parameters` holds one record (bias, multiplier, shift) for every column written, group by group. The
+    accumulators are those of products of `accumulator_element`, which fixes the size of a record; the result is made of
+    `element`. `pre_shift` brings sums of more than 32 bits to the multiplier: |acc + bias| < 2^(31 + pre_shift).
     """
 
     name = "tile.requantize"
@@ -61,7 +65,9 @@ class RequantizeOp(VectorOp):
     groups = attribute(int, default=1, bits=16)
     group_columns = attribute(int, bits=16)
     first_column = attribute(int, default=0, bits=16)
-    output_group_stride = attribute(int, default=0, bits=16)
+    output_group_stride = attribute(int, default=0, bits=24)
+    accumulator_element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
+    pre_shift = attribute(int, default=0, bits=6)
     zero_point = attribute(int, bits=-16)
     low = attribute(int, default=-128, bits=-16)
     high = attribute(int, default=127, bits=-16)
@@ -91,26 +97,19 @@ class RequantizeOp(VectorOp):
             shape, strides = (self.groups, max(whole, 1), rows, width), (group, rows * tile, tile, 1)
             reads.append(Region("accumulator", False, offset, shape, strides))
             column += width * max(whole, 1)
-        size = 2 * RECORD_BYTES * self.groups * self.out_c
+        size = self.record_bytes * self.groups * self.out_c
         parameters = Region("parameters", False, self.parameters_offset, (size,), (1,))
-        shape = (self.groups, self.out_h, self.out_w, self.out_c)
-        strides = (self.output_group_stride, self.output_row_stride, self.output_pixel_stride, 1)
-        return (*reads, parameters, Region("output", True, self.output_offset, shape, strides))
+        output = self.region("output", True, self.output_offset, *self._grouped_output)
+        return (*reads, parameters, output)
 
     def evaluate(self, accumulator: Array, parameters: Array, output: Array) -> None:
-        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, self.groups * self.out_c)
+        count = self.groups * self.out_c
+        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, count, self.record_bytes)
         values = self.accumulator_view(accumulator)
         grouped = (*values.shape[:-4], self.groups, 1, 1, self.out_c)
-        total = values + bias.reshape(grouped)
-        result = rescale(
-            total,
-            multiplier.reshape(grouped),
-            shift.reshape(grouped),
-            self.zero_point,
-            self.low,
-            self.high,
-            np.dtype(np.int8),
-        )
+        total = pre_shifted(values + bias.reshape(grouped), self.pre_shift)
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
+        result = rescale(total, multiplier.reshape(grouped), shift.reshape(grouped), *clip)
         self.grouped_output_view(output)[...] = result
 
     def accumulator_view(self, memory: Array) -> Array:
@@ -129,16 +128,26 @@ class RequantizeOp(VectorOp):
 
     def grouped_output_view(self, memory: Array) -> Array:
         """The output as a writable view [..., groups, out_h, out_w, out_c]."""
+        return self.view("output", memory, self.output_offset, *self._grouped_output)
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of the parameters of one channel."""
+        return self.element_of("accumulator").record_bytes
+
+    @property
+    def _grouped_output(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shape and strides in bytes of the output as [groups, out_h, out_w, out_c]."""
         shape = (self.groups, self.out_h, self.out_w, self.out_c)
-        strides = (self.output_group_stride, self.output_row_stride, self.output_pixel_stride, 1)
-        return strided_view(memory, self.output_offset, shape, strides)
+        step = self.size_of("output")
+        return shape, (self.output_group_stride, self.output_row_stride, self.output_pixel_stride, step)
 
 
 class BinaryOp(VectorOp):
     """Two inputs element by element, one rounding: add, sub, mul or div of (lhs - lhs_zero) and (rhs - rhs_zero).
 
     add, sub: clip(round((l*Ml +- r*Mr) * 2^-s) + zero_point); mul: l*r*Ml; div: (l*Ml*2^-s) / r, where x/0 saturates
-    by the sign of x and 0/0 is 0. A stride of 0 broadcasts that axis.
+    by the sign of x and 0/0 is 0. Strides are bytes; one of 0 broadcasts that axis.
     """
 
     name = "tile.binary"
@@ -151,11 +160,11 @@ class BinaryOp(VectorOp):
     lhs_offset = attribute(int, default=0, bits=32)
     lhs_row_stride = attribute(int, bits=24)
     lhs_pixel_stride = attribute(int, bits=24)
-    lhs_channel_stride = attribute(int, default=1, bits=1)
+    lhs_channel_stride = attribute(int, default=1, bits=4)
     rhs_offset = attribute(int, default=0, bits=32)
     rhs_row_stride = attribute(int, bits=24)
     rhs_pixel_stride = attribute(int, bits=24)
-    rhs_channel_stride = attribute(int, default=1, bits=1)
+    rhs_channel_stride = attribute(int, default=1, bits=4)
     lhs_zero = attribute(int, default=0, bits=-16)
     rhs_zero = attribute(int, default=0, bits=-16)
     lhs_multiplier = attribute(int, bits=-24)
@@ -170,22 +179,22 @@ class BinaryOp(VectorOp):
         left = (self.lhs_row_stride, self.lhs_pixel_stride, self.lhs_channel_stride)
         right = (self.rhs_row_stride, self.rhs_pixel_stride, self.rhs_channel_stride)
         return (
-            Region("lhs", False, self.lhs_offset, shape, left),
-            Region("rhs", False, self.rhs_offset, shape, right),
+            self.region("lhs", False, self.lhs_offset, shape, left),
+            self.region("rhs", False, self.rhs_offset, shape, right),
             self.output_region(),
         )
 
     def evaluate(self, lhs: Array, rhs: Array, output: Array) -> None:
         left, right = (view.astype(np.int64) for view in self.input_views(lhs, rhs))
         left, right = left - self.lhs_zero, right - self.rhs_zero
-        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
         if self.kind == "mul":
             result = rescale(left * right, self.lhs_multiplier, self.shift, *clip)
         elif self.kind == "div":
             scaled = left * float(self.lhs_multiplier) * 2.0**-self.shift
             saturated = np.sign(left) * float(2**31)
             quotient = np.divide(scaled, right, out=saturated, where=right != 0)
-            result = np.clip(np.rint(quotient) + self.zero_point, self.low, self.high).astype(np.int8)
+            result = np.clip(np.rint(quotient) + self.zero_point, self.low, self.high)
         else:
             sign = -1 if self.kind == "sub" else 1
             total = left * self.lhs_multiplier + sign * right * self.rhs_multiplier
@@ -197,7 +206,7 @@ class BinaryOp(VectorOp):
         shape = (self.out_h, self.out_w, self.out_c)
         left = (self.lhs_row_stride, self.lhs_pixel_stride, self.lhs_channel_stride)
         right = (self.rhs_row_stride, self.rhs_pixel_stride, self.rhs_channel_stride)
-        return strided_view(lhs, self.lhs_offset, shape, left), strided_view(rhs, self.rhs_offset, shape, right)
+        return self.view("lhs", lhs, self.lhs_offset, shape, left), self.view("rhs", rhs, self.rhs_offset, shape, right)
 
 
 class UnaryVectorOp(VectorOp):
@@ -211,8 +220,8 @@ class UnaryVectorOp(VectorOp):
 
     def regions(self) -> tuple[Region, ...]:
         shape = (self.out_h, self.out_w, self.out_c)
-        strides = (self.input_row_stride, self.input_pixel_stride, 1)
-        source = Region("input", False, self.input_offset, shape, strides)
+        strides = (self.input_row_stride, self.input_pixel_stride, self.size_of("input"))
+        source = self.region("input", False, self.input_offset, shape, strides)
         return (source, *self.parameter_regions(), self.output_region())
 
     def parameter_regions(self) -> tuple[Region, ...]:
@@ -222,11 +231,15 @@ class UnaryVectorOp(VectorOp):
     def input_view(self, memory: Array) -> Array:
         """The input as a view [..., out_h, out_w, out_c]."""
         shape = (self.out_h, self.out_w, self.out_c)
-        return strided_view(memory, self.input_offset, shape, (self.input_row_stride, self.input_pixel_stride, 1))
+        strides = (self.input_row_stride, self.input_pixel_stride, self.size_of("input"))
+        return self.view("input", memory, self.input_offset, shape, strides)
 
 
 class LookupOp(UnaryVectorOp):
-    """out = table[input + 128]; the table is 256 bytes of SRAM."""
+    """out = table[input + 128] for 8-bit numbers; `interpolated` between 513 entries for 16-bit ones.
+
+    The table is made of `element` and lies in SRAM.
+    """
 
     name = "tile.lookup"
 
@@ -235,20 +248,24 @@ class LookupOp(UnaryVectorOp):
 
     table_offset = attribute(int, default=0, bits=32)
 
+    @property
+    def table_entries(self) -> int:
+        """The numbers in the table."""
+        return lookup_entries(self.element_of("input").type)
+
     def parameter_regions(self) -> tuple[Region, ...]:
-        return (Region("table", False, self.table_offset, (256,), (1,)),)
+        return (self.region("table", False, self.table_offset, (self.table_entries,), (self.size_of("table"),)),)
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
-        values = strided_view(table, self.table_offset, (256,), (1,))
-        index = self.input_view(input).astype(np.int64) + 128
-        self.output_view(output)[...] = values[index] if values.ndim == 1 else values[0][index]
+        values = self.view("table", table, self.table_offset, (self.table_entries,), (self.size_of("table"),))
+        self.output_view(output)[...] = looked_up(self.input_view(input), values.reshape(-1, self.table_entries)[0])
 
 
 class RescaleOp(UnaryVectorOp):
     """out = clip(round((in - input_zero) * M * 2^-s) + zero_point), (M, s) one of two by the sign of in - input_zero.
 
     `parameters` holds two packed multipliers (for values >= 0, for values < 0) a channel, or one pair for all channels
-    when `per_channel` is false.
+    when `per_channel` is false. The input is made of `input_element`, the result of `element`.
     """
 
     name = "tile.rescale"
@@ -258,6 +275,7 @@ class RescaleOp(UnaryVectorOp):
 
     parameters_offset = attribute(int, default=0, bits=32)
     per_channel = attribute(bool, default=False, bits=1)
+    input_element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
     input_zero = attribute(int, bits=-16)
     zero_point = attribute(int, bits=-16)
     low = attribute(int, default=-128, bits=-16)
@@ -275,5 +293,5 @@ class RescaleOp(UnaryVectorOp):
         above = values >= 0
         chosen = np.where(above, multiplier[..., 0::2].reshape(rows), multiplier[..., 1::2].reshape(rows))
         shifts = np.where(above, shift[..., 0::2].reshape(rows), shift[..., 1::2].reshape(rows))
-        clip = (self.zero_point, self.low, self.high, np.dtype(np.int8))
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
         self.output_view(output)[...] = rescale(values, chosen, shifts, *clip)

@@ -6,15 +6,15 @@ import numpy as np
 
 from ..core.fields import attribute
 from ..core.types import Array, Type
-from .instruction import InstructionOp, Region
-from .types import strided_view
+from .elements import ElementOp
+from .instruction import Region
 
 
-class WindowOp(InstructionOp):
+class WindowOp(ElementOp):
     """Reads `in_h` x `in_w` pixels of SRAM and produces `out_h` x `out_w` windows of kernel_h x kernel_w taps.
 
     Output row oh, tap i reads input row oh*stride_h + i*dilation_h - pad_top; rows and columns outside the input are
-    padding. Pixel (y, x), channel c lies at input_offset + y*input_row_stride + x*input_pixel_stride + c bytes.
+    padding. Pixel (y, x) starts at byte input_offset + y*input_row_stride + x*input_pixel_stride; channels are dense.
     """
 
     in_h = attribute(int, bits=16)
@@ -55,20 +55,24 @@ class WindowOp(InstructionOp):
         return min(self.in_h, need_h - self.pad_top), min(self.in_w, need_w - self.pad_left)
 
     def input_region(self, channels: int, groups: int = 1, group_stride: int = 0) -> Region:
-        """The read of `groups` runs of `channels` bytes at each pixel of the input."""
+        """The read of `groups` runs of `channels` numbers, `group_stride` bytes apart, at each pixel of the input."""
         rows, columns = (max(size, 0) for size in self.input_size)
-        strides = (self.input_row_stride, self.input_pixel_stride, group_stride, 1)
-        return Region("input", False, self.input_offset, (rows, columns, groups, channels), strides)
+        strides = (self.input_row_stride, self.input_pixel_stride, group_stride, self.size_of("input"))
+        return self.region("input", False, self.input_offset, (rows, columns, groups, channels), strides)
+
+    def input_view(self, memory: Array, channels: int) -> Array:
+        """The pixels that are read: a view [..., rows, pixels, channels]; `input_size` must be positive."""
+        strides = (self.input_row_stride, self.input_pixel_stride, self.size_of("input"))
+        return self.view("input", memory, self.input_offset, (*self.input_size, channels), strides)
 
     def padded_input(self, memory: Array, channels: int, padding: int) -> Array:
         """The input with its padding made explicit: [..., padded_h, padded_w, channels], a copy."""
         need_h, need_w = self.padded_size
         rows, columns = self.input_size
-        padded = np.full((*memory.shape[:-1], need_h, need_w, channels), padding, memory.dtype)
+        padded = np.full((*memory.shape[:-1], need_h, need_w, channels), padding, self.element_of("input").dtype)
         if rows > 0 and columns > 0:
-            strides = (self.input_row_stride, self.input_pixel_stride, 1)
-            view = strided_view(memory, self.input_offset, (rows, columns, channels), strides)
-            padded[..., self.pad_top : self.pad_top + rows, self.pad_left : self.pad_left + columns, :] = view
+            inside = self.input_view(memory, channels)
+            padded[..., self.pad_top : self.pad_top + rows, self.pad_left : self.pad_left + columns, :] = inside
         return padded
 
     def windows(self, padded: Array) -> Array:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
+from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Constant, Value
 from ...dialects.core.types import Array
 from ...dialects.nn import AveragePoolOp, LrnOp, MaxPoolOp, PReluOp, ReduceMeanOp, SoftmaxOp
@@ -15,7 +17,7 @@ from ...dialects.quant.ops import LookupOp, RequantizeOp
 from ...dialects.quant.types import quantized_element
 from ...dialects.tile import normalization, pooling, records, vector
 from .emission import Emitter, row_strides
-from .views import Shape4, View, axis4, dense_strides, shape4
+from .views import Shape4, View, axis4, dense_view, element_name, number_size, shape4
 
 
 def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
@@ -40,6 +42,7 @@ def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
                 **row_strides("rhs", rhs),
                 rhs_channel_stride=rhs.strides[3],
                 **row_strides("output", view),
+                element=element_name(op.result),
                 out_h=shape[1],
                 out_w=shape[2],
                 out_c=count,
@@ -66,13 +69,14 @@ def emit_lookup(emitter: Emitter, op: LookupOp) -> None:
             **row_strides("input", source),
             **row_strides("output", view),
             **_extent(view),
+            element=element_name(op.result),
         )
     emitter.written(op.result)
 
 
 def emit_rescale(emitter: Emitter, op: RequantizeOp) -> None:
     """quant.requantize between two quantized types: one factor for both signs, a channel or in all."""
-    multiplier, shift = fixed_point(cast(Constant, op.scale).array)
+    multiplier, shift = op.multipliers(cast(Constant, op.scale).array)
     emitter.begin_layer(op, "rescale")
     _emit_rescale(emitter, op, multiplier, multiplier, np.broadcast_to(shift, multiplier.shape), op.bounds)
 
@@ -113,6 +117,8 @@ def _emit_rescale(
                 **_extent(view),
                 parameters_offset=8 * first if per_channel else 0,
                 per_channel=per_channel,
+                element=element_name(op.result),
+                input_element=element_name(data),
                 input_zero=quantized_element(data.type).zero_point,
                 zero_point=quantized_element(op.result.type).zero_point,
                 low=bounds[0],
@@ -131,6 +137,7 @@ def emit_max_pool(emitter: Emitter, op: MaxPoolOp) -> None:
             **row_strides("input", source),
             **row_strides("output", view),
             **_window(source, view, op),
+            element=element_name(op.result),
         )
     emitter.written(op.result)
 
@@ -165,7 +172,7 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
     ]
     whole: View | None = None
     if any(place is None for _, _, place in places):
-        whole = emitter.temporary(pooled, "pooled", 1)
+        whole = emitter.temporary(pooled, "pooled", number_size(op.result), 1)
         places = [(0, c, whole)]
     for first, count, place in places:
         for sample in range(n):
@@ -182,7 +189,7 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
                 stride_w=kernel_w,
             )
     if whole is not None:
-        emitter.scatter(op.result, View(whole.buffer, 0, shape := shape4(op.result.type.shape), dense_strides(shape)))
+        emitter.scatter(op.result, dense_view(whole.buffer, op.result.type.shape, whole.size))
     emitter.written(op.result)
 
 
@@ -207,6 +214,8 @@ def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
         "shift": op.shift,
         "input_zero": source.zero_point,
         "zero_point": target.zero_point,
+        "low": target.low,
+        "high": target.high,
     }
     _emit_channelwise(emitter, op, table, normalization.LrnOp, attributes)
 
@@ -223,7 +232,7 @@ def _emit_channelwise(
         source, view = emitter.view(op.data).sample(sample), whole.sample(sample)
         operands = [source.buffer, table, view.buffer]
         places = {**row_strides("input", source), **row_strides("output", view)}
-        emitter.add(instruction, operands, **places, **_extent(view), **attributes)
+        emitter.add(instruction, operands, element=element_name(op.result), **places, **_extent(view), **attributes)
     emitter.scatter(op.result, whole)
     emitter.written(op.result)
 
@@ -235,11 +244,12 @@ def _average_table(emitter: Emitter, op: AveragePoolOp | ReduceMeanOp, taps: int
     return emitter.load_constant(emitter.name("multipliers"), words)
 
 
-def _average(op: AveragePoolOp | ReduceMeanOp, source: View, view: View) -> dict[str, int]:
+def _average(op: AveragePoolOp | ReduceMeanOp, source: View, view: View) -> dict[str, AttributeValue]:
     low, high = op.integer_bounds
     return {
         **row_strides("input", source),
         **row_strides("output", view),
+        "element": element_name(op.result),
         "input_zero": quantized_element(op.data.type).zero_point,
         "zero_point": quantized_element(op.result.type).zero_point,
         "low": low,
@@ -287,14 +297,14 @@ def _broadcast(emitter: Emitter, value: Value[Any], result: Value[Any]) -> View:
     source = emitter.view(value)
     view = source.reshaped(own)
     if view is None:
-        copy = emitter.temporary(source.shape, "dense", 1)
+        copy = emitter.temporary(source.shape, "dense", source.size, 1)
         emitter.move(source, copy)
-        view = View(copy.buffer, 0, own, dense_strides(own))
+        view = dense_view(copy.buffer, own, source.size)
     full = shape4(result.type.shape)
     strides = [0 if a == 1 != b else s for a, b, s in zip(own, full, view.strides, strict=True)]
     if any(a not in (1, b) for a, b in zip(own, full, strict=True)):
         raise ValueError(f"{value.type} does not broadcast to {result.type} once leading axes merge")
-    return View(view.buffer, view.offset, full, (strides[0], strides[1], strides[2], strides[3]))
+    return replace(view, shape=full, strides=(strides[0], strides[1], strides[2], strides[3]))
 
 
 def _channel_part(view: View, first: int, count: int) -> View:

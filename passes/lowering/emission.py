@@ -12,12 +12,13 @@ from ...dialects.core.diagnostics import UNKNOWN, Location
 from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Constant, Module, Operation, Value
 from ...dialects.core.types import Array
+from ...dialects.tile.elements import element_of_size
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp, LoadOp
 from ...dialects.tile.movement import FillOp, MoveOp
 from ...dialects.tile.types import BufferType
 from .placement import Placement
-from .views import View, dense_strides, shape4
+from .views import View, dense_view, number_size, shape4
 
 InstructionT = TypeVar("InstructionT", bound=InstructionOp)
 
@@ -108,36 +109,35 @@ class Emitter:
         source_strides: tuple[int, ...],
         target_strides: tuple[int, ...],
     ) -> None:
-        """Copy up to four axes of bytes from the offset of one view to the offset of another."""
+        """Copy up to four axes of numbers from the offset of one view to the offset of another."""
         axes = [(n, s, t) for n, s, t in zip(sizes, source_strides, target_strides, strict=True) if n != 1]
-        merged = _merged(axes) or [(1, 1, 1)]
+        merged = _merged(axes) or [(1, source.size, target.size)]
         padded = [(1, 0, 0)] * (4 - len(merged)) + merged
-        attributes: dict[str, AttributeValue] = {}
+        attributes: dict[str, AttributeValue] = {"input_offset": source.offset, "output_offset": target.offset}
         for i, (n, s, t) in enumerate(padded):
             attributes |= {f"size{i}": n, f"input_stride{i}": s, f"output_stride{i}": t}
         operands = [source.buffer, target.buffer]
-        self.add(MoveOp, operands, input_offset=source.offset, output_offset=target.offset, **attributes)
+        self.add(MoveOp, operands, element=element_of_size(source.size), **attributes)
 
     def fill(self, view: View, value: int) -> None:
-        """Write one byte value to every element of a view."""
+        """Write one number to every element of a view."""
         for index in range(view.shape[0]):
             part = view.sample(index)
             _, h, w, c = part.shape
             if h and w and c:
                 strides = {"output_outer_stride": part.strides[1], "output_inner_stride": part.strides[2]}
-                self.add(
-                    FillOp, [view.buffer], value=value, outer=h, inner=w, run=c, output_offset=part.offset, **strides
-                )
+                shape = {"outer": h, "inner": w, "run": c, "output_offset": part.offset}
+                self.add(FillOp, [view.buffer], element=element_of_size(view.size), value=value, **shape, **strides)
 
-    def temporary(self, shape: tuple[int, ...], name: str, alignment: int | None = None) -> View:
-        """A buffer for an intermediate tensor of this layer."""
-        return self.placement.allocate(shape, self.name(name), alignment)
+    def temporary(self, shape: tuple[int, ...], name: str, size: int, alignment: int | None = None) -> View:
+        """A buffer for an intermediate tensor of this layer, of numbers of `size` bytes."""
+        return self.placement.allocate(shape, self.name(name), size, alignment)
 
     def view(self, value: Value[Any]) -> View:
         """Where the whole tensor can be read; a constant is loaded for the current layer."""
         if isinstance(value, Constant):
-            shape = shape4(value.type.shape)
-            return View(self.load_constant(self.name("constant"), value.array), 0, shape, dense_strides(shape))
+            buffer = self.load_constant(self.name("constant"), value.array)
+            return dense_view(buffer, value.type.shape, number_size(value))
         return self.views[value]
 
     def written(self, value: Value[Any], view: View | None = None) -> None:
@@ -186,7 +186,7 @@ class Emitter:
 
     def whole_output(self, value: Value[Any]) -> View:
         """A view to compute a whole tensor in: its home, or a temporary when only parts of it are kept."""
-        return self.placement.home(value) or self.temporary(value.type.shape, "whole")
+        return self.placement.home(value) or self.temporary(value.type.shape, "whole", number_size(value))
 
 
 LONGEST_RUN = 2**24 - 1

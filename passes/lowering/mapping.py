@@ -8,10 +8,11 @@ from typing import Any
 
 from ...backends.target import Target
 from ...backends.timing.duration import instruction_timing, pretend_addresses
-from ...backends.timing.matmul import alignment_problem
+from ...backends.timing.matmul import alignment_problem, element_problem
 from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.elements import ELEMENTS
 from ...dialects.tile.pooling import DepthwiseOp
 from ...dialects.tile.types import BufferType
 from ...dialects.tile.vector import RequantizeOp
@@ -36,6 +37,13 @@ class Geometry:
     dilation_w: int
     pad_top: int
     pad_left: int
+    element: str = "i8"
+    weights_element: str = "i8"
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of one number of the input."""
+        return ELEMENTS[self.element].size
 
     @property
     def is_depthwise(self) -> bool:
@@ -164,14 +172,17 @@ class MappingSearch:
         """
         if mapping.on_vector_unit:
             return self._vector_price(geometry, input_strides)
+        if problem := element_problem(geometry.element, geometry.weights_element, self.target):
+            return problem
         packed = mapping.packed(geometry)
         columns = self.target.array.columns
         tiles = -(-packed.out_c // columns)
         row_stride, pixel_stride = input_strides
-        group_stride = packed.in_c
+        size = packed.data_bytes
+        group_stride = packed.in_c * size
         if not self.target.crossbar.lane_rotation:
             line = self.target.sram.line_bytes
-            group_stride = -(-packed.in_c // line) * line if packed.groups > 1 else packed.in_c
+            group_stride = -(-group_stride // line) * line if packed.groups > 1 else group_stride
             pixel_stride = -(-max(pixel_stride, packed.groups * group_stride) // line) * line
             row_stride = pixel_stride * packed.in_w
         height, tile_step, groups = strip_shape(self.target, packed, mapping.split_n)
@@ -192,7 +203,7 @@ class MappingSearch:
         addresses = pretend_addresses(op, self.target)
         if mapping.diagonal and columns > self.target.array.lanes:
             return f"a diagonal tile has {columns} columns, a block has {self.target.array.lanes} lanes"
-        straight = self.target.crossbar.lane_rotation or columns % self.target.sram.line_bytes == 0
+        straight = self.target.crossbar.lane_rotation or columns * size % self.target.sram.line_bytes == 0
         if mapping.diagonal and tiles > 1 and not straight:  # `op` may be the first tile only
             return f"diagonal tiles of {columns} channels do not start at lines, which needs lane rotation"
         if problem := alignment_problem(op, self.target, addresses["input"]):
@@ -207,9 +218,11 @@ class MappingSearch:
                 "tile_columns": columns,
                 "groups": groups,
                 "group_columns": strip.out_c,
-                "output_group_stride": strip.out_c if groups > 1 else 0,
-                "output_row_stride": packed.out_w * packed.groups * packed.out_c,
-                "output_pixel_stride": packed.groups * packed.out_c,
+                "element": packed.element,
+                "accumulator_element": packed.element,
+                "output_group_stride": strip.out_c * size if groups > 1 else 0,
+                "output_row_stride": packed.out_w * packed.groups * packed.out_c * size,
+                "output_pixel_stride": packed.groups * packed.out_c * size,
                 "zero_point": 0,
             },
         )
@@ -228,8 +241,8 @@ class MappingSearch:
                 "channels": channels,
                 "input_row_stride": input_strides[0],
                 "input_pixel_stride": input_strides[1],
-                "output_row_stride": geometry.out_w * channels,
-                "output_pixel_stride": channels,
+                "output_row_stride": geometry.out_w * channels * geometry.data_bytes,
+                "output_pixel_stride": channels * geometry.data_bytes,
                 "input_zero": 0,
                 "zero_point": 0,
             },

@@ -10,23 +10,24 @@ import numpy as np
 
 from ...backends.target import Target
 from ...dialects.core.operation import Constant, Value
-from ...dialects.core.types import Array
+from ...dialects.core.types import Array, scalar_type
 from ...dialects.nn import Conv2dOp, MatmulOp
-from ...dialects.quant.arithmetic import fixed_point
+from ...dialects.quant.arithmetic import half_of
 from ...dialects.quant.ops import RequantizeOp
 from ...dialects.quant.types import quantized_element
 from ...dialects.tile import array, pooling, records, vector
+from ...dialects.tile.elements import ELEMENTS
 from .emission import Emitter, Share, image_shape, row_strides
 from .mapping import Geometry, Mapping, MappingSearch
-from .views import View, shape4
+from .views import View, element_name, shape4
 
 
 @dataclass(frozen=True)
 class Product:
     """A convolution or matrix product with its requantization, in one form.
 
-    `weight` is [kernel_h, kernel_w, in_c / groups, out_c] int8, `bias` int64 [out_c] with the zero point of the input
-    folded in, `scale` float [out_c].
+    `weight` is [kernel_h, kernel_w, in_c / groups, out_c] of integers, `bias` int64 [out_c] with the zero point of the
+    input and the rounding of the pre-shift folded in, `scale` float [out_c].
     """
 
     op: Conv2dOp | MatmulOp
@@ -57,8 +58,10 @@ class Product:
         zero = quantized_element(data.type).zero_point
         bias = np.zeros(out_c, np.int64) if len(op.operands) < 3 else cast(Constant, op.operands[2]).array
         bias = bias.astype(np.int64) - zero * weight.sum(axis=(0, 1, 2), dtype=np.int64)
-        if np.abs(bias).max(initial=0) >= 2**31:
-            raise op.error(f"bias with the input's zero point reaches {np.abs(bias).max()}, expected below 2^31")
+        bias += half_of(requantize.pre_shift)
+        bits = ELEMENTS[element_name(data)].accumulator_bits - 1
+        if np.abs(bias).max(initial=0) >= 2**bits:
+            raise op.error(f"bias with the input's zero point reaches {np.abs(bias).max()}, expected below 2^{bits}")
         geometry = Geometry(
             in_h=in_h,
             in_w=in_w,
@@ -75,9 +78,17 @@ class Product:
             dilation_w=dilations[1],
             pad_top=pads[0],
             pad_left=pads[1],
+            element=element_name(data),
+            weights_element=str(scalar_type(weight.dtype)),
         ).trimmed()
         scale = np.broadcast_to(cast(Constant, requantize.scale).array.astype(np.float64), (out_c,))
         return cls(op, requantize, geometry, weight, bias, scale)
+
+    def records(self, channels: Array) -> Array:
+        """The packed parameters of these output channels, int8 bytes."""
+        multiplier, shift = self.requantize.multipliers(self.scale[channels])
+        size = ELEMENTS[self.geometry.element].record_bytes
+        return records.pack_requantization(self.bias[channels], multiplier, shift, size)
 
     @property
     def zero_point(self) -> int:
@@ -161,7 +172,10 @@ def _emit_on_blocks(emitter: Emitter, product: Product, mapping: Mapping, source
                 groups=groups,
                 group_columns=geometry.out_c,
                 first_column=first,
-                output_group_stride=stride if groups > 1 else 0,
+                output_group_stride=stride * view.size if groups > 1 else 0,
+                element=element_name(product.output),
+                accumulator_element=geometry.element,
+                pre_shift=product.requantize.pre_shift,
                 zero_point=element.zero_point,
                 low=low,
                 high=high,
@@ -180,8 +194,7 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
         channels = slice(first, first + count)
         weight = product.weight.reshape(taps, geometry.groups)[:, channels]
         weights = emitter.load_constant(emitter.name("weights"), weight)
-        multiplier, shift = fixed_point(product.scale[channels])
-        packed = records.pack_requantization(product.bias[channels], multiplier, shift)
+        packed = product.records(np.arange(first, first + count))
         parameters = emitter.load_constant(emitter.name("parameters"), packed)
         attributes = {k: v for k, v in geometry.attributes().items() if k not in ("in_c", "out_c", "groups")}
         for sample in range(samples):
@@ -192,6 +205,7 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
                 **row_strides("output", view.sample(sample)),
                 **attributes,
                 channels=count,
+                pre_shift=product.requantize.pre_shift,
                 input_zero=product.zero_point,
                 zero_point=element.zero_point,
                 low=low,
@@ -204,22 +218,24 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
 def _aligned_input(emitter: Emitter, geometry: Geometry, mapping: Mapping, source: View) -> tuple[View, int]:
     """The input and its group stride, copied to line boundaries if the crossbar cannot rotate lanes."""
     line = emitter.target.sram.line_bytes
-    straight = geometry.groups == 1 or geometry.in_c % line == 0
+    size = source.size
+    dense = geometry.in_c * size
+    straight = geometry.groups == 1 or dense % line == 0
     if emitter.placement.is_aligned(source) and (straight or emitter.target.crossbar.lane_rotation):
-        return source, geometry.in_c
-    group_stride = -(-geometry.in_c // line) * line if geometry.groups > 1 else geometry.in_c
+        return source, dense
+    group_stride = -(-dense // line) * line if geometry.groups > 1 else dense
     n, h, w, _ = source.shape
-    copy = emitter.temporary((n, h, w, geometry.groups * group_stride), "aligned", line)
+    copy = emitter.temporary((n, h, w, geometry.groups * group_stride // size), "aligned", size, line)
     for sample in range(n):
         a, b = source.sample(sample), copy.sample(sample)
         sizes = (h, w, geometry.groups, geometry.in_c)
-        from_strides = (a.strides[1], a.strides[2], geometry.in_c, 1)
-        emitter.strided_move(a, b, sizes, from_strides, (b.strides[1], b.strides[2], group_stride, 1))
+        from_strides = (a.strides[1], a.strides[2], dense, size)
+        emitter.strided_move(a, b, sizes, from_strides, (b.strides[1], b.strides[2], group_stride, size))
     return copy, group_stride
 
 
 def _weight_image(product: Product, geometry: Geometry, mapping: Mapping, columns: int) -> Array:
-    """The weights in the order in which the matmul instruction reads them, int8 [bytes]."""
+    """The weights in the order in which the matmul instruction reads them, flat."""
     taps = geometry.kernel_h * geometry.kernel_w
     if mapping.diagonal:
         matrices = product.weight.reshape(1, taps, geometry.out_c)
@@ -237,7 +253,7 @@ def _packed_weights(product: Product, geometry: Geometry, mapping: Mapping) -> A
     own, pack = product.geometry, mapping.pack
     taps = own.kernel_h * own.kernel_w
     grouped = product.weight.reshape(taps, own.in_c, geometry.groups, pack, own.out_c)
-    packed = np.zeros((geometry.groups, taps, pack, own.in_c, pack, own.out_c), np.int8)
+    packed = np.zeros((geometry.groups, taps, pack, own.in_c, pack, own.out_c), product.weight.dtype)
     index = np.arange(pack)
     packed[:, :, index, :, index, :] = np.moveaxis(grouped, (3, 2), (0, 1))
     return packed.reshape(geometry.groups, taps * geometry.in_c, geometry.out_c)
@@ -267,6 +283,4 @@ def _records(
     product: Product, geometry: Geometry, mapping: Mapping, first_group: int, groups: int, first: int, count: int
 ) -> Array:
     index = np.arange(first_group, first_group + groups)[:, None] * geometry.out_c + np.arange(first, first + count)
-    index = index.reshape(-1)
-    multiplier, shift = fixed_point(product.scale[index])
-    return records.pack_requantization(product.bias[index], multiplier, shift)
+    return product.records(index.reshape(-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...dialects.core.operation import Constant, Operation, Value
@@ -11,7 +12,7 @@ from ...dialects.quant.types import quantized_element
 from ...dialects.tile.memory import LoadOp, StoreOp
 from .emission import Emitter
 from .placement import is_reshape, operand_place, slice_view
-from .views import View, axis4, dense_strides, shape4
+from .views import View, axis4, dense_view, number_size, shape4
 
 
 def emit_concat(emitter: Emitter, op: ConcatOp) -> None:
@@ -75,7 +76,7 @@ def emit_reshape(emitter: Emitter, op: ReshapeOp | TransposeOp) -> None:
     view = source.reshaped(shape4(op.out.type.shape))
     if view is None:
         emitter.begin_layer(op, "move")
-        copy = emitter.temporary(op.data.type.shape, "dense", 1)
+        copy = emitter.temporary(op.data.type.shape, "dense", source.size, 1)
         emitter.move(source, copy)
         view = copy.reshaped(shape4(op.out.type.shape))
     emitter.written(op.out, view)
@@ -111,12 +112,12 @@ def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
     emitter.begin_layer(op, "move")
     source = emitter.view(op.data)
     if not source.is_dense and op.data.type.rank > 4:
-        copy = emitter.temporary(source.shape, "dense", 1)
+        copy = emitter.temporary(source.shape, "dense", source.size, 1)
         emitter.move(source, copy)
         source = copy
     whole = emitter.whole_output(op.out)
     if not whole.is_dense and op.out.type.rank > 4:
-        whole = emitter.temporary(whole.shape, "transposed", 1)
+        whole = emitter.temporary(whole.shape, "transposed", whole.size, 1)
     source_strides = _axis_strides(op.data.type.shape, source)
     target_strides = _axis_strides(op.out.type.shape, whole)
     sizes = op.out.type.shape
@@ -129,10 +130,9 @@ def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
 def emit_input(emitter: Emitter, op: QuantizeOp, buffer: Value[Any]) -> None:
     """The quantized model input: loaded from the DRAM buffer the host has written, row by row."""
     emitter.begin_layer(op, "input")
-    shape = shape4(op.out.type.shape)
-    dense = View(buffer, 0, shape, dense_strides(shape))
+    dense = dense_view(buffer, op.out.type.shape, number_size(op.out))
     for first, count, place in emitter.outputs(op.out):
-        for sample in range(shape[0]):
+        for sample in range(dense.shape[0]):
             _transfer(emitter, LoadOp, dense.channels(first, count).sample(sample), place.sample(sample))
     emitter.written(op.out)
 
@@ -140,21 +140,21 @@ def emit_input(emitter: Emitter, op: QuantizeOp, buffer: Value[Any]) -> None:
 def emit_output(emitter: Emitter, op: DequantizeOp, buffer: Value[Any]) -> None:
     """A quantized model output: stored densely into the DRAM buffer the host reads."""
     emitter.begin_layer(op, "output")
-    shape = shape4(op.data.type.shape)
-    dense = View(buffer, 0, shape, dense_strides(shape))
-    for sample in range(shape[0]):
+    dense = dense_view(buffer, op.data.type.shape, number_size(op.data))
+    for sample in range(dense.shape[0]):
         _transfer(emitter, StoreOp, emitter.view(op.data).sample(sample), dense.sample(sample))
 
 
 def _transfer(emitter: Emitter, op_class: type[LoadOp] | type[StoreOp], source: View, target: View) -> None:
     _, h, w, c = source.shape
-    contiguous = all(view.strides[3] == 1 and (view.strides[2] == c or w == 1) for view in (source, target))
+    run = c * source.size
+    contiguous = all(view.strides[3] == view.size and (view.strides[2] == run or w == 1) for view in (source, target))
     emitter.add(
         op_class,
         [source.buffer, target.buffer],
         outer=h,
         inner=1 if contiguous else w,
-        run=w * c if contiguous else c,
+        run=w * run if contiguous else run,
         source_offset=source.offset,
         source_outer_stride=source.strides[1],
         source_inner_stride=0 if contiguous else source.strides[2],
@@ -210,15 +210,15 @@ def _emit_shuffle(emitter: Emitter, source: View, target: View, groups: int) -> 
     n = source.shape[3] // groups
     for sample in range(source.shape[0]):
         a, b = source.sample(sample), target.sample(sample)
-        sizes = (a.shape[1], a.shape[2], n, groups)
-        emitter.strided_move(a, b, sizes, (*a.strides[1:3], 1, n), (*b.strides[1:3], groups, 1))
+        sizes, size = (a.shape[1], a.shape[2], n, groups), a.size
+        emitter.strided_move(a, b, sizes, (*a.strides[1:3], size, n * size), (*b.strides[1:3], groups * size, size))
 
 
 def _axis_strides(shape: tuple[int, ...], view: View) -> tuple[int, ...]:
     """The stride in bytes of each own axis of a tensor; one of more than four axes must be dense."""
     if view.is_dense:
         strides: list[int] = []
-        step = 1
+        step = view.size
         for size in reversed(shape):
             strides.append(step)
             step *= size
@@ -243,8 +243,8 @@ def _move_axes(
     count, step_in, step_out = axes[0]
     rest = [tuple(column) for column in zip(*axes[1:], strict=True)]
     for index in range(count):
-        a = View(source.buffer, source.offset + index * step_in, source.shape, source.strides)
-        b = View(target.buffer, target.offset + index * step_out, target.shape, target.strides)
+        a = replace(source, offset=source.offset + index * step_in)
+        b = replace(target, offset=target.offset + index * step_out)
         _move_axes(emitter, a, b, rest[0], rest[1], rest[2])
 
 

@@ -14,7 +14,7 @@ from ...dialects.quant.ops import LookupOp, RequantizeOp
 from ...dialects.quant.types import QuantizedType
 from ...dialects.tile.memory import AllocOp
 from ...dialects.tile.types import BufferType
-from .views import View, axis4, shape4
+from .views import View, axis4, number_size, shape4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +55,20 @@ class Placement:
                 placement._place_operands(op)
         return placement
 
-    def allocate(self, shape: tuple[int, ...], name: str | None, alignment: int | None = None) -> View:
-        """A new SRAM buffer for a tensor; pixels are aligned to lines if the crossbar cannot rotate lanes."""
+    def allocate(self, shape: tuple[int, ...], name: str | None, size: int, alignment: int | None = None) -> View:
+        """A new SRAM buffer for a tensor of numbers of `size` bytes.
+
+        Pixels are aligned to `alignment` bytes, by default to lines if the crossbar cannot rotate lanes.
+        """
         n, h, w, c = shape4(shape)
         unit = alignment or (1 if self.target.crossbar.lane_rotation else self.target.sram.line_bytes)
-        pixel = -(-c // unit) * unit
-        strides = (h * w * pixel, w * pixel, pixel, 1)
+        pixel = -(-c * size // unit) * unit
+        strides = (h * w * pixel, w * pixel, pixel, size)
         kind = BufferType("sram", n * strides[0])
         op = AllocOp((), (kind,), {"row_stride": strides[1]})
         op.buffer.name = name
         self.allocations.append(op)
-        return View(op.buffer, 0, (n, h, w, c), strides)
+        return View(op.buffer, 0, (n, h, w, c), strides, size)
 
     def home(self, value: Value[Any]) -> View | None:
         """A view of the whole tensor, if one destination holds all of it."""
@@ -86,7 +89,7 @@ class Placement:
         is_read = any(self._is_read(op, index) for op, index in value.uses)
         if not found or (is_read and (home is None or not self.is_aligned(home))):
             channels = shape4(value.type.shape)[3]
-            view = self.allocate(value.type.shape, _name(value))
+            view = self.allocate(value.type.shape, _name(value), number_size(value))
             found.insert(0, Destination(0, channels, view))
 
     def _overwrite_operand(self, op: Operation, finished: set[Operation]) -> None:
@@ -103,6 +106,7 @@ class Placement:
                 and is_stored(value)
                 and value not in self.destinations
                 and shape4(value.type.shape) == shape4(op.result.type.shape)
+                and number_size(value) == number_size(op.result)
                 and not _is_read_after(value, op, finished)
             ):
                 self.destinations[value] = [Destination(0, shape4(value.type.shape)[3], place)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...dialects.core.operation import Value
+from ...dialects.quant.types import QuantizedType
 
 Shape4 = tuple[int, int, int, int]
 
@@ -37,19 +38,20 @@ def axis4(rank: int, axis: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A tensor [N, H, W, C] of one-byte elements at `offset` of `buffer`, with strides in bytes."""
+    """A tensor [N, H, W, C] at `offset` of `buffer`, with strides in bytes; a number takes `size` bytes."""
 
     buffer: Value[Any]
     offset: int
     shape: Shape4
     strides: Shape4
+    size: int = 1
 
     def narrowed(self, axis: int, start: int, count: int, step: int = 1) -> View:
         """Elements start, start + step, ... (count of them) along one axis."""
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + start * strides[axis]
         shape[axis], strides[axis] = count, strides[axis] * step
-        return View(self.buffer, offset, (shape[0], shape[1], shape[2], shape[3]), _four(strides))
+        return replace(self, offset=offset, shape=_four(shape), strides=_four(strides))
 
     def sample(self, index: int) -> View:
         """One sample."""
@@ -62,7 +64,7 @@ class View:
     @property
     def is_dense(self) -> bool:
         """True if the elements follow each other without gaps in row-major order."""
-        expected = 1
+        expected = self.size
         for count, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if count != 1 and stride != expected:
                 return False
@@ -74,7 +76,7 @@ class View:
         if shape == self.shape:
             return self
         if self.is_dense:
-            return replace(self, shape=shape, strides=dense_strides(shape))
+            return replace(self, shape=shape, strides=dense_strides(shape, self.size))
         kept = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
         if [n for n, _ in kept] != [n for n in shape if n != 1]:
             return None
@@ -82,16 +84,32 @@ class View:
         strides = [next(known)[1] if n != 1 else 0 for n in shape]
         for axis in (2, 1, 0):
             strides[axis] = strides[axis] or strides[axis + 1] * shape[axis + 1]
-        strides[3] = strides[3] or 1
-        if strides[3] != 1:
+        strides[3] = strides[3] or self.size
+        if strides[3] != self.size:
             return None  # instructions read and write whole runs of channels
         return replace(self, shape=shape, strides=_four(strides))
 
 
-def dense_strides(shape: Shape4) -> Shape4:
-    """Row-major strides of one-byte elements."""
+def dense_strides(shape: Shape4, size: int) -> Shape4:
+    """Row-major strides in bytes of numbers of `size` bytes."""
     _, h, w, c = shape
-    return h * w * c, w * c, c, 1
+    return h * w * c * size, w * c * size, c * size, size
+
+
+def dense_view(buffer: Value[Any], shape: tuple[int, ...], size: int) -> View:
+    """A whole tensor whose numbers follow each other from the start of a buffer."""
+    return View(buffer, 0, shape4(shape), dense_strides(shape4(shape), size), size)
+
+
+def number_size(value: Value[Any]) -> int:
+    """Bytes of one number of a tensor."""
+    return value.type.element.dtype.itemsize
+
+
+def element_name(value: Value[Any]) -> str:
+    """What instructions call the numbers of a tensor: i8 or i16."""
+    element = value.type.element
+    return str(element.storage if isinstance(element, QuantizedType) else element)
 
 
 def _four(values: list[int]) -> Shape4:

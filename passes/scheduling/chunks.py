@@ -33,7 +33,7 @@ class Chunking:
 
     def _column_bytes(self, op: MatmulOp, depth: int) -> int:
         columns = min(self.tiles * op.tile_columns, op.out_c)
-        return self.groups * op.taps * columns * (1 if op.diagonal else depth)
+        return self.groups * op.taps * columns * (1 if op.diagonal else depth) * op.size_of("weights")
 
 
 def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chunking:
@@ -44,7 +44,7 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
     geometry = _geometry(op)
     rows, tiles, groups = strip_shape(target, geometry, op.split_n, largest_rows)
     depth = op.in_c
-    per_tile = op.taps * op.tile_columns * (1 if op.diagonal else op.in_c)
+    per_tile = op.depth * op.tile_columns * op.size_of("weights")
     if groups * tiles * per_tile > limit:
         groups = max(1, min(groups, limit // (tiles * per_tile)))
     if tiles * per_tile > limit:
@@ -53,7 +53,7 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
         groups = 1
     if tiles * per_tile > limit and not op.diagonal:
         lanes = target.array.lanes * op.split_k
-        column = op.taps * op.tile_columns * lanes
+        column = op.taps * op.tile_columns * lanes * op.size_of("weights")
         tiles = max(1, min(tiles, limit // column))
         depth = min(op.in_c, max(1, limit // (tiles * column)) * lanes)
     if tiles < op.column_tiles:

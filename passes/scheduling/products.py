@@ -81,15 +81,16 @@ class ProductSteps:
         """Load the weights of a chunk, input channels [first, first + depth): one or two transfers."""
         op, source = self.op, self.source
         group, groups, tile, tiles = chunk
-        full_depth = op.taps * (1 if op.diagonal else op.in_c)
+        size = op.size_of("weights")
+        full_depth = op.depth * size
         columns = min((tile + tiles) * op.tile_columns, op.out_c) - tile * op.tile_columns
         base = source.source_offset + group * full_depth * op.out_c + tile * op.tile_columns * full_depth
         if depth == op.in_c or op.diagonal:
-            size = groups * full_depth * columns
-            buffer = self.buffers.allocate(self.unit, "sram", size, "weights")
-            load = load_like(source, buffer, **contiguous(size), source_offset=base)
+            total = groups * full_depth * columns
+            buffer = self.buffers.allocate(self.unit, "sram", total, "weights")
+            load = load_like(source, buffer, **contiguous(total), source_offset=base)
             return buffer, [load]
-        buffer = self.buffers.allocate(self.unit, "sram", op.taps * depth * columns, "weights")
+        buffer = self.buffers.allocate(self.unit, "sram", op.taps * depth * columns * size, "weights")
         loads: list[Operation] = []
         full, rest = divmod(columns, op.tile_columns)
         for count, width, skip in ((full, op.tile_columns, 0), (1, rest, full)):
@@ -100,13 +101,13 @@ class ProductSteps:
                         buffer,
                         outer=count,
                         inner=op.taps,
-                        run=depth * width,
-                        source_offset=base + skip * op.tile_columns * full_depth + first * width,
+                        run=depth * width * size,
+                        source_offset=base + skip * op.tile_columns * full_depth + first * width * size,
                         source_outer_stride=full_depth * width,
-                        source_inner_stride=op.in_c * width,
-                        destination_offset=skip * op.tile_columns * op.taps * depth,
-                        destination_outer_stride=op.taps * depth * width,
-                        destination_inner_stride=depth * width,
+                        source_inner_stride=op.in_c * width * size,
+                        destination_offset=skip * op.tile_columns * op.taps * depth * size,
+                        destination_outer_stride=op.taps * depth * width * size,
+                        destination_inner_stride=depth * width * size,
                     )
                 )
         return buffer, loads

@@ -82,7 +82,7 @@ def cut_tiles(
     begin, end = first * tile, min((first + count) * tile, matmul.out_c)
     changes: dict[str, AttributeValue] = {"out_c": end - begin, "useful_macs": 0}
     if matmul.diagonal:
-        changes |= {"in_c": end - begin, "input_offset": matmul.input_offset + begin}
+        changes |= {"in_c": end - begin, "input_offset": matmul.input_offset + begin * matmul.size_of("input")}
     cut: list[RequantizeOp] = []
     for op in requantize:
         low, high = max(op.first_column, begin), min(op.first_column + op.out_c, end)
@@ -94,8 +94,8 @@ def cut_tiles(
                     out_c=high - low,
                     first_column=low - begin,
                     group_columns=end - begin,
-                    parameters_offset=op.parameters_offset + 8 * skipped,
-                    output_offset=op.output_offset + skipped,
+                    parameters_offset=op.parameters_offset + op.record_bytes * skipped,
+                    output_offset=op.output_offset + skipped * op.size_of("output"),
                 )
             )
     return with_attributes(matmul, **changes), cut
@@ -123,7 +123,7 @@ def cut_groups(
                     op,
                     groups=high - low,
                     accumulator_offset=(low - first) * rows,
-                    parameters_offset=op.parameters_offset + 8 * skipped * op.out_c,
+                    parameters_offset=op.parameters_offset + op.record_bytes * skipped * op.out_c,
                     output_offset=op.output_offset + skipped * op.output_group_stride,
                     output_group_stride=op.output_group_stride if high - low > 1 else 0,
                 )
@@ -136,9 +136,8 @@ def cut_depth(matmul: MatmulOp, first: int, count: int) -> MatmulOp:
 
     Taps are no longer neighbours in memory, so the window is not folded.
     """
-    return with_attributes(
-        matmul, in_c=count, input_offset=matmul.input_offset + first, accumulate=first > 0, fold="none", useful_macs=0
-    )
+    offset = matmul.input_offset + first * matmul.size_of("input")
+    return with_attributes(matmul, in_c=count, input_offset=offset, accumulate=first > 0, fold="none", useful_macs=0)
 
 
 def _cut_window(op: InstructionT, start: int, count: int) -> InstructionT:

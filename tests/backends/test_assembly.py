@@ -38,7 +38,7 @@ def test_comments_and_blank_lines_are_skipped():
         ("fill output=0 value=1 runn=2", "1:23", "'fill' has no field 'runn'; did you mean 'run'?"),
         ("fill output=0 value=1", "1:1", "field 'run' is missing"),
         ("fill value=1 run=1", "1:1", "address 'output' is missing"),
-        ("fill output=0 value=200 run=1", "1:15", "'value' is 200, expected -128 to 127"),
+        ("fill output=0 value=40000 run=1", "1:15", "'value' is 40000, expected -32768 to 32767"),
         ("fill output=0 value=x run=1", "1:15", "'value' is 'x', expected an integer"),
         ("fill output=0 value=1 run=1 run=1", "1:29", "'run' is given twice"),
         ("fill output=0 value=1 run=1 wait=dma", "1:29", "unknown engine 'dma', expected one of load, array"),

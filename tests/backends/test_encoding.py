@@ -73,7 +73,7 @@ def test_addresses_absorb_offsets():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"value": 200}, "'tile.fill': 'value' is 200, expected -128 to 127"),
+        ({"value": 40000}, "'tile.fill': 'value' is 40000, expected -32768 to 32767"),
         ({"run": 1 << 24}, "'tile.fill': 'run' is 16777216, expected 0 to 16777215"),
         ({"outer": -1}, "'tile.fill': 'outer' is -1, expected 0 to 65535"),
     ],
@@ -103,7 +103,7 @@ def test_reserved_bits_are_refused():
 
 
 def test_a_choice_that_does_not_exist_is_refused():
-    declared = {field.name: 1 for field in layout(BinaryOp).declared} | {"kind": "div"}
+    declared = {field.name: 1 for field in layout(BinaryOp).declared} | {"kind": "div", "element": "i8"}
     words = encode([Instruction(BinaryOp, {"lhs": 0, "rhs": 0, "output": 0}, declared)])
     assert decode(words)[0].fields["kind"] == "div"
     place = next(place for place in layout(BinaryOp).fields if place.name == "kind")

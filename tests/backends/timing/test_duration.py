@@ -92,7 +92,7 @@ def test_unary_instructions_read_their_parameters_once(op_class, lines):
 
 
 def test_softmax_takes_three_passes_and_lrn_its_window_and_three():
-    fields = pixels(1, 4, 320, "input")
+    fields = {"element": "i8", **pixels(1, 4, 320, "input")}
     softmax = SimpleNamespace(name="tile.softmax", **fields)
     lrn = SimpleNamespace(name="tile.lrn", size=5, entries=256, **fields)
     assert (timing(softmax).occupancy, timing(softmax).sram_read_lines) == (3 * 20, 3 * 40 + 32)

@@ -23,7 +23,8 @@ def matmul(height, width, in_c, out_c, kernel=1, **fields):
     steps = dict.fromkeys(("stride_h", "stride_w", "dilation_h", "dilation_w", "groups", "pack"), 1)
     memory = {"input_row_stride": width * in_c, "input_pixel_stride": in_c, "input_group_stride": 0}
     mapping = {"fold": "none", "diagonal": False, "split_k": 1, "split_n": 1, "split_m": 1, "tile_columns": 32}
-    op = SimpleNamespace(name="tile.matmul", **shape | window | steps | memory | mapping | fields)
+    numbers = {"element": "i8", "weights_element": "i8"}
+    op = SimpleNamespace(name="tile.matmul", **shape | window | steps | memory | mapping | numbers | fields)
     if "useful_macs" not in fields:
         depth = op.kernel_h * op.kernel_w * (1 if op.diagonal else op.in_c)
         op.useful_macs = op.groups * op.out_h * op.out_w * depth * op.out_c // op.pack
