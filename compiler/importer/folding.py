@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from ...dialects.core.types import Array
 from .lowering import Known, Unsupported
 from .model import Node
+from .signature import inferred_shapes
 from .tensors import ELEMENT_LIMIT
 
 RANDOM = frozenset(
@@ -104,7 +105,16 @@ def _evaluated(node: Node, arrays: Sequence[Array | None]) -> list[Any]:
     return [next(results) if name else None for name in node.outputs]
 
 
-_EVALUATION_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_EVALUATION_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def _filled(node: Node, shape: tuple[int, ...]) -> Array:
@@ -121,28 +131,24 @@ def _dimensions(node: Node, array: Array | None) -> tuple[int, ...]:
 
 
 def _check_size(node: Node, arrays: Sequence[Array | None]) -> None:
-    """Refuse results that a small file would make enormous."""
-    present = [array for array in arrays if array is not None]
-    size = 0
-    match node.op_type:
-        case "ConstantOfShape":
-            size = math.prod(_dimensions(node, present[0]))
-        case "Expand":
-            size = math.prod(_dimensions(node, present[1])) * present[0].size
-        case "Tile":
-            size = math.prod(_dimensions(node, present[1])) * present[0].size
-        case "Range":
-            start, limit, step = (float(array.reshape(-1)[0]) for array in present)
-            size = abs(limit - start) / abs(step) if step else 0
-        case "Pad" if len(present) > 1:
-            grown = np.abs(present[1].astype(np.float64)).sum() + 1
-            size = present[0].size * grown
-        case _:
-            try:
-                size = math.prod(np.broadcast_shapes(*(array.shape for array in present)))
-            except ValueError:
-                return
-    if not size <= ELEMENT_LIMIT:
-        raise node.error(
-            f"the result on constants would have {size:.3g} elements, at most {ELEMENT_LIMIT} are accepted"
-        )
+    """Refuse results that a small file would make enormous, before anything is computed."""
+    present = {name: array for name, array in zip(node.inputs, arrays, strict=True) if array is not None}
+    if any(array.dtype.kind not in "biufcV" for array in present.values()):
+        raise Unsupported("strings are not supported, not even on constants")
+    for shape in inferred_shapes(node, present):
+        if shape is None:
+            if node.op_type not in SELECTIONS:
+                raise Unsupported("the size of the result on constants cannot be told")
+            size = sum(array.size * max(array.ndim, 1) for array in present.values())
+        elif any(n < 0 for n in shape):
+            raise node.error(f"the shape of the result on constants is {list(shape)}")
+        else:
+            size = math.prod(shape)
+        if size > ELEMENT_LIMIT:
+            raise node.error(
+                f"the result on constants would have {size:.3g} elements, at most {ELEMENT_LIMIT} are accepted"
+            )
+
+
+SELECTIONS = frozenset({"Compress", "NonZero", "Unique"})
+"""Operators whose values decide the size of the result; it is bounded by that of their inputs."""

@@ -38,6 +38,10 @@ def import_model(source: Path | bytes | ModelProto, *, batch: int = 1) -> Module
     return _Importer(model, inputs).run()
 
 
+FOLDED_LIMIT, FOLDED_FACTOR = 2**30, 8
+"""Results on constants may take 1 GiB and 8 times the model's initializers in all."""
+
+
 class _Importer:
     """One import: what every ONNX name stands for, and what could not be imported."""
 
@@ -52,6 +56,8 @@ class _Importer:
             name: Known(name, array) for name, array in model.initializers.items()
         }
         self.values.update({str(argument.name): argument for argument in self.function.arguments})
+        self.stored = sum(array.nbytes for array in model.initializers.values())
+        self.folded = 0
         self.failures: list[tuple[Node, str]] = []
 
     def run(self) -> Module:
@@ -90,7 +96,7 @@ class _Importer:
             check_node(node)
             known = [value if isinstance(value, Known) else None for value in inputs]
             try:
-                return fold(node, known)
+                return self.counted(node, fold(node, known))
             except Unsupported:
                 if operator is None:
                     raise
@@ -103,6 +109,13 @@ class _Importer:
             return self.stand_ins(node)
         result = operator.lower(Lowering(node, inputs, self.function.body, self.pool))
         return result if isinstance(result, Sequence) else [result]
+
+    def counted(self, node: Node, results: Sequence[Known | None]) -> Sequence[Known | None]:
+        """The results of folding, unless all of them together take more memory than a model can have a use for."""
+        self.folded += sum(each.array.nbytes for each in results if each and 0 not in each.array.strides)
+        if self.folded > FOLDED_LIMIT + FOLDED_FACTOR * self.stored:
+            raise node.error(f"takes {self.folded} bytes for the constants computed so far, too many for the model")
+        return results
 
     def returned(self, name: str) -> Value[Any]:
         """The value of an output; known data becomes a constant of its own type."""

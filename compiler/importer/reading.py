@@ -10,7 +10,7 @@ from onnx import AttributeProto, ModelProto, checker, defs, inliner
 
 from ...dialects.core.diagnostics import CompileError
 from .model import Attribute, GraphInput, Model, Node
-from .tensors import array_of, dense_array, dtype_name
+from .tensors import array_of, check_sparse, dense_array, dtype_name
 
 FIRST_OPSET = 7
 """From opset 7 on, broadcasting follows numpy."""
@@ -40,6 +40,7 @@ def read_model(source: Path | bytes | ModelProto) -> Model:
 def _decoded(proto: ModelProto, name: str, folder: Path | None, opsets: dict[str, int]) -> Model:
     graph = proto.graph
     initializers = {_text(tensor.name): array_of(tensor, name, folder) for tensor in graph.initializer}
+    check_sparse([*graph.sparse_initializer, *_sparse_attributes(graph)], name)
     for sparse in graph.sparse_initializer:
         initializers[_text(sparse.values.name)] = dense_array(sparse, name, folder)
     return Model(
@@ -51,6 +52,11 @@ def _decoded(proto: ModelProto, name: str, folder: Path | None, opsets: dict[str
         initializers=initializers,
         proto=proto,
     )
+
+
+def _sparse_attributes(graph: onnx.GraphProto) -> list[onnx.SparseTensorProto]:
+    attributes = (attribute for node in graph.node for attribute in node.attribute)
+    return [each.sparse_tensor for each in attributes if each.type == AttributeProto.SPARSE_TENSOR]
 
 
 def _text(value: str | bytes) -> str:

@@ -1,17 +1,17 @@
-"""The inputs of a model with every dimension settled, and the types that shape inference finds for its values."""
+"""The inputs of a model with every dimension settled, and what shape inference finds for its values and nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 import onnx
-from onnx import ModelProto, TensorProto, helper, shape_inference
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from ...dialects.core.diagnostics import CompileError
-from ...dialects.core.types import F32, TensorType
-from .model import GraphInput, Model
+from ...dialects.core.types import F32, Array, TensorType
+from .model import GraphInput, Model, Node
 from .tensors import ELEMENT_LIMIT
 
 FLOATS = ("float16", "bfloat16", "float64")
@@ -87,7 +87,9 @@ def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, Tens
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     try:
-        inferred = shape_inference.infer_shapes(proto, data_prop=True)
+        inferred = shape_inference.infer_shapes(proto)
+        if not any(_is_long(value) for value in (*proto.graph.input, *inferred.graph.value_info)):
+            inferred = shape_inference.infer_shapes(proto, data_prop=True)
     except (RuntimeError, ValueError, shape_inference.InferenceError):
         return {}
     types: dict[str, TensorType] = {}
@@ -98,6 +100,42 @@ def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, Tens
             types[value.name] = TensorType(sizes, F32)
     return types
 
+
+def inferred_shapes(node: Node, inputs: Mapping[str, Array]) -> list[tuple[int, ...] | None]:
+    """The shapes of the outputs of a node on known inputs, as far as the onnx package can tell; None where it cannot.
+
+    Nothing is computed. Inputs of more than a few elements are taken by their types only.
+    """
+    proto = ModelProto(ir_version=onnx.IR_VERSION)
+    proto.opset_import.add(domain="", version=node.opset)
+    proto.graph.node.append(node.proto)
+    proto.graph.node[0].domain = ""
+    for name, array in inputs.items():
+        if array.size <= _SMALL:
+            proto.graph.initializer.append(numpy_helper.from_array(array, name))
+        else:
+            element = helper.np_dtype_to_tensor_dtype(array.dtype)
+            proto.graph.input.append(helper.make_tensor_value_info(name, element, array.shape))
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.outputs if name)
+    try:
+        outputs = shape_inference.infer_shapes(proto).graph.output
+    except (RuntimeError, ValueError, shape_inference.InferenceError):
+        outputs = proto.graph.output
+    shapes: list[tuple[int, ...] | None] = []
+    for output in outputs:
+        kind = output.type.tensor_type
+        told = kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim)
+        shapes.append(tuple(int(dim.dim_value) for dim in kind.shape.dim) if told else None)
+    return shapes
+
+
+def _is_long(value: onnx.ValueInfoProto) -> bool:
+    """True for a vector whose elements inference must not keep track of: it spends hundreds of bytes on each."""
+    dims = value.type.tensor_type.shape.dim
+    return len(dims) == 1 and dims[0].dim_value > _LONG
+
+
+_LONG = 2**16
 
 _SMALL = 1024
 """Initializers up to this size may hold a shape that inference needs; larger ones are only declared."""

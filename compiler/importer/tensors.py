@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,15 @@ def _check_raw(tensor: TensorProto, what: str) -> None:
     if tensor.data_type != TensorProto.STRING and len(tensor.raw_data) != needed:
         raise CompileError(
             f"{what} is damaged: its shape {list(tensor.dims)} takes {needed} bytes, it has {len(tensor.raw_data)}"
+        )
+
+
+def check_sparse(tensors: Sequence[Any], source: str) -> None:
+    """Raise CompileError if all sparse tensors of a model together are too large, once they are dense."""
+    total = sum(math.prod(tensor.dims) for tensor in tensors if all(dim > 0 for dim in tensor.dims))
+    if total > ELEMENT_LIMIT:
+        raise CompileError(
+            f"{source}: the sparse tensors have {total} elements in all, at most {ELEMENT_LIMIT} are accepted"
         )
 
 

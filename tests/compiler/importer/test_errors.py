@@ -401,5 +401,5 @@ def test_sparse_initializers():
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2, 2]))
     np.testing.assert_array_equal(import_model(model).constants["s"].array, np.float32([[0, 5], [6, 0]]))
     model.graph.sparse_initializer[0].dims[:] = [2, 2**40]
-    expected = f"sparse tensor 's' has the shape [2, {2**40}], at most 268435456 elements are accepted"
+    expected = f"the sparse tensors have {2**41} elements in all, at most 268435456 are accepted"
     assert message(model) == f"error: model: {expected}"
