@@ -38,6 +38,9 @@ LEVELS = ("nn", "quant", "tile")
 FIRST_PASS = {"quant": "insert-quantization", "tile": "lower-to-tile"}
 """The pass that leads from the level below to this one."""
 
+QUANTIZING = ("insert-quantization", "correct-bias")
+"""The passes that need the float network: they do not run on a module that holds integers already."""
+
 SNIFFED_BYTES = 512
 """How much of a file decides what it is: an ONNX file has control characters by then, IR text never has."""
 
@@ -138,8 +141,8 @@ def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list
     first = 0
     if start == "tile":
         first = len(names)
-    elif start == "quant" and FIRST_PASS["quant"] in names:
-        first = names.index(FIRST_PASS["quant"]) + 1
+    elif start == "quant":
+        first = max((index + 1 for index, name in enumerate(names) if name in QUANTIZING), default=0)
     last = len(names)
     if stop is not None and stop != LEVELS[-1]:
         following = FIRST_PASS[LEVELS[LEVELS.index(stop) + 1]]

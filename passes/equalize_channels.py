@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ..dialects.core.operation import Module, Terminator
 from ..dialects.core.types import Array
 from .equalization.absorption import absorb_factors
@@ -19,6 +17,7 @@ from .insert_quantization import InsertQuantization
 from .quantization.grouping import TypeGroups
 from .quantization.legality import is_quantizable
 from .quantization.measure import Fidelity, held_back
+from .quantization.refinement import decibels
 from .quantization.sampling import synthetic_count, synthetic_samples
 
 
@@ -57,15 +56,17 @@ class EqualizeChannels(Pass):
         if (factors == 1.0).all():
             return
         facts: dict[str, Any] = {}
+        suffix = ""
         if self.check:
             before, after = self._errors(module, factors, seen, measured)
             facts = {"error_before": before, "error_after": after}
+            ratios = f"SQNR {decibels(before):.1f} dB before, {decibels(after):.1f} dB after"
+            suffix = f": {ratios}"
             if after >= before:
-                message = f"equalized channels would not be closer to the float network: {_decibels(before, after)}"
+                message = f"took back what did not help (equalized channels): {ratios}"
                 environment.remark(self.name, "missed", message, **facts)
                 return
         count = absorb_factors(module, classes, factors)
-        suffix = f": {_decibels(**facts)}" if facts else ""
         message = f"equalized the channels of {count} operations{suffix}"
         environment.remark(self.name, "applied", message, operations=count, **facts)
 
@@ -81,9 +82,3 @@ class EqualizeChannels(Pass):
             InsertQuantization(method="percentile").run(each, Environment(calibration=seen))
             errors.append(fidelity.error(each))
         return errors[0], errors[1]
-
-
-def _decibels(error_before: float, error_after: float) -> str:
-    """The two errors as signal-to-noise ratios."""
-    before, after = (-10.0 * np.log10(max(error, 1e-30)) for error in (error_before, error_after))
-    return f"SQNR {before:.1f} dB before, {after:.1f} dB after"

@@ -61,6 +61,7 @@ class InsertQuantization(Pass):
         data, measured = held_back(module, samples)
         baseline = environment.baseline
         baseline.module, baseline.calibration, baseline.measured = module.clone(), data, measured
+        copies = dict(zip(main.body, baseline.module.main.body, strict=True))
         try:
             statistic = statistic_factory(self.method, self.percentile)
         except ValueError as error:
@@ -73,6 +74,7 @@ class InsertQuantization(Pass):
             self._quantize(value, conversion, main, first)
         for op in operations:
             conversion.convert(op)
+        baseline.layers = {wide: copies[op] for wide, op in conversion.layers.items()}
         _dequantize(main, conversion, operations)
         for op in reversed(operations):
             op.erase()

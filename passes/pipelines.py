@@ -15,7 +15,7 @@ _GRAPH = (
     "eliminate-common-subexpressions,eliminate-dead-code"
 )
 
-_QUANTIZE = "equalize-channels,insert-quantization"
+_QUANTIZE = "equalize-channels,insert-quantization,correct-bias"
 
 _PLACE = "allocate-banks,insert-tokens"
 
@@ -51,6 +51,9 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("rewrite-shuffles", "insert-quantization", "permuted weights are quantized in their final order"),
     Constraint("rewrite-shuffles", "equalize-channels", "channels are scaled in their final order"),
     Constraint("equalize-channels", "insert-quantization", "float weights take up the factors exactly"),
+    Constraint("insert-quantization", "correct-bias", "biases are corrected by what integers compute"),
+    Constraint("correct-bias", "pad-channels", "layers are compared with the float network channel by channel"),
+    Constraint("correct-bias", "lower-to-tile", "layers are compared with the float network one by one"),
     Constraint("insert-quantization", "pad-channels", "padding is filled with the zero point"),
     Constraint("insert-quantization", "lower-to-tile", "instructions exist for integers only"),
     Constraint("lower-to-tile", "schedule", "strips are cut from instructions"),

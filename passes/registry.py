@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .allocate_banks import AllocateBanks
 from .canonicalize import Canonicalize
+from .correct_bias import CorrectBias
 from .eliminate_common_subexpressions import EliminateCommonSubexpressions
 from .eliminate_dead_code import EliminateDeadCode
 from .equalize_channels import EqualizeChannels
@@ -30,6 +31,7 @@ PASSES: tuple[type[Pass], ...] = (
     RewriteShuffles,
     EqualizeChannels,
     InsertQuantization,
+    CorrectBias,
     PadChannels,
     LowerToTile,
     Schedule,

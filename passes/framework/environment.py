@@ -9,7 +9,7 @@ from typing import Any
 
 from ...backends.target import Target
 from ...dialects.core.diagnostics import UNKNOWN, CompileError, Location
-from ...dialects.core.operation import Module
+from ...dialects.core.operation import Module, Operation
 from ...dialects.core.types import Array
 
 Advance = Callable[[int], None]
@@ -75,6 +75,8 @@ class Baseline:
     module: Module | None = None
     calibration: CalibrationData | None = None
     measured: CalibrationData | None = None
+    layers: dict[Operation, Operation] = field(default_factory=dict[Operation, Operation])
+    """The operation of `module` that each integer convolution or product with constant weights stands for."""
 
 
 @dataclass(frozen=True)

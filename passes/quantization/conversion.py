@@ -42,6 +42,8 @@ class Conversion:
     twins: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
     raised: dict[Operation, int] = field(default_factory=dict[Operation, int])
     """The matmul-like operations with channels whose weight scale the bias floor raised, and how many."""
+    layers: dict[Operation, Operation] = field(default_factory=dict[Operation, Operation])
+    """The float operation that each integer convolution or product was made from."""
 
     def convert(self, op: Operation) -> None:
         """Insert the integer form of `op` before it; raises a located CompileError if its constants have none."""
@@ -157,6 +159,7 @@ def _accumulate(
     kept = {name: value for name, value in op.attributes.items() if name not in ("clamp_min", "clamp_max")}
     wide = type(op)(operands, (TensorType(op.out.type.shape, I32),), kept)
     accumulator = conversion.insert(op, wide).result
+    conversion.layers[wide] = op
     bounds = clamp_bounds(conversion.types[op.out], op.clamp_min, op.clamp_max)
     return conversion.requantize(op, accumulator, scales, bounds)
 

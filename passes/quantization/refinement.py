@@ -1,0 +1,82 @@
+"""What all passes share that improve an integer network by looking at the float network it was made from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ...dialects.core.operation import Module, Operation, Value
+from ...dialects.core.types import I32
+from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.matmul import MatmulOp
+from ..framework.environment import CalibrationData, Environment
+from .measure import Fidelity
+
+
+@dataclass
+class Refinement:
+    """One attempt to bring integers closer to the float network: begin, change constant operands, finish.
+
+    `finish` takes everything back if the network is not closer on the held-back samples than it was at `begin`.
+    """
+
+    pass_name: str
+    module: Module
+    environment: Environment
+    operands: dict[Operation, tuple[Value[Any], ...]]
+    fidelity: Fidelity | None
+    error: float
+
+    @classmethod
+    def begin(
+        cls, pass_name: str, module: Module, environment: Environment, *, noise: bool, check: bool
+    ) -> Refinement | None:
+        """The state before; None if there is nothing to refine, or neither calibration data nor the wish to use noise.
+
+        Raises a CompileError at the first integer layer if insert-quantization did not run in this pipeline.
+        """
+        layers = [op for op in module.main.body if isinstance(op, (Conv2dOp, MatmulOp)) and op.out.type.element == I32]
+        if not layers:
+            return None
+        baseline = environment.baseline
+        if baseline.module is None or baseline.measured is None:
+            message = f"the float network it stands for is not known, expected insert-quantization before {pass_name}"
+            raise layers[0].error(message, notes=("run both in one pipeline",))
+        if environment.calibration is None and not noise:
+            return None
+        fidelity = Fidelity(baseline.module, baseline.measured) if check else None
+        operands = {op: op.operands for op in module.main.body}
+        error = fidelity.error(module) if fidelity else math.inf
+        return cls(pass_name, module, environment, operands, fidelity, error)
+
+    def samples(self, limit: int) -> CalibrationData:
+        """At most `limit` of the samples that decide about numbers."""
+        data = self.environment.baseline.calibration
+        assert data is not None
+        return CalibrationData({name: array[:limit] for name, array in data.samples.items()})
+
+    def finish(self, message: str, **facts: Any) -> bool:
+        """Keep the changes or take them back, and remark `message`; True if they are kept."""
+        remark = self.environment.remark
+        if self.fidelity is None:
+            self.module.drop_unused_constants()
+            remark(self.pass_name, "applied", message, **facts)
+            return True
+        after = self.fidelity.error(self.module)
+        facts |= {"error_before": self.error, "error_after": after}
+        ratios = f"SQNR {decibels(self.error):.1f} dB before, {decibels(after):.1f} dB after"
+        kept = after < self.error
+        if not kept:
+            for op, operands in self.operands.items():
+                if op.operands != operands:
+                    op.set_operands(operands)
+        self.module.drop_unused_constants()
+        text = message if kept else f"took back what did not help ({message})"
+        remark(self.pass_name, "applied" if kept else "missed", f"{text}: {ratios}", **facts)
+        return kept
+
+
+def decibels(error: float) -> float:
+    """An error of `Fidelity` as a signal-to-noise ratio; at most 300 dB."""
+    return -10.0 * math.log10(max(error, 1e-30))
