@@ -21,6 +21,9 @@ from .timing.matmul import element_problem
 WINDOW_LIMIT = 2**27
 """No instruction may unfold its input into this many bytes (window elements, padding included)."""
 
+PORTS_LIMIT = 2**32
+"""All outputs of one run together may not take more bytes than the DRAM can have; any number may show one buffer."""
+
 _NUMBER_FIELDS = {
     "zero_point": "output",
     "input_zero": "input",
@@ -62,6 +65,9 @@ def check_ports(
     if not constants_bytes <= dram_bytes <= target.dram.megabytes << 20:
         found = f"{dram_bytes} bytes of DRAM, {constants_bytes} of them constants"
         raise CompileError(f"the program uses {found}; the target has {target.dram.megabytes << 20}")
+    copied = sum(stored_bytes(port.type) + stored_bytes(port.stored) for port in outputs)
+    if copied > PORTS_LIMIT:
+        raise CompileError(f"the outputs take {copied} bytes, at most {PORTS_LIMIT} are accepted")
     by_name = {port.name: port for port in inputs}
     if len(by_name) < len(inputs) or len({port.name for port in outputs}) < len(outputs):
         raise CompileError("two inputs or two outputs have the same name")

@@ -130,6 +130,16 @@ EDITS = [
 ]
 
 
+def test_outputs_are_bounded_together():
+    def change(data):
+        (output,) = data["outputs"]
+        data["dram_bytes"] = 2**29
+        output["stored"] = {"shape": [1, 2**28], "storage": "i8"}
+        data["outputs"] = [{**output, "name": f"y{i}", "type": output["stored"], "steps": []} for i in range(40)]
+
+    assert "the outputs take 21474836480 bytes, at most 4294967296 are accepted" in reason(rewritten(change))
+
+
 @pytest.mark.parametrize(("path", "value", "message"), EDITS)
 def test_an_edited_manifest_is_refused(path, value, message):
     assert message in reason(rewritten(put(*path, value=value)))
