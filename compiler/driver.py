@@ -26,6 +26,7 @@ from ..passes.framework.semantics import computes_in_integers
 from ..passes.pipelines import PIPELINES, require_order
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
+from .feasibility import check_memory
 from .importer import import_model
 from .notes import Notes, product_shapes, shuffle_notes
 from .report import Product
@@ -157,6 +158,8 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
     """
     module = load_module(source, batch=settings.batch)
     level = level_of(module)
+    if level == "nn" and settings.stop != "nn":
+        check_memory(module, settings.target, _word(source))
     products = product_shapes(module)
     reference = module.clone() if keep_reference and level == "nn" else None
     passes = settings.passes

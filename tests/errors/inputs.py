@@ -134,6 +134,7 @@ def _write_targets(folder: Path) -> None:
         "reach": ("reach_banks = 16", "reach_banks = 17"),
         "unnamed": ('name = "tile32"', 'name = ""'),
         "syntax": ('name = "tile32"', "name = tile32"),
+        "megabyte": ("megabytes = 512", "megabytes = 1"),
         "tiny": ("bank_lines = 2048", "bank_lines = 16"),
     }
     for name, (old, new) in changes.items():

@@ -70,6 +70,9 @@ def _whole_models() -> dict[str, ModelProto]:
         "twice_input": _edited(lambda m: m.graph.input.append(m.graph.input[0])),
         "not_utf8": _edited(lambda m: None, _not_utf8()),
         "recursive_function": recursive,
+        "giant_sum": node_model("Sum", [(1, 2**28)] * 3),
+        "large_product": node_model("MatMul", [(2**11, 1), (1, 2**11)]),
+        "large_weight": node_model("MatMul", [(1, 2**11), ones(2**11, 2**11)]),
         "only_identity": node_model("Identity", [(1, 3)]),
     }
 

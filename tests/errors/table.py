@@ -26,6 +26,7 @@ MODELS = {
     "no_shape.onnx": "an input without a shape",
     "no_elements.onnx": "an input without elements",
     "giant_input.onnx": "an input of terabytes",
+    "giant_sum.onnx": "inputs larger than the target's memory",
     "twice_input.onnx": "an input declared twice",
     "model.onnx --batch 4": "a batch size that the model has fixed otherwise",
     "only_identity.onnx": "a model that computes nothing",
@@ -118,7 +119,9 @@ TARGETS = {
     "model.onnx --target unnamed.toml": "an empty name",
     "model.onnx --target interleave.toml": "values that contradict each other",
     "model.onnx --target reach.toml": "a crossbar wider than the memory",
-    "model.onnx --target tiny.toml": "a memory too small for the model",
+    "model.onnx --target tiny.toml": "an SRAM too small for the model",
+    "large_product.onnx --target megabyte.toml": "an activation larger than the DRAM",
+    "large_weight.onnx --target megabyte.toml": "weights larger than the DRAM",
 }
 
 PROGRAMS = {
