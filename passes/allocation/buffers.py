@@ -14,7 +14,12 @@ from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp
-from .packing import Item, lower_bound, pack
+from .greedy import place
+from .items import Item, lower_bound
+from .packing import pack
+
+SEARCH_STEPS = 0
+"""Steps of the exact search for a packing that the greedy orders do not find."""
 
 NEIGHBOURS = 6
 """Instructions this many places apart in program order may run at the same time on different engines."""
@@ -42,17 +47,19 @@ class Assignment:
 def assign(operations: list[Operation], target: Target) -> Assignment | None:
     """Pack SRAM and accumulators of a scheduled program; None if something does not fit.
 
-    First with a cost for bank conflicts, then, if that does not fit, as tightly as the orders of `pack` can.
+    First with a cost for bank conflicts, then, if that does not fit, as tightly as `pack` can.
     """
     sram = lifetimes(operations, "sram")
     items = [_item(value, span, target) for value, span in sram.items()]
     conflicts = _Conflicts(list(sram), operations, target)
     line = target.sram.line_bytes
     period = line * target.sram.interleave
-    addresses = pack(items, target.sram_bytes, alignment=period, cost=conflicts.cost)
-    addresses = addresses or pack(items, target.sram_bytes, alignment=line)
+    addresses = place(items, target.sram_bytes, alignment=period, cost=conflicts.cost)
+    if addresses is None:
+        packing = pack(items, target.sram_bytes, alignment=line, budget=SEARCH_STEPS)
+        addresses = packing.offsets if packing.fits(target.sram_bytes) else None
     rows = lifetimes(operations, "acc")
-    accumulators = pack([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
+    accumulators = place([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
     if addresses is None or accumulators is None:
         return None
     found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))

@@ -1,0 +1,113 @@
+"""Greedy placement of buffers with lifetimes in several orders, the best kept: fast, and aware of bank conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...dialects.core.types import Array
+from .items import Item
+
+LASTING_SPANS = 64
+"""Items that live through more spans of the calendar than this are kept in one list of their own."""
+
+Cost = Callable[[int, int, Array], float]
+"""Cost of item `index` at an address, given the addresses of all items (-1: not placed yet)."""
+
+
+def place(items: Sequence[Item], capacity: int, *, alignment: int = 1, cost: Cost | None = None) -> list[int] | None:
+    """An address for every item so that no two items that are live together overlap; None if no order fits.
+
+    Orders: by size, by length of life, by begin, by area. Each item goes to the candidate address of least cost (lowest
+    address first, highest for items `from_top`), and the first order that fits wins. Without `cost` the items go to
+    their lowest addresses, and the packing of least peak wins. Linear in the items and the pairs that live together.
+    """
+    if not items:
+        return []
+    begin, end, size = (np.array([getattr(i, name) for i in items]) for name in ("begin", "end", "size"))
+    rounded = -(-size // alignment) * alignment
+    orders = [
+        sorted(range(len(items)), key=lambda i: (-rounded[i], begin[i])),
+        sorted(range(len(items)), key=lambda i: (-rounded[i] * (end[i] - begin[i]), begin[i])),
+        sorted(range(len(items)), key=lambda i: (-(end[i] - begin[i]), -rounded[i])),
+        sorted(range(len(items)), key=lambda i: (begin[i], -rounded[i])),
+    ]
+    best: tuple[int, list[int]] | None = None
+    for order in orders:
+        addresses = _place(items, order, begin, end, rounded, capacity, cost)
+        if addresses is None:
+            continue
+        if cost is not None:
+            return addresses
+        peak = max(a + int(s) for a, s in zip(addresses, rounded, strict=True))
+        if best is None or peak < best[0]:
+            best = (peak, addresses)
+    return best[1] if best else None
+
+
+def _place(
+    items: Sequence[Item],
+    order: list[int],
+    begin: Array,
+    end: Array,
+    size: Array,
+    capacity: int,
+    cost: Cost | None,
+) -> list[int] | None:
+    addresses = np.full(len(items), -1, np.int64)
+    calendar = _Calendar(int(end.max()), len(items))
+    for index in order:
+        near = calendar.around(int(begin[index]), int(end[index]))
+        together = near[(begin[near] < end[index]) & (end[near] > begin[index])]
+        candidates = _candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
+        if not candidates:
+            return None
+        if cost is None:
+            choice = candidates[0]
+        else:
+            sign = -1 if items[index].from_top else 1
+            choice = min(candidates, key=lambda address: (cost(index, address, addresses), sign * address))
+        addresses[index] = choice
+        calendar.add(index, int(begin[index]), int(end[index]))
+    return [int(a) for a in addresses]
+
+
+class _Calendar:
+    """Placed items by time, in equal spans, so that those alive around an interval are found without looking at all."""
+
+    def __init__(self, end: int, items: int) -> None:
+        self.span = max(1, end // max(items, 1))
+        self.days: list[list[int]] = [[] for _ in range(end // self.span + 1)]
+        self.lasting: list[int] = []
+
+    def add(self, index: int, begin: int, end: int) -> None:
+        first, last = begin // self.span, (end - 1) // self.span
+        if last - first > LASTING_SPANS:
+            self.lasting.append(index)
+            return
+        for day in range(first, last + 1):
+            self.days[day].append(index)
+
+    def around(self, begin: int, end: int) -> Array:
+        """Indices of the placed items that may be alive at some time in [begin, end)."""
+        days = self.days[begin // self.span : (end - 1) // self.span + 1]
+        found = set[int]().union(self.lasting, *days)
+        return np.fromiter(found, np.int64, len(found))
+
+
+def _candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:
+    """The lowest and (for items `from_top`) the highest fitting address of every gap and allowed range, ascending."""
+    order = np.argsort(addresses, kind="stable")
+    starts = addresses[order]
+    ends = np.maximum.accumulate(starts + sizes[order]) if len(order) else starts
+    gap_begin = np.concatenate([[0], ends])
+    gap_end = np.concatenate([starts, [capacity]])
+    found: set[int] = set()
+    for low, high in item.ranges or ((0, capacity),):
+        first, last = np.maximum(gap_begin, low), np.minimum(gap_end, high) - size
+        fits = last >= first
+        found.update(first[fits].tolist())
+        if item.from_top:
+            found.update(last[fits].tolist())
+    return sorted(found)
