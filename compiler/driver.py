@@ -24,6 +24,7 @@ from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
 from ..passes.pipelines import PIPELINES, require_order
+from ..passes.quantization.legality import float_operations
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
 from .feasibility import check_memory
@@ -130,10 +131,10 @@ def load_module(source: Source, *, batch: int = 1) -> Module:
 
 
 def level_of(module: Module) -> str:
-    """How far down a module is: `nn` (float), `quant` (integers) or `tile` (instructions)."""
+    """How far down a module is: `nn` (float, maybe in part), `quant` (integers) or `tile` (instructions)."""
     if any(isinstance(op, InstructionOp) for op in module.walk()):
         return "tile"
-    return "quant" if computes_in_integers(module) else "nn"
+    return "quant" if computes_in_integers(module) and not float_operations(module.main) else "nn"
 
 
 def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list[Pass]:

@@ -9,13 +9,17 @@ import numpy as np
 
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Constant, Module, Operation, Pure
+from ..dialects.quant.ops import DequantizeOp, ScaleOp
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
+
+_DEQUANTIZING = (DequantizeOp, ScaleOp)
+"""What stands between stored integers and the weights that they are."""
 
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
-    """Evaluate operations whose operands are all constants.
+    """Evaluate operations whose operands are all constants, except dequantized weights: their integers are wanted.
 
     A result of more than `limit` elements that is larger than all operands together stays an operation.
     """
@@ -25,7 +29,7 @@ class FoldConstants(Pass):
 
     def run(self, module: Module, environment: Environment) -> None:
         for op in module.walk():
-            if not op.has_trait(Pure) or not op.operands or not op.results:
+            if not op.has_trait(Pure) or not op.operands or not op.results or isinstance(op, _DEQUANTIZING):
                 continue
             if all(isinstance(value, Constant) for value in op.operands) and not self._explodes(op):
                 _fold(module, op)

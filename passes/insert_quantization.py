@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
+from ..dialects.core.operation import Function, Module, Operation, Value
 from ..dialects.core.types import F32, TensorType
-from ..dialects.quant.ops import DequantizeOp, QuantizeOp
+from ..dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .quantization.calibration import calibrate
 from .quantization.conversion import Conversion
+from .quantization.decided import (
+    decided_types,
+    dequantized_inputs,
+    erase_unused,
+    give_readers_integers,
+    is_own,
+    range_of,
+)
 from .quantization.grouping import TypeGroups
 from .quantization.host import epilogue, prologue
-from .quantization.legality import check_convertible, check_integer
+from .quantization.legality import check_convertible, check_integer, float_operations
 from .quantization.measure import held_back
+from .quantization.ranges import Range
 from .quantization.sampling import synthetic_count, synthetic_samples
 from .quantization.statistics import statistic_factory
 
@@ -29,7 +38,8 @@ class InsertQuantization(Pass):
     @main becomes: transposes and reshapes of the input (the host does them) -> quant.quantize -> integers only ->
     quant.dequantize -> reshapes and transposes of the output -> return. Activations have one asymmetric int8 type a
     tensor, shared by everything that concat, pooling by maximum and data movement connect; weights are symmetric int8
-    with one scale per output channel.
+    with one scale per output channel. What a quantized model has decided stays: types that values are quantized to,
+    and stored weights; only what is left is calibrated.
 
     `method` chooses the range of a tensor from the calibration samples: `min-max`, or `percentile`, which leaves
     100 - `percentile` percent of the values outside on either side. `samples` limits how many samples are used (0:
@@ -49,42 +59,59 @@ class InsertQuantization(Pass):
         if environment.precision != "int8":
             raise CompileError(f"precision is '{environment.precision}', insert-quantization makes int8")
         main = module.main
-        before = prologue(main)
-        after = {op: None for op in epilogue(main) if op not in before}
-        operations = [op for op in main.body if op not in before and op not in after and not op.has_trait(Terminator)]
+        environment.baseline.is_known = True
+        operations = float_operations(main)
         if not operations:
             return
+        host = {**prologue(main), **epilogue(main)}
         check_convertible(operations)
         groups = TypeGroups(operations)
         inputs = _inputs(main, operations)
-        samples = self._samples(main, environment)
-        data, measured = held_back(module, samples)
+        given = dequantized_inputs(operations)
+        decided = decided_types(groups, inputs, given)
+        ranges = {value: range_of(element) for value, element in given.items()}
+        sources = [value for value in groups.sources(inputs) if groups.group(value) not in decided]
+        used = "no samples"
+        if sources:
+            samples = self._samples(main, environment)
+            used = f"{samples.count} samples ({self.method})"
+            ranges |= self._calibrated(module, environment, samples, sources)
         baseline = environment.baseline
-        baseline.module, baseline.calibration, baseline.measured = module.clone(), data, measured
-        copies = dict(zip(main.body, baseline.module.main.body, strict=True))
-        try:
-            statistic = statistic_factory(self.method, self.percentile)
-        except ValueError as error:
-            raise CompileError(f"option of pass '{self.name}': {error}") from None
-        sources = groups.sources(inputs)
-        ranges = calibrate(module, data, sources, statistic, progress=environment.progress)
-        conversion = Conversion(module, groups.types(ranges))
+        copies = dict(zip(main.body, baseline.module.main.body, strict=True)) if sources and baseline.module else {}
+        conversion = Conversion(module, groups.types(ranges, decided))
         first = main.body.first or main.body.terminator
         for value in inputs:
             self._quantize(value, conversion, main, first)
         for op in operations:
             conversion.convert(op)
-        baseline.layers = {wide: copies[op] for wide, op in conversion.layers.items()}
+        baseline.layers = {wide: copies[op] for wide, op in conversion.layers.items() if op in copies and is_own(op)}
+        give_readers_integers(conversion, operations)
         _dequantize(main, conversion, operations)
         for op in reversed(operations):
             op.erase()
+        erase_unused(main)
         module.drop_unused_constants()
-        check_integer(main, {**before, **after})
+        check_integer(main, host)
         for op, count in conversion.raised.items():
             message = f"raised the weight scale of {count} channels so that their bias fits 32 bits"
             environment.remark(self.name, "analysis", message, location=op.location, channels=count)
-        message = f"quantized {len(operations)} operations from {samples.count} samples ({self.method})"
-        environment.remark(self.name, "applied", message, operations=len(operations), samples=samples.count)
+        for op, reason in conversion.lost.items():
+            message = f"the integers of the model are not kept: {reason}"
+            environment.remark(self.name, "missed", message, location=op.location)
+        message = f"quantized {len(operations)} operations from {used}"
+        environment.remark(self.name, "applied", message, operations=len(operations))
+
+    def _calibrated(
+        self, module: Module, environment: Environment, samples: CalibrationData, sources: Sequence[Value[Any]]
+    ) -> dict[Value[Any], Range]:
+        data, measured = held_back(module, samples)
+        baseline = environment.baseline
+        baseline.module, baseline.calibration, baseline.measured = module.clone(), data, measured
+        try:
+            statistic = statistic_factory(self.method, self.percentile)
+        except ValueError as error:
+            raise CompileError(f"option of pass '{self.name}': {error}") from None
+        return calibrate(module, data, sources, statistic, progress=environment.progress)
 
     def _samples(self, main: Function, environment: Environment) -> CalibrationData:
         given = environment.calibration
@@ -116,7 +143,8 @@ class InsertQuantization(Pass):
 def _inputs(main: Function, operations: Collection[Operation]) -> list[Value[Any]]:
     """The float values that the integer part reads but does not compute: arguments and results of the prologue."""
     inside = set(operations)
-    candidates: list[Value[Any]] = [*main.arguments, *(r for op in main.body if op not in inside for r in op.results)]
+    outside = [op for op in main.body if op not in inside and not isinstance(op, (DequantizeOp, ScaleOp))]
+    candidates: list[Value[Any]] = [*main.arguments, *(result for op in outside for result in op.results)]
     read = {value for op in operations for value in op.operands}
     found = [value for value in candidates if value in read]
     for value in found:

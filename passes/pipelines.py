@@ -11,7 +11,7 @@ from .framework.pipeline import parse_pipeline
 from .registry import PASSES
 
 _GRAPH = (
-    "canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,fold-constants,"
+    "fold-qdq,canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,fold-constants,"
     "eliminate-common-subexpressions,eliminate-dead-code"
 )
 
@@ -41,6 +41,8 @@ class Constraint:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
+    Constraint("fold-qdq", "canonicalize", "conversions stand between the reshapes of a channel shuffle"),
+    Constraint("fold-qdq", "fold-batch-norm", "weights that are scaled are no longer the integers of the model"),
     Constraint(
         "canonicalize", "propagate-layouts", "channel shuffles are recognised while their reshapes are adjacent"
     ),

@@ -18,7 +18,7 @@ from .framework.environment import Environment
 from .framework.matching import defined_by
 from .framework.rewriting import RewritePattern, Rewriter, apply_patterns
 from .layouts.reshaping import ReshapeBeforeTranspose
-from .layouts.transparent import TRANSPARENT, in_other_layout, inverse
+from .layouts.transparent import TRANSPARENT, in_other_layout, inverse, laid_out
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class SinkTranspose(RewritePattern[Operation]):
     op_classes: ClassVar[tuple[type[Operation], ...]] = TRANSPARENT
 
     def rewrite(self, op: Operation, rewriter: Rewriter) -> None:
-        transposes = [t for value in op.operands if (t := defined_by(value, TransposeOp)) is not None]
+        transposes = [t for value in laid_out(op) if (t := defined_by(value, TransposeOp)) is not None]
         if not transposes:
             return
         permutation = transposes[0].permutation
-        if not all(is_free(value, permutation) for value in op.operands):
+        if not all(is_free(value, permutation) for value in laid_out(op)):
             return
-        operands = [freely(value, permutation, op, rewriter) for value in op.operands]
+        operands = [freely(value, permutation, op, rewriter) for value in laid_out(op)]
         moved = in_other_layout(op, permutation, operands)
         if moved is None:
             return
@@ -74,7 +74,7 @@ class RaiseTranspose(RewritePattern[TransposeOp]):
         below = op.data.defining_op
         assert below is not None
         operands: list[Value[Any]] = []
-        for value in below.operands:
+        for value in laid_out(below):
             if is_free(value, target):
                 operands.append(freely(value, target, below, rewriter))
             else:
@@ -157,9 +157,9 @@ def rises(value: Value[Any], permutation: tuple[int, ...]) -> bool:
     while True:
         if len(op.result.type.shape) != len(permutation) or drops_axes(op):
             return False
-        costly = [operand for operand in op.operands if not is_free(operand, permutation)]
+        costly = [operand for operand in laid_out(op) if not is_free(operand, permutation)]
         if not costly:
-            return any(defined_by(operand, TransposeOp) is not None for operand in op.operands)
+            return any(defined_by(operand, TransposeOp) is not None for operand in laid_out(op))
         if len(costly) > 1:
             return False
         (operand,) = costly

@@ -10,6 +10,7 @@ from .eliminate_dead_code import EliminateDeadCode
 from .equalize_channels import EqualizeChannels
 from .fold_batch_norm import FoldBatchNorm
 from .fold_constants import FoldConstants
+from .fold_qdq import FoldQdq
 from .framework.base import Pass
 from .fuse_activations import FuseActivations
 from .insert_quantization import InsertQuantization
@@ -23,6 +24,7 @@ from .schedule import Schedule
 PASSES: tuple[type[Pass], ...] = (
     Canonicalize,
     FoldConstants,
+    FoldQdq,
     PropagateLayouts,
     FoldBatchNorm,
     FuseActivations,

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .importing import import_model
-from .table import OPERATORS, Operator
+from .table import OPERATORS, RUNTIME_OPERATORS, Operator
 
-__all__ = ["OPERATORS", "Operator", "import_model"]
+__all__ = ["OPERATORS", "RUNTIME_OPERATORS", "Operator", "import_model"]

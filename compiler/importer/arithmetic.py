@@ -90,8 +90,8 @@ def lower_gemm(lowering: Lowering) -> Imported:
     addend = _scaled(lowering, addend, beta)
     one_row = len(shape) < 2 or shape[0] == 1
     if isinstance(addend, Known) and one_row and not (scaled_late and alpha != 1.0):
-        row = addend.array.reshape(-1)
-        bias = Known(addend.name, row if row.size == columns else np.broadcast_to(row, (columns,)))
+        row = addend.moved(lambda array: array.reshape(-1))
+        bias = row if row.array.size == columns else row.moved(lambda array: np.broadcast_to(array, (columns,)))
         return lowering.emit(MatmulOp, lhs, rhs, bias)
     product = lowering.emit(MatmulOp, lhs, rhs)
     return lowering.emit(AddOp, _scaled(lowering, product, alpha) if scaled_late else product, addend)
@@ -126,7 +126,8 @@ def _scaled(lowering: Lowering, value: Imported, factor: float) -> Imported:
         return value
     if isinstance(value, Known):
         with np.errstate(over="ignore", invalid="ignore"):  # the constant is checked when it is made
-            return Known(value.name, np.asarray(value.array * value.array.dtype.type(factor)))
+            scaled = np.asarray(value.array * value.array.dtype.type(factor))
+            return Known(value.name, scaled, None if value.steps is None else value.steps.scaled(factor))
     return lowering.emit(MulOp, value, Known("factor", np.full((), factor, np.float32)))
 
 

@@ -52,11 +52,17 @@ HEAVY = frozenset(
 """Operators that the evaluator runs in Python loops; on known data they stay operations of the graph."""
 
 
+MOVES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+"""What their handlers do to dequantized constants without losing the integers behind them."""
+
+
 def folds(node: Node, inputs: Sequence[Known | object | None]) -> bool:
     """True if the node can be evaluated now: known inputs only, at least one, and a cheap deterministic operator."""
-    if node.domain or node.subgraphs or node.op_type in RANDOM | HEAVY:
+    if node.domain or node.subgraphs or node.op_type in RANDOM | HEAVY | {"DequantizeLinear"}:
         return False
     present = [value for value in inputs if value is not None]
+    if node.op_type in MOVES and isinstance(present[0], Known) and present[0].steps is not None:
+        return False
     return bool(present) and all(isinstance(value, Known) for value in present)
 
 

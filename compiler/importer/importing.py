@@ -17,6 +17,7 @@ from .folding import fold, folds
 from .lowering import ConstantPool, Imported, Known, Lowering, Unsupported
 from .model import GraphInput, Model, Node
 from .ordering import ordered_nodes
+from .quantized import REASONS
 from .reading import read_model
 from .schema import check_node, opset_of_operator
 from .signature import inferred_types, resolve_inputs
@@ -91,7 +92,7 @@ class _Importer:
         _check_supported(node)
         inputs = [self.values[name] if name else None for name in node.inputs]
         unknown = any(name and value is None for name, value in zip(node.inputs, inputs, strict=True))
-        operator = find_operator(node.op_type)
+        operator = find_operator(node.op_type, node.domain)
         if not unknown and folds(node, inputs):
             check_node(node)
             known = [value if isinstance(value, Known) else None for value in inputs]
@@ -101,7 +102,7 @@ class _Importer:
                 if operator is None:
                     raise
         if operator is None:
-            raise Unsupported("the operator is not supported")
+            raise Unsupported(REASONS.get(node.op_type, "the operator is not supported"))
         if not operator.first <= node.opset <= operator.last:
             raise Unsupported(f"opset {node.opset} is not supported, expected {operator.opsets}")
         check_node(node)
@@ -147,7 +148,10 @@ class _Importer:
 def _check_supported(node: Node) -> None:
     """What can be said of a node without its inputs."""
     if node.domain:
-        raise Unsupported(f"the operator domain '{node.domain}' is not supported")
+        if find_operator(node.op_type, node.domain) is None:
+            reason = REASONS.get(node.op_type, f"the operator domain '{node.domain}' is not supported")
+            raise Unsupported(reason)
+        return
     if node.op_type in CONTROL_FLOW:
         raise Unsupported("control flow is not supported")
     if node.subgraphs:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,13 @@ from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Block, Constant, Module, Operation, Value
 from ...dialects.core.types import F32, Array, TensorType
 from ...dialects.core.verifier import verify_operation
-from ...dialects.nn.movement import ReshapeOp, TransposeOp
+from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.nn.matmul import MatmulOp
+from ...dialects.nn.movement import ConcatOp, ReshapeOp, TransposeOp
+from ...dialects.quant.types import QuantizedType
 from .model import Node
+from .steps import Steps
 from .tensors import ELEMENT_LIMIT
 
 
@@ -24,15 +29,23 @@ class Unsupported(Exception):  # noqa: N818 - a finding that is collected, not a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """A value known at import: an initializer, a constant or folded arithmetic. `name` is its ONNX name."""
+    """A value known at import: an initializer, a constant or folded arithmetic. `name` is its ONNX name.
+
+    `steps` are the integers that an ONNX DequantizeLinear made `array` of, kept while the data is only moved.
+    """
 
     name: str
     array: Array
+    steps: Steps | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape."""
         return tuple(int(n) for n in self.array.shape)
+
+    def moved(self, move: Callable[[Array], Array]) -> Known:
+        """The data after `move`, which transposes or reshapes it."""
+        return Known(self.name, move(self.array), None if self.steps is None else self.steps.moved(move))
 
 
 Imported = Known | Value[Any]
@@ -50,6 +63,9 @@ _UNPRINTABLE = re.compile(r'["\x00-\x1f\x85\u2028\u2029]')
 FILLED_LIMIT = 2**30
 """All constants together that one element fills may not have more elements than this: 4 GiB of float32."""
 
+_KEEP_INTEGERS = (Conv2dOp, MatmulOp, BinaryOperation, ConcatOp)
+"""Operations that compute with the integers of a dequantized constant; others take its float32 numbers."""
+
 INDEX_LIMIT = 2**20
 """The most integers that an operator may take as indices, sizes or bounds."""
 
@@ -61,6 +77,7 @@ class ConstantPool:
     module: Module
     filled: int = 0
     _made: dict[tuple[object, ...], tuple[Array, Constant]] = field(default_factory=dict[Any, Any])
+    _templates: dict[tuple[object, ...], tuple[Array, Operation]] = field(default_factory=dict[Any, Any])
 
     def constant(self, known: Known) -> Constant:
         """The float32 constant; float16, bfloat16 and float64 data is converted. CompileError for NaN or infinity."""
@@ -84,6 +101,19 @@ class ConstantPool:
         constant = self.module.add_constant(_UNPRINTABLE.sub("_", known.name) or "constant", single)
         self._made[key] = (array, constant)
         return constant
+
+    def dequantized(self, known: Known) -> Operation:
+        """An unplaced operation whose result is the data of `known`, computed from the integers behind it."""
+        assert known.steps is not None
+        stored = known.steps.stored
+        key = ("steps", known.name, stored.__array_interface__["data"][0], stored.shape, stored.strides, stored.dtype)
+        if key in self._templates:
+            _, op = self._templates[key]
+            return type(op)(op.operands, [op.result.type], op.attributes)
+        name = _UNPRINTABLE.sub("_", known.name) or "constant"
+        op = known.steps.operation(name, self.module)
+        self._templates[key] = (stored, op)
+        return type(op)(op.operands, [op.result.type], op.attributes)
 
 
 def _is_finite(array: Array) -> bool:
@@ -165,14 +195,32 @@ class Lowering:
             raise self.error(f"axis {axis} is out of range for a tensor of rank {rank}")
         return axis % rank
 
+    def with_inputs(self, inputs: Sequence[Imported | None], *, opset: int | None = None) -> Lowering:
+        """The same node as if these were its inputs: what an operator on integers computes on the reals behind them.
+
+        `opset` is that of the standard's operator of the same name, for a node of another domain.
+        """
+        node = self.node if opset is None else replace(self.node, opset=opset)
+        return Lowering(node, inputs, self._block, self._pool)
+
     # operations
 
     def error(self, message: str) -> CompileError:
         """A located error: the node is malformed."""
         return self.node.error(message)
 
-    def value(self, imported: Imported) -> Value[TensorType]:
-        """A value that an operation can read: known data becomes a float32 constant of the module."""
+    def value(self, imported: Imported, *, integers: bool = False) -> Value[TensorType]:
+        """A value that an operation can read: known data becomes a float32 constant of the module.
+
+        With `integers` data that was dequantized is a constant of integers, and an operation that dequantizes it.
+        """
+        if isinstance(imported, Known) and imported.steps is not None and integers:
+            try:
+                op = self._pool.dequantized(imported)
+            except ValueError as error:
+                raise self.error(f"'{imported.name}': {error}") from None
+            op.location = self.node.location
+            return self._block.append(op).result
         if isinstance(imported, Known):
             if imported.array.dtype.name not in _FLOATS:
                 raise Unsupported(f"'{imported.name}' is {imported.array.dtype.name}, expected float32")
@@ -180,13 +228,14 @@ class Lowering:
                 return self._pool.constant(imported)
             except CompileError as error:
                 raise self.error(error.diagnostics[0].message) from None
-        if imported.type.element != F32:
+        if imported.type.element != F32 and not isinstance(imported.type.element, QuantizedType):
             raise Unsupported(f"reads '{imported.name}', an input of type {imported.type.element}, expected float32")
         return imported
 
     def emit(self, kind: type[Operation], *operands: Imported | None, **attributes: Any) -> Value[TensorType]:
         """Append one operation and return its result; raises located errors if it is malformed."""
-        values = [None if operand is None else self.value(operand) for operand in operands]
+        keep = issubclass(kind, _KEEP_INTEGERS)
+        values = [None if operand is None else self.value(operand, integers=keep) for operand in operands]
         op = kind.build(*values, location=self.node.location, **attributes)
         errors = verify_operation(op)
         if errors:
@@ -202,7 +251,7 @@ class Lowering:
         if tuple(permutation) == tuple(range(len(permutation))):
             return value
         if isinstance(value, Known):
-            return Known(value.name, value.array.transpose(permutation))
+            return value.moved(lambda array: array.transpose(permutation))
         return self.emit(TransposeOp, value, permutation=tuple(permutation))
 
     def reshaped(self, value: Imported, shape: Sequence[int]) -> Imported:
@@ -210,7 +259,7 @@ class Lowering:
         if tuple(shape) == shape_of(value):
             return value
         if isinstance(value, Known):
-            return Known(value.name, value.array.reshape(tuple(shape)))
+            return value.moved(lambda array: array.reshape(tuple(shape)))
         return self.emit(ReshapeOp, value, shape=tuple(shape))
 
     # layouts

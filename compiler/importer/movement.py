@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
+from ...dialects.quant.types import QuantizedType
 from .lowering import INDEX_LIMIT, Imported, Known, Lowering, Unsupported, shape_of
+from .steps import real_number
 
 
 def lower_concat(lowering: Lowering) -> Imported:
@@ -102,6 +104,9 @@ def lower_pad(lowering: Lowering) -> Imported:
         amounts, value = lowering.integers(1, "pads"), lowering.scalar(2, "constant_value", 0.0)
         given = lowering.axes(3, len(shape))
         axes = tuple(range(len(shape))) if given is None else given
+        element = None if isinstance(lowering.input(0), Known) else lowering.value(lowering.input(0)).type.element
+        if lowering.has(2) and isinstance(element, QuantizedType):
+            value = real_number(element, lowering.array(2, "constant_value"))
     if len(amounts) != 2 * len(axes):
         raise lowering.error(f"{len(amounts)} pads, expected {2 * len(axes)}")
     low, high = [0] * len(shape), [0] * len(shape)

@@ -29,6 +29,8 @@ def _first_opsets() -> dict[str, int]:
 
 def check_node(node: Node) -> None:
     """Compare a node of the default domain with the schema of its opset; raises CompileError in one line."""
+    if node.domain:
+        return
     problem = _problem(node, defs.get_schema(node.op_type, node.opset, ""))
     if problem is not None:
         raise node.error(problem)

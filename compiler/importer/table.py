@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import activation, arithmetic, convolution, movement, normalization, pooling, shapes
+from . import activation, arithmetic, convolution, movement, normalization, pooling, quantized, shapes
 from .lowering import Imported, Lowering
 from .reading import FIRST_OPSET, LAST_OPSET
 
@@ -22,6 +22,12 @@ class Operator:
     restrictions: str = ""
     first: int = FIRST_OPSET
     last: int = LAST_OPSET
+    domain: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name with its domain, if it is not the standard's."""
+        return f"{self.domain}.{self.op_type}" if self.domain else self.op_type
 
     @property
     def opsets(self) -> str:
@@ -30,6 +36,7 @@ class Operator:
 
 
 IMAGES = "float32, one or two spatial axes"
+ONE_SCALE = "one scale for an activation, any for constants"
 
 OPERATORS: tuple[Operator, ...] = (
     Operator("Add", arithmetic.lower_add, "nn.add"),
@@ -43,6 +50,13 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Constant", shapes.lower_constant, "a constant", "no strings"),
     Operator("ConstantOfShape", shapes.lower_constant_of_shape, "a constant", "constant shape", first=9),
     Operator("Conv", convolution.lower_conv, "nn.conv2d", IMAGES),
+    Operator(
+        "DequantizeLinear",
+        quantized.lower_dequantize,
+        "quant.dequantize, quant.scale",
+        f"{ONE_SCALE}; no blocks",
+        first=10,
+    ),
     Operator("Div", arithmetic.lower_div, "nn.div"),
     Operator("Dropout", arithmetic.lower_dropout, "nothing", "inference, no mask output"),
     Operator("Flatten", shapes.lower_flatten, "nn.reshape"),
@@ -65,6 +79,9 @@ OPERATORS: tuple[Operator, ...] = (
         "nn.pad, nn.slice for negative pads, nn.gather for edge, reflect and wrap",
         "constant pads",
     ),
+    Operator("QLinearConv", quantized.lower_qlinear_conv, "nn.conv2d", f"{IMAGES}; {ONE_SCALE}", first=10),
+    Operator("QLinearMatMul", quantized.lower_qlinear_matmul, "nn.matmul", ONE_SCALE, first=10),
+    Operator("QuantizeLinear", quantized.lower_quantize, "quant.quantize", f"{ONE_SCALE}; no blocks", first=10),
     Operator("ReduceMean", pooling.lower_reduce_mean, "nn.reduce_mean", "constant axes; in integers: spatial axes"),
     Operator("Relu", activation.lower_relu, "nn.relu"),
     Operator("Reshape", shapes.lower_reshape, "nn.reshape", "constant shape"),
@@ -83,11 +100,29 @@ OPERATORS: tuple[Operator, ...] = (
 )
 """In alphabetical order. Besides these, any deterministic standard operator on constants is evaluated at import."""
 
-BY_NAME = {operator.op_type: operator for operator in OPERATORS}
+_RUNTIME: dict[str, tuple[Handler, str]] = {
+    "DequantizeLinear": (quantized.lower_dequantize, "quant.dequantize, quant.scale"),
+    "QGemm": (quantized.lower_qgemm, "nn.matmul"),
+    "QLinearAdd": (quantized.lower_qlinear_add, "nn.add"),
+    "QLinearAveragePool": (quantized.lower_qlinear_average_pool, "nn.average_pool"),
+    "QLinearConcat": (quantized.lower_qlinear_concat, "nn.concat"),
+    "QLinearGlobalAveragePool": (quantized.lower_qlinear_global_average_pool, "nn.reduce_mean"),
+    "QLinearLeakyRelu": (quantized.lower_qlinear_leaky_relu, "nn.leaky_relu"),
+    "QLinearMul": (quantized.lower_qlinear_mul, "nn.mul"),
+    "QLinearSigmoid": (quantized.lower_qlinear_sigmoid, "nn.sigmoid"),
+    "QLinearSoftmax": (quantized.lower_qlinear_softmax, "nn.softmax"),
+    "QuantizeLinear": (quantized.lower_quantize, "quant.quantize"),
+}
+RUNTIME_OPERATORS: tuple[Operator, ...] = tuple(
+    Operator(name, lower, becomes, ONE_SCALE, 1, 1, "com.microsoft") for name, (lower, becomes) in _RUNTIME.items()
+)
+"""The operators of onnxruntime's own domain that its static quantization writes, in alphabetical order."""
+
+BY_NAME = {(operator.domain, operator.op_type): operator for operator in (*OPERATORS, *RUNTIME_OPERATORS)}
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
-def find_operator(op_type: str) -> Operator | None:
-    """The row of an operator of the default domain."""
-    return BY_NAME.get(op_type)
+def find_operator(op_type: str, domain: str = "") -> Operator | None:
+    """The row of an operator, by default of the standard's domain."""
+    return BY_NAME.get((domain, op_type))

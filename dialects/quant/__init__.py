@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.context import Dialect
-from .ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
+from .ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp, ScaleOp
 from .types import QuantizedType
 
-QUANT = Dialect("quant", (QuantizeOp, DequantizeOp, RequantizeOp, LookupOp), (QuantizedType,))
+QUANT = Dialect("quant", (QuantizeOp, DequantizeOp, ScaleOp, RequantizeOp, LookupOp), (QuantizedType,))

@@ -7,7 +7,7 @@ import numpy as np
 from ..core.fields import AttributeField, attribute, operand
 from ..core.operation import Constant, Elementwise, Pure
 from ..core.tensor import TensorOperation
-from ..core.types import F32, I32, I64, Array, ElementType, TensorType
+from ..core.types import F32, I8, I16, I32, I64, Array, ElementType, TensorType
 from .arithmetic import fixed_point, half_of, pre_shifted, rescale
 from .tables import looked_up, lookup_entries
 from .types import QuantizedType, quantized_element
@@ -51,6 +51,37 @@ class DequantizeOp(TensorOperation):
 
     def evaluate(self, data: Array) -> Array:
         return quantized_element(self.data.type).dequantize(data)
+
+
+class ScaleOp(TensorOperation):
+    """Integers without a zero point to real: data * scale in float32; what quantized weights and biases stand for.
+
+    `data` is i8, i16 or i32, any shape; `scale` f32 of shape [1], or [C] for one factor per index of `axis`.
+    """
+
+    name = "quant.scale"
+
+    data = operand(TensorType)
+    scale = operand(TensorType)
+    axis = attribute(int, default=0)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        shape, scale = self.data.type.shape, self.scale.type
+        if not 0 <= self.axis < max(len(shape), 1):
+            raise self.error(f"axis is {self.axis}, expected 0 to {max(len(shape) - 1, 0)}")
+        length = shape[self.axis] if shape else 1
+        if scale.element != F32 or scale.shape not in ((1,), (length,)):
+            raise self.error(f"scale is {scale}, expected tensor<1xf32> or tensor<{length}xf32>")
+        return shape
+
+    def expected_element(self) -> ElementType:
+        if self.data.type.element not in (I8, I16, I32):
+            raise self.error(f"data has element type {self.data.type.element}, expected i8, i16 or i32")
+        return F32
+
+    def evaluate(self, data: Array, scale: Array) -> Array:
+        factor = scale if len(scale) == 1 else scale.reshape(-1, *(1,) * (data.ndim - 1 - self.axis))
+        return data.astype(np.float32) * (factor if data.ndim else factor[0])
 
 
 class RequantizeOp(TensorOperation):

@@ -69,9 +69,11 @@ class Baseline:
 
     `module` is the float network just before it was quantized; its values and constants bear the names that those of
     the integer network derive from. `calibration` are the samples that decide about numbers, `measured` those that are
-    held back to judge the decisions (`quantization.measure.Fidelity`). All are None in a pipeline that starts behind.
+    held back to judge the decisions (`quantization.measure.Fidelity`). All are None in a pipeline that starts behind
+    (`is_known` is False), and where a quantized model left nothing to decide.
     """
 
+    is_known: bool = False
     module: Module | None = None
     calibration: CalibrationData | None = None
     measured: CalibrationData | None = None

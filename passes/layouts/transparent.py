@@ -12,6 +12,7 @@ from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 
 Permutation = tuple[int, ...]
 
@@ -25,7 +26,19 @@ TRANSPARENT = (
     GatherOp,
     ReduceMeanOp,
     SoftmaxOp,
+    QuantizeOp,
+    DequantizeOp,
+    LookupOp,
+    RequantizeOp,
 )
+
+_WITH_PARAMETERS = (SoftmaxOp, LookupOp, RequantizeOp)
+"""Operations whose operands but the first are parameters: tables and factors, which have no layout."""
+
+
+def laid_out(op: Operation) -> tuple[Value[Any], ...]:
+    """The operands of `op` that have the layout of its result."""
+    return op.operands[:1] if isinstance(op, _WITH_PARAMETERS) else op.operands
 
 
 def inverse(permutation: Permutation) -> Permutation:
@@ -41,9 +54,12 @@ def in_other_layout(
 ) -> tuple[Operation, Permutation] | None:
     """(twin, q) with op == transpose(twin(operands), q), where old operand == transpose(new operand, permutation).
 
-    None if `op` does not have as many axes as the permutation.
+    `operands` stand for those that are `laid_out`. None if `op` does not have as many axes as the permutation, or has
+    factors for the channels of an axis that would move.
     """
     rank = len(permutation)
+    if isinstance(op, RequantizeOp) and op.scale.type.size > 1 and permutation[-1:] != (rank - 1,):
+        return None
     if op.operands[0].type.rank != rank and not isinstance(op, BinaryOperation):
         return None
     attributes = dict(op.attributes)
@@ -63,7 +79,8 @@ def in_other_layout(
     if len(out.shape) != len(result):
         return None
     kind = TensorType(_scattered(out.shape, result), out.element)
-    return type(op)(operands, [kind], attributes, op.location), result
+    parameters = op.operands[len(operands) :]
+    return type(op)([*operands, *parameters], [kind], attributes, op.location), result
 
 
 def _scattered(entries: Sequence[int], permutation: Permutation) -> tuple[int, ...]:

@@ -21,11 +21,13 @@ from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
 from ...dialects.quant.arithmetic import clamp_bounds
-from ...dialects.quant.ops import LookupOp, RequantizeOp
+from ...dialects.quant.ops import DequantizeOp, LookupOp, RequantizeOp
 from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table
 from ...dialects.quant.types import QuantizedType, quantized_element
+from .factors import quantize_factors
 from .grouping import constant_type
-from .weights import ACCUMULATOR_LIMIT, quantize_weights
+from .stored import fixed_array, fixed_name, fixed_weights, is_fixed
+from .weights import ACCUMULATOR_LIMIT
 
 LARGEST_SCALE = 2.0**20
 """A requantization above this saturates every accumulator but 0 just as this one does."""
@@ -44,6 +46,8 @@ class Conversion:
     """The matmul-like operations with channels whose weight scale the bias floor raised, and how many."""
     layers: dict[Operation, Operation] = field(default_factory=dict[Operation, Operation])
     """The float operation that each integer convolution or product was made from."""
+    lost: dict[Operation, str] = field(default_factory=dict[Operation, str])
+    """The matmul-like operations that do not keep the integers their model stores, and why."""
 
     def convert(self, op: Operation) -> None:
         """Insert the integer form of `op` before it; raises a located CompileError if its constants have none."""
@@ -55,12 +59,24 @@ class Conversion:
         self.twins[op.result] = value
 
     def operand(self, op: Operation, index: int, *, type: QuantizedType | None = None) -> Value[Any]:
-        """The quantized form of an operand; a constant is quantized here, to `type` or to what covers it."""
+        """The quantized form of an operand; a constant is quantized here, to `type` or to what covers it.
+
+        What another type holds is requantized to `type`.
+        """
         value = op.operands[index]
-        if not isinstance(value, Constant):
-            return self.twins[value]
-        element = type or constant_type(value)
-        return self.constant(value.name, "int8", element.quantize(value.array), element)
+        producer = value.defining_op
+        twin = producer.data if isinstance(producer, DequantizeOp) else self.twins.get(value)
+        if twin is not None:
+            return twin if type is None or twin.type.element == type else self.rescale(op, twin, type)
+        array = fixed_array(value)
+        element = type or constant_type(array)
+        return self.constant(fixed_name(value), "int8", element.quantize(array), element)
+
+    def rescale(self, op: Operation, value: Value[Any], element: QuantizedType) -> Value[Any]:
+        """Insert the step from the type of a quantized value to another one."""
+        factor = np.array([min(quantized_element(value.type).scale / element.scale, LARGEST_SCALE)], np.float32)
+        operands = (value, self.constant(_label(op), "scale", factor))
+        return self.insert(op, RequantizeOp(operands, (value.type.with_element(element),))).result
 
     def constant(self, name: str | None, suffix: str, array: Array, element: QuantizedType | None = None) -> Constant:
         """Add a constant called after the one or the value that it comes from; equal ones of a name are shared."""
@@ -124,17 +140,16 @@ def _convolution(op: Conv2dOp, conversion: Conversion) -> Value[Any]:
 
 def _matmul(op: MatmulOp, conversion: Conversion) -> Value[Any]:
     lhs = conversion.operand(op, 0)
-    if isinstance(op.rhs, Constant):
+    if is_fixed(op.rhs):
         return _weighted(op, conversion, lhs, op.rhs, op.bias)
     rhs = conversion.operand(op, 1)
     scale = quantized_element(lhs.type).scale * quantized_element(rhs.type).scale
     operands = [lhs, rhs]
     if op.bias is not None:
-        assert isinstance(op.bias, Constant)
-        stored = np.rint(op.bias.array.astype(np.float64) / scale)
+        stored = np.rint(fixed_array(op.bias).astype(np.float64) / scale)
         if not np.all(np.abs(stored) + op.lhs.type.shape[-1] * 2.0**16 < ACCUMULATOR_LIMIT):
             raise ValueError("the bias does not fit a 32-bit accumulator at the scales of the operands")
-        operands.append(conversion.constant(op.bias.name, "int32", stored.astype(np.int32)))
+        operands.append(conversion.constant(fixed_name(op.bias), "int32", stored.astype(np.int32)))
     return _accumulate(op, conversion, operands, np.asarray(scale))
 
 
@@ -142,14 +157,14 @@ def _weighted(
     op: Conv2dOp | MatmulOp, conversion: Conversion, data: Value[Any], weight: Value[Any], bias: Value[Any] | None
 ) -> Value[Any]:
     """Insert data * weight + bias in int32, then one factor per output channel."""
-    assert isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant))
-    scale = quantized_element(data.type).scale
-    stored = quantize_weights(weight.array, None if bias is None else bias.array, scale)
+    stored, lost = fixed_weights(weight, bias, quantized_element(data.type).scale)
     if stored.raised:
         conversion.raised[op] = stored.raised
-    operands = [data, conversion.constant(weight.name, "int8", stored.weight)]
+    if lost is not None:
+        conversion.lost[op] = lost
+    operands = [data, conversion.constant(fixed_name(weight), "int8", stored.weight)]
     if bias is not None and stored.bias is not None:
-        operands.append(conversion.constant(bias.name, "int32", stored.bias))
+        operands.append(conversion.constant(fixed_name(bias), "int32", stored.bias))
     return _accumulate(op, conversion, operands, stored.accumulator_scales)
 
 
@@ -170,7 +185,7 @@ def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
     factor = scale / np.sqrt(variance + op.epsilon)
     channels = op.data.type.shape[-1]
     data = conversion.operand(op, 0)
-    stored = quantize_weights(
+    stored = quantize_factors(
         factor.reshape(1, 1, 1, channels), bias - mean * factor, quantized_element(data.type).scale
     )
     assert stored.bias is not None
@@ -200,7 +215,7 @@ def _division(op: DivOp, conversion: Conversion) -> Value[Any]:
         return conversion.build(op, DivOp, operands, conversion.types[op.out])
     with np.errstate(divide="ignore"):
         reciprocal = Constant(f"{op.rhs.name}.reciprocal", np.asarray(1.0 / op.rhs.array))
-    element = constant_type(reciprocal)
+    element = constant_type(reciprocal.array)
     rhs = conversion.constant(reciprocal.name, "int8", element.quantize(reciprocal.array), element)
     return conversion.build(op, MulOp, [conversion.operand(op, 0), rhs], conversion.types[op.out], **op.attributes)
 
@@ -269,7 +284,7 @@ def _array(value: Value[Any]) -> Array:
 
 def _label(op: Operation) -> str:
     """What the constants of `op` are called after: its weight, its first ONNX node, or its kind."""
-    weights = [str(value.name) for value in op.operands if isinstance(value, Constant)]
+    weights = [name for value in op.operands if is_fixed(value) and (name := fixed_name(value)) is not None]
     return weights[0] if weights else op.location.nodes[0] if op.location.nodes else op.name.replace("nn.", "")
 
 

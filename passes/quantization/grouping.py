@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...dialects.core.operation import Constant, Operation, Value
+from ...dialects.core.types import Array
 from ...dialects.nn.activation import HardSigmoidOp, PReluOp, SigmoidOp, TanhOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
 from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
@@ -15,8 +16,10 @@ from ...dialects.nn.normalization import LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
-from ...dialects.quant.types import QuantizedType
+from ...dialects.quant.ops import DequantizeOp
+from ...dialects.quant.types import QuantizedType, quantized_element
 from .ranges import Range, activation_type
+from .stored import fixed_array, is_fixed
 
 NATURAL_RANGES: dict[type[Operation], Range] = {
     SigmoidOp: Range(0.0, 1.0),
@@ -41,7 +44,7 @@ class TypeGroups:
         for op in self.operations:
             if isinstance(op, _KEEPING):
                 for value in op.operands:
-                    if not isinstance(value, Constant):
+                    if not is_fixed(value):
                         self._union(value, op.result)
 
     def group(self, value: Value[Any]) -> Value[Any]:
@@ -58,18 +61,24 @@ class TypeGroups:
         results = [op.result for op in self.operations if not isinstance(op, _KEEPING)]
         return [*inputs, *(value for value in results if type(value.op) not in NATURAL_RANGES)]
 
-    def types(self, ranges: Mapping[Value[Any], Range]) -> dict[Value[Any], QuantizedType]:
+    def types(
+        self, ranges: Mapping[Value[Any], Range], decided: Mapping[Value[Any], QuantizedType] | None = None
+    ) -> dict[Value[Any], QuantizedType]:
         """The quantized type of every value: that of its group, whose range is the hull of all it must represent.
 
-        A group that holds nothing but softmax results has the softmax type. Where operands are so much larger than the
-        result (a sum of millions clamped to [0, 0.5]) that no multiplier expresses the ratio of their scales, the scale
-        of the result is raised, at the price of its resolution.
+        `decided` holds the types of groups, by representative, that are not chosen here. A group that holds nothing but
+        softmax results has the softmax type. Where operands are so much larger than the result (a sum of millions
+        clamped to [0, 0.5]) that no multiplier expresses the ratio of their scales, the scale of the result is raised,
+        at the price of its resolution.
         """
+        settled = dict(decided or {})
         values = dict.fromkeys([*ranges, *(op.result for op in self.operations)])
         hulls: dict[Value[Any], Range] = {}
         pinned: dict[Value[Any], bool] = {}
         for value in values:
             root, op = self.group(value), value.defining_op
+            if root in settled:
+                continue
             computes = value in ranges or type(op) in NATURAL_RANGES
             if computes:
                 pinned[root] = pinned.get(root, True) and isinstance(op, SoftmaxOp)
@@ -78,7 +87,7 @@ class TypeGroups:
                 pinned[root] = pinned.get(root, True) and computes
         floors = dict.fromkeys(hulls, 0.0)
         while True:
-            types = {
+            types = settled | {
                 root: SOFTMAX_TYPE if pinned[root] else activation_type(hull, smallest_scale=floors[root])
                 for root, hull in hulls.items()
             }
@@ -86,14 +95,17 @@ class TypeGroups:
             for op in self.operations:
                 root = self.group(op.result)
                 floor = self._smallest_scale(op, types)
-                if floor > types[root].scale * 1.001 and not pinned[root]:
+                if root not in settled and floor > types[root].scale * 1.001 and not pinned[root]:
                     floors[root], raised = floor, True
             if not raised:
                 return {value: types[self.group(value)] for value in values}
 
     def _smallest_scale(self, op: Operation, types: Mapping[Value[Any], QuantizedType]) -> float:
         def scale(value: Value[Any]) -> float:
-            return (constant_type(value) if isinstance(value, Constant) else types[self.group(value)]).scale
+            producer = value.defining_op
+            if isinstance(producer, DequantizeOp):
+                return quantized_element(producer.data.type).scale
+            return (constant_type(fixed_array(value)) if is_fixed(value) else types[self.group(value)]).scale
 
         match op:
             case AddOp() | SubOp():
@@ -118,9 +130,8 @@ class TypeGroups:
             self._parents[other] = one
 
 
-def constant_type(constant: Constant) -> QuantizedType:
+def constant_type(array: Array) -> QuantizedType:
     """The type of a constant operand of element-wise arithmetic; ValueError if it holds NaN or infinity."""
-    array = constant.array
     return activation_type(Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))))
 
 
@@ -137,5 +148,5 @@ def _constants(op: Operation | None) -> list[Range]:
     assert op is not None
     if isinstance(op, PadOp):
         return [Range(op.value, op.value)] if any((*op.low, *op.high)) else []
-    arrays = [value.array for value in op.operands if isinstance(value, Constant)]
+    arrays = [fixed_array(value) for value in op.operands if is_fixed(value)]
     return [Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))) for array in arrays]

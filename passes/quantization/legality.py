@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 
 from ...dialects.core.diagnostics import CompileError, Diagnostic
-from ...dialects.core.operation import Constant, Function, Operation, Terminator
+from ...dialects.core.operation import Constant, Function, Operation, Terminator, Value
 from ...dialects.core.types import F32, TensorType
 from ...dialects.nn.activation import PReluOp
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
-from ...dialects.quant.ops import DequantizeOp, QuantizeOp
+from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
+from ...dialects.quant.types import QuantizedType
 from .conversion import is_convertible
+from .host import epilogue, prologue
+from .stored import is_fixed
 
 
 def check_convertible(operations: Iterable[Operation]) -> None:
     """Raise one CompileError that lists every operation without an integer form, each with its reason."""
-    problems = [(op, problem) for op in operations if (problem := _problem(op))]
+    problems = [(op, problem) for op in operations if (problem := problem_of(op))]
     if problems:
         raise CompileError([Diagnostic(f"'{op.name}': {problem}", op.location) for op, problem in problems])
 
 
 def is_quantizable(operations: Iterable[Operation]) -> bool:
     """True if every operation has an integer form: `check_convertible` would accept them."""
-    return not any(_problem(op) for op in operations)
+    return not any(problem_of(op) for op in operations)
 
 
 def check_integer(function: Function, host: Collection[Operation]) -> None:
@@ -45,7 +49,27 @@ def check_integer(function: Function, host: Collection[Operation]) -> None:
         raise CompileError(left)
 
 
-def _problem(op: Operation) -> str | None:
+def float_operations(function: Function) -> list[Operation]:
+    """What is left to quantize: every operation but conversions, integer ones, and copies that the host does.
+
+    A conversion between two integer types counts, as long as it goes through reals.
+    """
+    host = {**prologue(function), **epilogue(function)}
+    found: list[Operation] = []
+    for op in function.body:
+        if op in host or op.has_trait(Terminator) or isinstance(op, (DequantizeOp, ScaleOp)):
+            continue
+        if isinstance(op, QuantizeOp):
+            left = isinstance(op.data.defining_op, DequantizeOp)
+        else:
+            left = not any(_is_quantized(value) for value in (*op.operands, *op.results))
+        if left:
+            found.append(op)
+    return found
+
+
+def problem_of(op: Operation) -> str | None:
+    """Why a float operation has no integer form; None if it has one."""
     if not is_convertible(op):
         return "has no integer form"
     for value in (*op.operands, *op.results):
@@ -54,9 +78,9 @@ def _problem(op: Operation) -> str | None:
     broken = [v.name for v in op.operands if isinstance(v, Constant) and not np.isfinite(v.array).all()]
     if broken:
         return f"constant @{broken[0]} holds NaN or infinity, expected numbers"
-    if op.operands and all(isinstance(value, Constant) for value in op.operands):
+    if op.operands and all(is_fixed(value) for value in op.operands):
         return "has only constant operands, expected them folded (fold-constants)"
-    fixed: dict[str, object] = {}
+    fixed: dict[str, Value[Any] | None] = {}
     if isinstance(op, Conv2dOp):
         fixed = {"weight": op.weight, "bias": op.bias}
     elif isinstance(op, MatmulOp):
@@ -67,9 +91,15 @@ def _problem(op: Operation) -> str | None:
         names = ("scale", "bias", "mean", "variance")
         fixed = dict(zip(names, op.operands[1:], strict=True))
     for name, value in fixed.items():
-        if value is not None and not isinstance(value, Constant):
+        if value is None or isinstance(value, Constant):
+            continue
+        if not (isinstance(op, (Conv2dOp, MatmulOp)) and is_fixed(value)):
             return f"{name} is computed, expected a constant"
     data = op.operands[0] if op.operands else None
-    if isinstance(data, Constant) and isinstance(op, (Conv2dOp, PReluOp, BatchNormOp)):
+    if data is not None and is_fixed(data) and isinstance(op, (Conv2dOp, PReluOp, BatchNormOp)):
         return "data is a constant, expected an activation"
     return None
+
+
+def _is_quantized(value: Value[Any]) -> bool:
+    return isinstance(value.type, TensorType) and isinstance(value.type.element, QuantizedType)

@@ -34,16 +34,17 @@ class Refinement:
     ) -> Refinement | None:
         """The state before; None if there is nothing to refine, or neither calibration data nor the wish to use noise.
 
-        Raises a CompileError at the first integer layer if insert-quantization did not run in this pipeline.
+        What a model brings quantized is not refined. Raises a CompileError at the first integer layer if
+        insert-quantization did not run in this pipeline.
         """
         layers = [op for op in module.main.body if isinstance(op, (Conv2dOp, MatmulOp)) and op.out.type.element == I32]
         if not layers:
             return None
         baseline = environment.baseline
-        if baseline.module is None or baseline.measured is None:
+        if not baseline.is_known:
             message = f"the float network it stands for is not known, expected insert-quantization before {pass_name}"
             raise layers[0].error(message, notes=("run both in one pipeline",))
-        if environment.calibration is None and not noise:
+        if baseline.module is None or baseline.measured is None or (environment.calibration is None and not noise):
             return None
         fidelity = Fidelity(baseline.module, baseline.measured) if check else None
         operands = {op: op.operands for op in module.main.body}

@@ -22,6 +22,7 @@ from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 
 RESULT = -1
 OrderOf = Callable[[int], Array | None]
@@ -53,6 +54,10 @@ def freedom(op: Operation) -> Freedom:
     match op:
         case UnaryOperation() | MaxPoolOp() | AveragePoolOp() | SoftmaxOp():
             return COMMUTES
+        case QuantizeOp() | DequantizeOp() | LookupOp():
+            return COMMUTES
+        case RequantizeOp():
+            return COMMUTES if isinstance(op.scale, Constant) else FIXED
         case Conv2dOp():
             return _convolution(op)
         case MatmulOp():
@@ -95,6 +100,8 @@ def reorder_constants(op: Operation, order_of: OrderOf) -> bool:
             changed = _last_axes(op, range(len(op.operands)), order_of(RESULT))
         case BatchNormOp():
             changed = _last_axes(op, (1, 2, 3, 4), order_of(RESULT))
+        case RequantizeOp():
+            changed = _last_axes(op, (1,), order_of(RESULT))
         case _:
             return False
     replaced = False

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from accelc.dialects.core.types import I16
 from accelc.dialects.quant.arithmetic import fixed_point
-from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
+from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp, ScaleOp
 from accelc.dialects.quant.types import QuantizedType
 
 
@@ -48,3 +48,12 @@ def test_lookup_reads_the_entry_of_each_integer():
     data = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
     actual = evaluate(LookupOp, Operand(data, i8(0.5, 3)), constant(table), out=i8(0.25, 0))
     assert np.array_equal(actual.reshape(-1), table)
+
+
+def test_scale_multiplies_along_its_axis():
+    data = np.arange(-6, 6, dtype=np.int32).reshape(2, 3, 2)
+    factors = np.float32([0.5, 1e-3, 3.0])
+    actual = evaluate(ScaleOp, data, constant(factors), axis=1)
+    np.testing.assert_array_equal(actual, data.astype(np.float32) * factors[None, :, None])
+    np.testing.assert_array_equal(evaluate(ScaleOp, data, constant(factors[:1])), data.astype(np.float32) * factors[0])
+    np.testing.assert_array_equal(evaluate(ScaleOp, np.int8(3), constant(factors[:1])), np.float32(1.5))
