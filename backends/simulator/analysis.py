@@ -168,7 +168,7 @@ class _Analyser:
     # constants
 
     def follow_constants(self, index: int, op: InstructionOp, instruction: Instruction) -> None:
-        wanted = _CONSTANT_OPERANDS.get(type(op), ())
+        wanted = () if has_activation_weights(op) else _CONSTANT_OPERANDS.get(type(op), ())
         regions = op.regions()
         for region in regions:
             if region.writes or not region.size or space_of(type(op), region.operand) != "sram":
@@ -214,7 +214,7 @@ class _Analyser:
 
     def follow_product(self, index: int, op: MatmulOp, position: int) -> None:
         known = self.result.constants.get(index, {}).get("weights")
-        bound = largest_input(op) * -op.element_of("weights").low * op.depth
+        bound = magnitude(op, "input", op.input_zero) * magnitude(op, "weights", op.weights_zero) * op.depth
         if known is not None:
             self.result.weights[index] = weights = self.convert(op, known)
             bound = weights.bound
@@ -290,6 +290,17 @@ class _Analyser:
 def largest_input(op: ElementOp) -> int:
     """The largest magnitude of a number of the input."""
     return -op.element_of("input").low
+
+
+def magnitude(op: ElementOp, operand: str, zero_point: int) -> int:
+    """The largest magnitude of a number of an operand less a zero point."""
+    element = op.element_of(operand)
+    return max(abs(element.high - zero_point), abs(element.low - zero_point))
+
+
+def has_activation_weights(op: InstructionOp) -> bool:
+    """True for a matmul whose weights stand in rows, or with zero points: they are read as the program runs."""
+    return isinstance(op, MatmulOp) and bool(op.weights_stride or op.input_zero or op.weights_zero)
 
 
 def product_type(op: MatmulOp) -> Any:

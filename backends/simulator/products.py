@@ -8,7 +8,7 @@ import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
-from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights, product_type
+from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights, magnitude, product_type
 from .memory import Scratch
 from .plain import Step, sequence
 from .windows import PaddedInput
@@ -59,7 +59,8 @@ def reduction_spans(op: MatmulOp, weights: Weights | None) -> list[tuple[int, in
     if product_type(op) != np.float32:
         return [(0, depth)]
     if weights is None:
-        step = EXACT_FLOAT32 // LARGEST_INPUT**2
+        largest = magnitude(op, "input", op.input_zero) * magnitude(op, "weights", op.weights_zero)
+        step = max(1, EXACT_FLOAT32 // largest)
         return [(start, min(start + step, depth)) for start in range(0, depth, step)]
     if weights.bound <= EXACT_FLOAT32:
         return [(0, depth)]
@@ -78,6 +79,8 @@ def reduction_spans(op: MatmulOp, weights: Weights | None) -> list[tuple[int, in
 def _weight_reader(op: MatmulOp, sram: Array, target: Array) -> Step:
     def read() -> None:
         np.copyto(target, op.dense_weights(sram))
+        if op.weights_zero:
+            np.subtract(target, op.weights_zero, out=target)
 
     return read
 
@@ -106,6 +109,8 @@ def _multiply(
 
         def write() -> None:
             np.copyto(shaped, window)
+            if op.input_zero:
+                np.subtract(unfold, op.input_zero, out=unfold)
             np.matmul(left, right, out=out)
 
         return write
@@ -114,6 +119,8 @@ def _multiply(
 
     def add() -> None:
         np.copyto(shaped, window)
+        if op.input_zero:
+            np.subtract(unfold, op.input_zero, out=unfold)
         for number, (rows, columns) in enumerate(pieces):
             np.matmul(rows, columns, out=partial)
             if number or op.accumulate:

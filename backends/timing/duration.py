@@ -65,7 +65,7 @@ def pretend_addresses(op: Instruction, target: Target) -> dict[str, int]:
 def _operand_spans(op: Any) -> Sequence[tuple[str, int]]:
     if op.name == "tile.matmul":
         shape = matmul_shape(op)
-        return ("input", shape.input_span), ("weights", shape.weight_bytes)
+        return ("input", shape.input_span), ("weights", shape.weight_span)
     if op.name in ("tile.load", "tile.store"):
         return (_transfer_side(op),)
     work = work_of(op)
@@ -75,7 +75,7 @@ def _operand_spans(op: Any) -> Sequence[tuple[str, int]]:
 def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
     shape, machine = matmul_shape(op), _machine(target)
     held_input = frozenset(target.groups_of(addresses["input"], shape.input_span))
-    held_weights = frozenset(target.groups_of(addresses["weights"], shape.weight_bytes))
+    held_weights = frozenset(target.groups_of(addresses["weights"], shape.weight_span))
     place = machine.banks.canonical(addresses["input"], shape.input_span)
     cost = matmul_cost(shape, machine, place, not held_input.isdisjoint(held_weights))
     block = machine.lanes * machine.columns

@@ -9,7 +9,10 @@ A pixel step takes max(cycles of a vector (1 for 8 bits, `ArraySection.step_cycl
 lines_per_vector), max over banks of ceil(distinct lines / read_ports)) cycles; padding taps read nothing. Before a
 (group, column, reduction) step its weights are loaded: ceil(lines / rate) cycles, where lines is the sum over the tiles
 of ceil(bytes / line_bytes) and rate = min(weight_lines_per_cycle, interleave * read_ports), because the weights lie in
-one group. Weights are double-buffered: with stream cycles T and load cycles W of the steps 0..n,
+one group. Weights that are an activation (weights_stride) come row by row: a tile takes its columns of the rows of a
+vector, or, transposed, the vector of the rows of its columns; a row of n bytes is ceil(n / line_bytes) lines, and one
+more where it has more than one number and rows need not start at lines (weights_stride is no multiple of line_bytes).
+Weights are double-buffered: with stream cycles T and load cycles W of the steps 0..n,
 
     occupancy = W[0] + sum(max(T[i], W[i+1])) + T[n],    or sum(W) + sum(T) when input and weights share a bank group.
 """
@@ -52,6 +55,8 @@ class MatmulShape(NamedTuple):
     groups: int
     input_group_stride: int
     tile_columns: int
+    weights_stride: int
+    transposed: bool
     diagonal: bool
     fold: str
     split_k: int
@@ -95,6 +100,14 @@ class MatmulShape(NamedTuple):
     def weight_bytes(self) -> int:
         """Bytes of weights."""
         return self.groups * self.depth * self.out_c * ELEMENTS[self.weights_element].size
+
+    @property
+    def weight_span(self) -> int:
+        """Bytes from the first to the last byte of the weights."""
+        if not self.weights_stride:
+            return self.weight_bytes
+        rows, run = (self.out_c, self.in_c) if self.transposed else (self.in_c, self.out_c)
+        return (rows - 1) * self.weights_stride + run * ELEMENTS[self.weights_element].size
 
     @property
     def accumulator_rows(self) -> int:
@@ -250,12 +263,23 @@ def _slots(shape: MatmulShape, machine: ArrayMachine, vectors: int, steps: int) 
 
 def _weight_lines(shape: MatmulShape, machine: ArrayMachine, vectors: Segments) -> Array:
     """Lines of weights of each step: [column steps, reduction steps]."""
-    depth = _padded(vectors.length.sum(axis=1), shape.split_k).sum(axis=1)
     first = np.arange(shape.column_tiles) * shape.tile_columns
     columns = np.minimum(shape.tile_columns, shape.out_c - first)
     size = ELEMENTS[shape.weights_element].size
+    if shape.weights_stride:
+        own = _row_lines(shape, machine, columns, vectors.length.sum(axis=1), size)
+        steps = _padded(own.T, shape.split_k).sum(axis=1)  # [reduction steps, tiles]
+        return _padded(steps.T, shape.split_n).sum(axis=1)
+    depth = _padded(vectors.length.sum(axis=1), shape.split_k).sum(axis=1)
     lines = -(-columns[:, None] * depth * size // machine.banks.line_bytes)
     return _padded(lines, shape.split_n).sum(axis=1)
+
+
+def _row_lines(shape: MatmulShape, machine: ArrayMachine, columns: Array, lengths: Array, size: int) -> Array:
+    """Lines of the rows that each tile reads of an activation for each vector: [tiles, vectors]."""
+    rows, runs = (columns[:, None], lengths[None]) if shape.transposed else (lengths[None], columns[:, None])
+    straddle = (runs > 1) * (shape.weights_stride % machine.banks.line_bytes != 0)
+    return rows * (-(-runs * size // machine.banks.line_bytes) + straddle)
 
 
 def _stream_cycles(shape: MatmulShape, machine: ArrayMachine, vectors: Segments, address: int) -> tuple[Array, int]:
@@ -380,7 +404,7 @@ def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]
     last = addresses["accumulator"] + shape.accumulator_rows
     if last > target.accumulators.rows:
         return f"needs accumulator rows up to {last}, the target has {target.accumulators.rows}"
-    for name, span in (("input", shape.input_span), ("weights", shape.weight_bytes)):
+    for name, span in (("input", shape.input_span), ("weights", shape.weight_span)):
         outside = set(target.groups_of(addresses[name], span)) - target.reachable_groups
         if outside:
             return f"{name} lies in bank group {min(outside)}, which the block ports do not all reach"

@@ -8,8 +8,9 @@ reads it again. Accumulators are a memory of their own with a row a cycle for ea
 
 Byte passes are elements times passes times the bytes of the widest number. Passes over the elements: requantize,
 binary, lookup, rescale 1; pooling and depthwise one for every tap; softmax 3 (maximum, sum of exponentials, division);
-lrn its `size` + 3 (squares, window sum a tap at a time, power, product). Moves and fills have no arithmetic: lines
-only.
+lrn its `size` + 3 (squares, window sum a tap at a time, power, product); layer_norm 3 (sums, normalised row, gain and
+offset) and for every pixel 106 more: root and quotient come from digit-recurrence units, one a lane, in 53 steps each.
+Moves and fills have no arithmetic: lines only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from .banks import BankMap, lines_of_runs
 
 WORD_BYTES = 4
 """Bytes of a packed multiplier and of an entry of the softmax and LRN tables."""
+
+ROOT_STEPS = 106
+"""Steps of a float64 root and a quotient of 53 bits each, one bit a step."""
 
 
 class Box(NamedTuple):
@@ -221,6 +225,11 @@ def _lrn(op: Any) -> Work:
     return _with_reads(_unary(op, passes=op.size + 3), table=op.entries * WORD_BYTES)
 
 
+def _layer_norm(op: Any) -> Work:
+    work = _with_reads(_unary(op, passes=3), table=(2 + 2 * op.out_c) * WORD_BYTES)
+    return work._replace(element_passes=work.element_passes + ROOT_STEPS * op.out_h * op.out_w)
+
+
 def _pool(op: Any) -> Work:
     taps = op.kernel_h * op.kernel_w
     window = Window(
@@ -274,6 +283,7 @@ _WORK: dict[str, Callable[[Any], Work]] = {
     "tile.rescale": _rescale,
     "tile.softmax": _softmax,
     "tile.lrn": _lrn,
+    "tile.layer_norm": _layer_norm,
     "tile.max_pool": _pool,
     "tile.average_pool": _average_pool,
     "tile.depthwise": _depthwise,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from ..core.context import Dialect
 from .activation import ClipOp, HardSigmoidOp, HardSwishOp, LeakyReluOp, PReluOp, ReluOp, SigmoidOp, TanhOp
+from .chain import ChainOp
 from .convolution import Conv2dOp
 from .elementwise import AddOp, DivOp, MulOp, SubOp
+from .functions import FUNCTIONS
+from .layer_normalization import LayerNormOp
 from .matmul import MatmulOp
 from .movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from .normalization import BatchNormOp, LrnOp
@@ -30,11 +33,14 @@ NN = Dialect(
         HardSwishOp,
         TanhOp,
         PReluOp,
+        *FUNCTIONS,
+        ChainOp,
         MaxPoolOp,
         AveragePoolOp,
         ReduceMeanOp,
         BatchNormOp,
         LrnOp,
+        LayerNormOp,
         SoftmaxOp,
         ConcatOp,
         SliceOp,

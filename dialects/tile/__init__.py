@@ -7,7 +7,7 @@ from .array import MatmulOp
 from .instruction import InstructionOp
 from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
 from .movement import FillOp, MoveOp
-from .normalization import LrnOp, SoftmaxOp
+from .normalization import LayerNormOp, LrnOp, SoftmaxOp
 from .pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from .types import BufferType
 from .vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
@@ -27,6 +27,7 @@ INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
     FillOp,
     SoftmaxOp,
     LrnOp,
+    LayerNormOp,
 )
 
 TILE = Dialect("tile", (AllocOp, HostWriteOp, HostReadOp, *INSTRUCTIONS), (BufferType,))

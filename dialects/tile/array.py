@@ -17,13 +17,28 @@ FOLDS = ("none", "row", "window")
 
 
 class MatmulOp(WindowOp):
-    """acc[g, column tile, row, column] (+)= sum over taps and channels of (input or zero_point) * weight.
+    """acc[g, column tile, row, column] (+)= sum over taps and channels of (x - input_zero) * (w - weights_zero).
+
+    x is the input, or `zero_point` in the padding.
 
     A row is an output pixel. The reduction of group g runs over (kernel_h, kernel_w, in_c). `weights` holds for each
     group and each tile of `tile_columns` output channels the matrix [kernel_h*kernel_w*in_c, columns of the tile],
     row-major; the last tile is stored without padding. With `diagonal`, channel c of the output reads only channel c
     of the input and a tile holds [kernel_h*kernel_w, columns of the tile]. The input is made of `element`, the weights
     of `weights_element`; sums have the accumulator bits of the input's element and are exact.
+
+    With a `weights_stride` the weights are an activation, a matrix that stands in SRAM as other instructions wrote it:
+    its rows follow each other at that many bytes. It is [in_c, out_c], or [out_c, in_c] if `transposed`; the window is
+    then one tap and there is one group. A straight matrix is loaded as weights are, a row of a tile at a time. Of a
+    transposed one a row is a run of lanes, which takes the way of an input vector: the lanes drive all columns, and
+    the one column that is enabled keeps them. Both load as many rows as they touch, so that neither of the products of
+    an attention moves a byte.
+
+    Activations have zero points, and the sums that they add to a product are known only at run time. The loader of a
+    block adds up what passes into each column, and each block has one more column, of ones, which yields the sum of
+    every row; sum((x - a) * (w - b)) = sum(x * w) - a * sum(w) - b * sum(x) + length * a * b, where the last three
+    terms enter at the accumulators. With both zero points 0, as all constant weights have them (the bias carries the
+    zero point of their input), nothing is added.
 
     How it runs on the blocks: `fold` says how the window fills the lanes (each tap rounded up to whole lanes, a
     window row at a time, or the whole window at once); `split_k`, `split_n` and `split_m` are how many blocks share the
@@ -49,6 +64,10 @@ class MatmulOp(WindowOp):
     accumulator_offset = attribute(int, default=0, bits=20)
     tile_columns = attribute(int, bits=12)
     zero_point = attribute(int, default=0, bits=-16)
+    weights_stride = attribute(int, default=0, bits=24)
+    transposed = attribute(bool, default=False, bits=1)
+    input_zero = attribute(int, default=0, bits=-16)
+    weights_zero = attribute(int, default=0, bits=-16)
     accumulate = attribute(bool, default=False, bits=1)
     diagonal = attribute(bool, default=False, bits=1)
     fold = attribute(str, default="none", choices=FOLDS, bits=2)
@@ -84,6 +103,11 @@ class MatmulOp(WindowOp):
         return self.taps * (1 if self.diagonal else self.in_c)
 
     @property
+    def stored_rows(self) -> tuple[int, int]:
+        """Rows and numbers of a row of weights that are an activation."""
+        return (self.out_c, self.in_c) if self.transposed else (self.in_c, self.out_c)
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of weights read."""
         return self.groups * self.depth * self.out_c * self.size_of("weights")
@@ -101,15 +125,21 @@ class MatmulOp(WindowOp):
         if self.diagonal and (self.in_c != self.out_c or self.groups != 1):
             found = f"{self.in_c} to {self.out_c} channels in {self.groups} groups"
             raise self.error(f"diagonal with {found}, expected as many inputs as outputs and one group")
+        if self.transposed and not self.weights_stride:
+            raise self.error("weights_stride is 0, expected the stride of the rows of transposed weights")
+        if self.weights_stride and (self.taps, self.groups, self.diagonal) != (1, 1, False):
+            found = f"{self.taps} taps in {self.groups} {'diagonal ' if self.diagonal else ''}groups"
+            raise self.error(f"weights_stride with {found}, expected one tap and one dense group")
 
     def regions(self) -> tuple[Region, ...]:
         tile, rows = self.tile_columns, self.rows
         full, rest = divmod(self.out_c, tile)
         group, base = self.column_tiles * rows * tile, self.accumulator_offset * tile
-        found = [
-            self.input_region(self.in_c, self.groups, self.input_group_stride),
-            Region("weights", False, self.weights_offset, (self.weight_bytes,), (1,)),
-        ]
+        weights = Region("weights", False, self.weights_offset, (self.weight_bytes,), (1,))
+        if self.weights_stride:
+            strides = (self.weights_stride, self.size_of("weights"))
+            weights = self.region("weights", False, self.weights_offset, self.stored_rows, strides)
+        found = [self.input_region(self.in_c, self.groups, self.input_group_stride), weights]
         targets: list[Region] = []
         if full:
             shape, strides = (self.groups, full, rows, tile), (group, rows * tile, tile, 1)
@@ -122,12 +152,12 @@ class MatmulOp(WindowOp):
         return (*found, *targets)
 
     def evaluate(self, input: Array, weights: Array, accumulator: Array) -> None:
-        windows = self.group_windows(input).astype(np.float64)
+        windows = self.group_windows(input).astype(np.float64) - self.input_zero
         if self.diagonal:
-            matrix = self.diagonal_weights(weights).astype(np.float64)
+            matrix = self.diagonal_weights(weights).astype(np.float64) - self.weights_zero
             products = np.einsum("gmtc,tc->gmc", windows.reshape(1, self.rows, self.taps, self.out_c), matrix)
         else:
-            products = windows @ self.dense_weights(weights).astype(np.float64)
+            products = windows @ (self.dense_weights(weights).astype(np.float64) - self.weights_zero)
         tiles = self.accumulator_tiles(accumulator)
         for tile in range(self.column_tiles):
             first = tile * self.tile_columns
@@ -160,6 +190,10 @@ class MatmulOp(WindowOp):
 
     def dense_weights(self, memory: Array) -> Array:
         """The weight matrices [..., groups, taps * in_c, out_c] (a copy)."""
+        if self.weights_stride:
+            size = self.size_of("weights")
+            strides = (0, size, self.weights_stride) if self.transposed else (0, self.weights_stride, size)
+            return self.view("weights", memory, self.weights_offset, (1, self.in_c, self.out_c), strides).copy()
         depth, full = self.taps * self.in_c, self.out_c // self.tile_columns
         rest = self.out_c - full * self.tile_columns
         parts: list[Array] = []

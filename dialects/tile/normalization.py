@@ -1,4 +1,4 @@
-"""Instructions of the vector unit that look at all channels of a pixel: softmax and local response normalisation."""
+"""Instructions of the vector unit that look at all channels of a pixel: softmax and normalisations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..core.fields import attribute, operand
 from ..core.types import Array
 from ..nn.normalization import window_sums
 from ..quant.arithmetic import round_to_range
+from ..quant.layer_norm import layer_norm_steps
 from ..quant.tables import lrn_gain, softmax_entries, softmax_steps
 from .instruction import Region
 from .types import BufferType
@@ -74,5 +75,33 @@ class LrnOp(ChannelwiseOp):
         offset = self.input_view(input).astype(np.int64) - self.input_zero
         gain = lrn_gain(self.words(table), window_sums(offset * offset, self.size))
         steps = offset * gain * 2.0**-self.shift
+        clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
+        self.output_view(output)[...] = round_to_range(steps, *clip)
+
+
+class LayerNormOp(ChannelwiseOp):
+    """Layer normalisation (RMS normalisation unless `centred`) of each pixel: accelc.dialects.quant.layer_norm.
+
+    The table holds E (two words, the low one first), then for every channel its gain G and its offset B.
+    """
+
+    name = "tile.layer_norm"
+
+    centred = attribute(bool, default=True, bits=1)
+    shift = attribute(int, bits=8)
+    input_zero = attribute(int, bits=-16)
+    zero_point = attribute(int, bits=-16)
+    low = attribute(int, default=-128, bits=-16)
+    high = attribute(int, default=127, bits=-16)
+
+    @property
+    def table_words(self) -> int:
+        return 2 + 2 * self.out_c
+
+    def evaluate(self, input: Array, table: Array, output: Array) -> None:
+        words = self.words(table).astype(np.int64)
+        epsilon = int(words[0] & 0xFFFFFFFF) + (int(words[1]) << 32)
+        x = self.input_view(input).astype(np.int64) - self.input_zero
+        steps = layer_norm_steps(x, words[2::2], words[3::2], self.shift, epsilon, centred=self.centred)
         clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
         self.output_view(output)[...] = round_to_range(steps, *clip)

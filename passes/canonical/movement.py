@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
 from typing import Any
 
 from ...dialects.core.operation import Value
@@ -18,6 +19,9 @@ from ...dialects.nn.movement import (
 )
 from ..framework.matching import defined_by
 from ..framework.rewriting import RewritePattern, Rewriter
+
+Span = tuple[int, int]
+"""First axis and one past the last."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,45 @@ class SliceOfConcat(RewritePattern[SliceOp]):
             rewriter.replace(op, ConcatOp.build(*inputs, axis=inner.axis))
 
 
+@dataclass(frozen=True)
+class SliceBeforeReshape(RewritePattern[SliceOp]):
+    """reshape(x)[one axis cut] == reshape(x[one axis cut]), where the reshape splits that axis off in front."""
+
+    def rewrite(self, op: SliceOp, rewriter: Rewriter) -> None:
+        inner = defined_by(op.data, ReshapeOp)
+        cut = [axis for axis, size in enumerate(op.data.type.shape) if op.out.type.shape[axis] != size]
+        if inner is None or len(cut) != 1 or op.steps[cut[0]] != 1 or not op.out.type.size:
+            return
+        (axis,), old, new = cut, inner.data.type.shape, inner.shape
+        groups = matching_groups(old, new)
+        (begin, end), (first, last) = next(group for group in groups if group[1][0] <= axis < group[1][1])
+        wide = [own for own in range(begin, end) if old[own] != 1]
+        if len(wide) != 1 or prod(new[first:axis]) != 1:
+            return
+        step = prod(new[axis + 1 : last])
+        starts, stops = [0] * len(old), list(old)
+        starts[wide[0]], stops[wide[0]] = op.starts[axis] * step, op.stops[axis] * step
+        part = SliceOp.build(inner.data, starts=tuple(starts), stops=tuple(stops), steps=(1,) * len(old))
+        rewriter.insert_before(op, part)
+        rewriter.replace(op, ReshapeOp.build(part.out, shape=op.out.type.shape, location=inner.location))
+
+
+def matching_groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[Span, Span]]:
+    """The smallest spans of axes of `old` and `new` that hold the same elements, from left to right."""
+    groups: list[tuple[Span, Span]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        begin_old, begin_new = i, j
+        i, j = min(i + 1, len(old)), min(j + 1, len(new))
+        while (left := prod(old[begin_old:i])) != (right := prod(new[begin_new:j])):
+            if left < right:
+                i += 1
+            else:
+                j += 1
+        groups.append(((begin_old, i), (begin_new, j)))
+    return groups
+
+
 def moves_elements(shape: tuple[int, ...], permutation: tuple[int, ...]) -> bool:
     """True unless a transpose of `shape` keeps the order of all axes longer than 1."""
     kept = [axis for axis in permutation if shape[axis] != 1]
@@ -183,4 +226,5 @@ MOVEMENT: tuple[RewritePattern[Any], ...] = (
     MergePads(),
     FlattenConcat(),
     SliceOfConcat(),
+    SliceBeforeReshape(),
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ...dialects.nn.movement import ReshapeOp, TransposeOp
+from ..canonical.movement import Span, matching_groups
 from ..framework.matching import defined_by
 from ..framework.rewriting import RewritePattern, Rewriter
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -40,19 +38,3 @@ class ReshapeBeforeTranspose(RewritePattern[ReshapeOp]):
         sunk = TransposeOp.build(moved.out, permutation=permutation, location=transpose.location)
         rewriter.insert_before(op, sunk)
         rewriter.replace(op, sunk.out)
-
-
-def matching_groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[Span, Span]]:
-    """The smallest spans of axes of `old` and `new` that hold the same elements, from left to right."""
-    groups: list[tuple[Span, Span]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        begin_old, begin_new = i, j
-        i, j = min(i + 1, len(old)), min(j + 1, len(new))
-        while (left := math.prod(old[begin_old:i])) != (right := math.prod(new[begin_new:j])):
-            if left < right:
-                i += 1
-            else:
-                j += 1
-        groups.append(((begin_old, i), (begin_new, j)))
-    return groups

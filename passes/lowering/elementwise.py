@@ -10,7 +10,7 @@ import numpy as np
 from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Constant, Value
 from ...dialects.core.types import Array
-from ...dialects.nn import AveragePoolOp, LrnOp, MaxPoolOp, PReluOp, ReduceMeanOp, SoftmaxOp
+from ...dialects.nn import AveragePoolOp, LayerNormOp, LrnOp, MaxPoolOp, PReluOp, ReduceMeanOp, SoftmaxOp
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.quant.arithmetic import fixed_point
 from ...dialects.quant.ops import LookupOp, RequantizeOp
@@ -220,9 +220,28 @@ def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
     _emit_channelwise(emitter, op, table, normalization.LrnOp, attributes)
 
 
+def emit_layer_norm(emitter: Emitter, op: LayerNormOp) -> None:
+    """nn.layer_norm: the table holds the integer epsilon, then a gain and an offset for each channel."""
+    emitter.begin_layer(op, "layer norm")
+    gains, offsets, shift, epsilon = op.parameters()
+    pairs = np.stack([gains, offsets], axis=-1).reshape(-1).astype("<i4")
+    words = np.concatenate([np.array([epsilon], "<i8").view("<i4"), pairs])
+    table = emitter.load_constant(emitter.name("parameters"), words)
+    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
+    attributes = {
+        "centred": op.centred,
+        "shift": shift,
+        "input_zero": source.zero_point,
+        "zero_point": target.zero_point,
+        "low": target.low,
+        "high": target.high,
+    }
+    _emit_channelwise(emitter, op, table, normalization.LayerNormOp, attributes)
+
+
 def _emit_channelwise(
     emitter: Emitter,
-    op: SoftmaxOp | LrnOp,
+    op: SoftmaxOp | LrnOp | LayerNormOp,
     table: Value[Any],
     instruction: type[normalization.ChannelwiseOp],
     attributes: dict[str, int],

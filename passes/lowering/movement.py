@@ -11,7 +11,7 @@ from ...dialects.quant.ops import DequantizeOp, QuantizeOp
 from ...dialects.quant.types import quantized_element
 from ...dialects.tile.memory import LoadOp, StoreOp
 from .emission import Emitter
-from .placement import is_reshape, operand_place, slice_view
+from .placement import is_reshape, operand_place, slice_view, view_axes
 from .views import View, axis4, dense_view, number_size, shape4
 
 
@@ -105,9 +105,13 @@ def emit_gather(emitter: Emitter, op: GatherOp | PermuteChannelsOp) -> None:
 
 
 def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
-    """nn.transpose: strided moves."""
+    """nn.transpose: a view where the channels stay last, else strided moves."""
     if is_reshape(op):
         emit_reshape(emitter, op)
+        return
+    axes = view_axes(op)
+    if axes is not None:
+        emitter.written(op.out, emitter.view(op.data).permuted(axes))
         return
     emitter.begin_layer(op, "move")
     source = emitter.view(op.data)

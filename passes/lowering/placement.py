@@ -89,8 +89,15 @@ class Placement:
         is_read = any(self._is_read(op, index) for op, index in value.uses)
         if not found or (is_read and (home is None or not self.is_aligned(home))):
             channels = shape4(value.type.shape)[3]
-            view = self.allocate(value.type.shape, _name(value), number_size(value))
-            found.insert(0, Destination(0, channels, view))
+            found.insert(0, Destination(0, channels, self._new_home(value)))
+
+    def _new_home(self, value: Value[Any]) -> View:
+        """A buffer of its own; in the order of the transpose that alone reads it, which then moves nothing."""
+        reader = value.users[0] if value.has_one_use else None
+        if isinstance(reader, TransposeOp) and (axes := view_axes(reader)) is not None:
+            inverse = tuple(axes.index(axis) for axis in range(4))
+            return self.allocate(reader.out.type.shape, _name(value), number_size(value)).permuted(inverse)
+        return self.allocate(value.type.shape, _name(value), number_size(value))
 
     def _overwrite_operand(self, op: Operation, finished: set[Operation]) -> None:
         """An element-wise result takes the place of an operand that nothing reads afterwards."""
@@ -157,14 +164,14 @@ def _name(value: Value[Any]) -> str:
 
 
 def is_stored(value: Value[Any]) -> bool:
-    """True for tensors that get bytes of their own: quantized results of anything but slices and reshapes."""
+    """True for tensors that get bytes of their own: quantized results of all but slices, reshapes and views."""
     kind = value.type
     if not isinstance(kind, TensorType) or not isinstance(kind.element, QuantizedType):
         return False
     op = value.defining_op
     if isinstance(op, SliceOp):
         return _axes(op) is None
-    return not is_reshape(op)
+    return not is_reshape(op) and not (isinstance(op, TransposeOp) and view_axes(op) is not None)
 
 
 def is_reshape(op: Operation | None) -> bool:
@@ -173,6 +180,15 @@ def is_reshape(op: Operation | None) -> bool:
         kept = [axis for axis in op.permutation if op.data.type.shape[axis] != 1]
         return kept == sorted(kept)
     return isinstance(op, ReshapeOp)
+
+
+def view_axes(op: TransposeOp) -> tuple[int, ...] | None:
+    """The order of the axes [N, H, W, C] of a transpose that leaves the channels last, else None."""
+    rank = op.data.type.rank
+    axes = [axis4(rank, axis) for axis in op.permutation]
+    if rank not in (3, 4) or axes[-1] != 3 or None in axes:
+        return None
+    return (*range(4 - rank), *(axis for axis in axes if axis is not None))
 
 
 def operand_place(op: ConcatOp | PadOp, index: int, whole: View) -> View | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,17 +78,40 @@ class View:
             return self
         if self.is_dense:
             return replace(self, shape=shape, strides=dense_strides(shape, self.size))
-        kept = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
-        if [n for n, _ in kept] != [n for n in shape if n != 1]:
-            return None
-        known = iter(kept)
-        strides = [next(known)[1] if n != 1 else 0 for n in shape]
-        for axis in (2, 1, 0):
-            strides[axis] = strides[axis] or strides[axis + 1] * shape[axis + 1]
-        strides[3] = strides[3] or self.size
-        if strides[3] != self.size:
+        strides = _split_strides(self.shape, self.strides, shape, self.size)
+        if strides is None or strides[3] != self.size:
             return None  # instructions read and write whole runs of channels
-        return replace(self, shape=shape, strides=_four(strides))
+        return replace(self, shape=shape, strides=strides)
+
+    def permuted(self, axes: tuple[int, ...]) -> View:
+        """Axis i of the result is axis axes[i]."""
+        shape, strides = [self.shape[a] for a in axes], [self.strides[a] for a in axes]
+        return replace(self, shape=_four(shape), strides=_four(strides))
+
+
+def _split_strides(shape: Shape4, strides: Shape4, target: Shape4, size: int) -> Shape4 | None:
+    """Strides of the same elements under another shape, if none has to move.
+
+    Both shapes are cut into the shortest runs of axes with equal products; the axes of a run must lie dense within it.
+    """
+    kept = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    wanted = [axis for axis in range(4) if target[axis] != 1]
+    found = [0, 0, 0, 0]
+    while wanted:
+        old, new = [kept.pop()], [wanted.pop()]
+        while (have := math.prod(n for n, _ in old)) != (need := math.prod(target[axis] for axis in new)):
+            if have < need:
+                old.append(kept.pop())
+            else:
+                new.append(wanted.pop())
+        step = old[0][1]
+        if any(outer[1] != inner[0] * inner[1] for inner, outer in itertools.pairwise(old)):
+            return None
+        for axis in new:
+            found[axis], step = step, step * target[axis]
+    for axis in (3, 2, 1, 0):
+        found[axis] = found[axis] or (size if axis == 3 else found[axis + 1] * target[axis + 1])
+    return _four(found)
 
 
 def dense_strides(shape: Shape4, size: int) -> Shape4:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...backends.target import Target
-from ...dialects.core.operation import Constant, Function, Operation, Value
+from ...dialects.core.operation import Function, Operation, Value
 from ...dialects.nn.activation import PReluOp
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import BinaryOperation
@@ -93,7 +93,7 @@ def pad_where_free(function: Function, multiple: int, target: Target) -> dict[Va
 def _has_free_outputs(op: Operation) -> bool:
     if isinstance(op, Conv2dOp):
         return op.groups == 1
-    return isinstance(op, MatmulOp) and isinstance(op.rhs, Constant) and op.rhs.type.rank == 2
+    return isinstance(op, MatmulOp) and op.has_weights
 
 
 def _keeps_channels(op: Operation) -> bool:

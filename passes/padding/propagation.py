@@ -145,9 +145,7 @@ def _convolution(op: Conv2dOp, padding: Padding) -> bool:
 
 def _matmul(op: MatmulOp, padding: Padding) -> bool:
     """As a convolution, with weights [K, N]."""
-    if not isinstance(op.rhs, Constant) or op.rhs.type.rank != 2 or isinstance(op.lhs, Constant):
-        return False
-    return _weighted(op, padding, rows_axis=0)
+    return op.has_weights and _weighted(op, padding, rows_axis=0)
 
 
 def _weighted(op: Conv2dOp | MatmulOp, padding: Padding, rows_axis: int) -> bool:

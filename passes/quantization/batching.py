@@ -11,6 +11,7 @@ from ...dialects.core.types import TensorType
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
@@ -67,7 +68,7 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
             return all(len(s) == rank for s in shapes) and all(len(s) < rank or s[0] == 1 for s in fixed)
         case PReluOp():
             return op.slope not in dependent and (op.slope.type.rank < rank or op.slope.type.shape[0] == 1)
-        case UnaryOperation() | MaxPoolOp() | AveragePoolOp() | LrnOp() | PermuteChannelsOp():
+        case UnaryOperation() | MaxPoolOp() | AveragePoolOp() | LrnOp() | LayerNormOp() | PermuteChannelsOp():
             return rank > 1
         case QuantizeOp() | DequantizeOp() | LookupOp():
             return True

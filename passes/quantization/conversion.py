@@ -14,6 +14,7 @@ from ...dialects.core.types import I32, Array, TensorType
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
@@ -140,10 +141,12 @@ def _convolution(op: Conv2dOp, conversion: Conversion) -> Value[Any]:
 
 def _matmul(op: MatmulOp, conversion: Conversion) -> Value[Any]:
     lhs = conversion.operand(op, 0)
-    if is_fixed(op.rhs):
+    if is_fixed(op.rhs) and not is_fixed(op.lhs):
+        if op.transpose_rhs or op.factor != 1.0:
+            raise ValueError("its weights are transposed or have a factor, expected them plain (canonicalize)")
         return _weighted(op, conversion, lhs, op.rhs, op.bias)
     rhs = conversion.operand(op, 1)
-    scale = quantized_element(lhs.type).scale * quantized_element(rhs.type).scale
+    scale = op.factor * quantized_element(lhs.type).scale * quantized_element(rhs.type).scale
     operands = [lhs, rhs]
     if op.bias is not None:
         stored = np.rint(fixed_array(op.bias).astype(np.float64) / scale)
@@ -171,7 +174,7 @@ def _weighted(
 def _accumulate(
     op: Conv2dOp | MatmulOp, conversion: Conversion, operands: list[Value[Any]], scales: Array
 ) -> Value[Any]:
-    kept = {name: value for name, value in op.attributes.items() if name not in ("clamp_min", "clamp_max")}
+    kept = {name: value for name, value in op.attributes.items() if name not in ("clamp_min", "clamp_max", "factor")}
     wide = type(op)(operands, (TensorType(op.out.type.shape, I32),), kept)
     accumulator = conversion.insert(op, wide).result
     conversion.layers[wide] = op
@@ -198,7 +201,7 @@ def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
     name = op.operands[1].name
     weight = conversion.constant(name, "int8", stored.weight)
     offset = conversion.constant(name, "int32", stored.bias)
-    wide = conversion.insert(op, Conv2dOp.build(data, weight, offset, groups=channels)).result
+    wide = conversion.insert(op, Conv2dOp.build(data, weight, offset, groups=channels, macs=0)).result
     narrow = conversion.requantize(op, wide, stored.accumulator_scales)
     return narrow if op.data.type.rank == 4 else conversion.insert(op, ReshapeOp.build(narrow, shape=shape)).result
 
@@ -243,6 +246,11 @@ def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
     return conversion.build(op, LrnOp, operands, target, shift=shift)
 
 
+def _layer_norm(op: LayerNormOp, conversion: Conversion) -> Value[Any]:
+    operands = [conversion.operand(op, 0), op.scale, op.bias]
+    return conversion.build(op, LayerNormOp, operands, conversion.types[op.out])
+
+
 def _softmax(op: SoftmaxOp, conversion: Conversion) -> Value[Any]:
     data, target = conversion.operand(op, 0), conversion.types[op.out]
     table = softmax_table(quantized_element(data.type).scale, op.data.type.shape[op.axis])
@@ -270,6 +278,7 @@ _CONVERTERS: dict[type[Operation], Converter] = {
     AveragePoolOp: _average,
     ReduceMeanOp: _average,
     LrnOp: _lrn,
+    LayerNormOp: _layer_norm,
     SoftmaxOp: _softmax,
     MaxPoolOp: _movement,
     **dict.fromkeys(DATA_MOVEMENT, _movement),

@@ -12,6 +12,7 @@ from ...dialects.core.operation import Constant, Function, Operation, Terminator
 from ...dialects.core.types import F32, TensorType
 from ...dialects.nn.activation import PReluOp
 from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
@@ -87,6 +88,8 @@ def problem_of(op: Operation) -> str | None:
         fixed = {"bias": op.bias}
     elif isinstance(op, PReluOp):
         fixed = {"slope": op.slope}
+    elif isinstance(op, LayerNormOp):
+        fixed = {"scale": op.scale, "bias": op.bias}
     elif isinstance(op, BatchNormOp):
         names = ("scale", "bias", "mean", "variance")
         fixed = dict(zip(names, op.operands[1:], strict=True))
@@ -96,7 +99,7 @@ def problem_of(op: Operation) -> str | None:
         if not (isinstance(op, (Conv2dOp, MatmulOp)) and is_fixed(value)):
             return f"{name} is computed, expected a constant"
     data = op.operands[0] if op.operands else None
-    if data is not None and is_fixed(data) and isinstance(op, (Conv2dOp, PReluOp, BatchNormOp)):
+    if data is not None and is_fixed(data) and isinstance(op, (Conv2dOp, PReluOp, BatchNormOp, LayerNormOp)):
         return "data is a constant, expected an activation"
     return None
 

@@ -24,7 +24,7 @@ class Chunking:
     depth: int
 
     def weight_bytes(self, op: MatmulOp) -> int:
-        """The largest chunk of weights."""
+        """The largest chunk of weights that are loaded."""
         return self._column_bytes(op, self.depth)
 
     def column_bytes(self, op: MatmulOp) -> int:
@@ -32,6 +32,8 @@ class Chunking:
         return self._column_bytes(op, op.in_c)
 
     def _column_bytes(self, op: MatmulOp, depth: int) -> int:
+        if op.weights_stride:
+            return 0  # a tensor
         columns = min(self.tiles * op.tile_columns, op.out_c)
         return self.groups * op.taps * columns * (1 if op.diagonal else depth) * op.size_of("weights")
 
@@ -44,6 +46,8 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
     geometry = _geometry(op)
     rows, tiles, groups = strip_shape(target, geometry, op.split_n, largest_rows)
     depth = op.in_c
+    if op.weights_stride:
+        return Chunking(rows, tiles, groups, depth)
     per_tile = op.depth * op.tile_columns * op.size_of("weights")
     if groups * tiles * per_tile > limit:
         groups = max(1, min(groups, limit // (tiles * per_tile)))

@@ -17,7 +17,8 @@ from .strips import row_count
 class Unit:
     """Instructions that are cut together: a product with its requantizations, or one other instruction.
 
-    `constants` are the loads of weights, parameters and tables it needs; `weights` is the one that can be cut.
+    `constants` are the loads of weights, parameters and tables it needs; `weights` is the one that can be cut, None
+    where the weights are a tensor as the input is.
     """
 
     main: InstructionOp
@@ -111,7 +112,7 @@ def _units(instructions: list[InstructionOp]) -> list[Unit]:
             units.append(unit)
         if isinstance(op, MatmulOp):
             products[op.accumulator] = unit
-            unit.weights = constants[op.weights]
+            unit.weights = None if op.weights_stride else constants[op.weights]
         for value in op.operands:
             load = constants.get(value)
             if load is not None and load is not unit.weights and load not in unit.constants:

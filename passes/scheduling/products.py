@@ -7,6 +7,7 @@ from typing import Any
 from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import LoadOp
 from ...dialects.tile.vector import RequantizeOp
 from ..lowering.emission import Share, contiguous
 from .buffers import Buffers, Step, load_like
@@ -24,7 +25,7 @@ class ProductSteps:
     """The steps of one product: one for every chunk of every strip of rows."""
 
     def __init__(self, buffers: Buffers, unit: Unit, cut: Cut) -> None:
-        assert isinstance(unit.main, MatmulOp) and cut.chunks is not None and unit.weights is not None
+        assert isinstance(unit.main, MatmulOp) and cut.chunks is not None
         self.buffers, self.unit, self.op, self.source = buffers, unit, unit.main, unit.weights
         self.cut, self.chunks = cut, cut.chunks
         self.account = Share(unit.main.useful_macs, unit.main.rows * unit.main.weight_bytes)
@@ -65,8 +66,10 @@ class ProductSteps:
         for first in range(0, self.op.in_c, self.chunks.depth):
             depth = min(self.chunks.depth, self.op.in_c - first)
             key = (*chunk[:3], first)
-            if key not in self.cached or not keep:
-                self.cached[key], loads = self._load_weights(chunk, first, depth)
+            if self.source is None:
+                self.cached[key] = self.op.weights
+            elif key not in self.cached or not keep:
+                self.cached[key], loads = self._load_weights(self.source, chunk, first, depth)
                 step.array += loads
             part = matmul if depth == self.op.in_c else cut_depth(matmul, first, depth)
             part = with_attributes(part, useful_macs=self.account.next(part.rows * part.weight_bytes))
@@ -77,9 +80,9 @@ class ProductSteps:
         step.vector += self.buffers.bound(list(requantize), strips)
         return step
 
-    def _load_weights(self, chunk: Chunk, first: int, depth: int) -> tuple[Value[Any], list[Operation]]:
+    def _load_weights(self, source: LoadOp, chunk: Chunk, first: int, depth: int) -> tuple[Value[Any], list[Operation]]:
         """Load the weights of a chunk, input channels [first, first + depth): one or two transfers."""
-        op, source = self.op, self.source
+        op = self.op
         group, groups, tile, tiles = chunk
         size = op.size_of("weights")
         full_depth = op.depth * size

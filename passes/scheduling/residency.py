@@ -114,7 +114,7 @@ class Residency:
         cut = self._cut(unit)
         constants = sum(load.size for load in unit.constants)
         weights = 0
-        if isinstance(unit.main, MatmulOp) and cut.chunks is not None:
+        if isinstance(unit.main, MatmulOp) and cut.chunks is not None and unit.weights is not None:
             copies = 2 if self.double_buffered else 1
             weights = min(unit.main.weight_bytes, copies * cut.chunks.weight_bytes(unit.main))
         return self._live(index) + self._strips(unit, cut.rows) + constants + weights

@@ -76,11 +76,15 @@ def cut_tiles(
 ) -> tuple[MatmulOp, list[RequantizeOp]]:
     """A product of one group restricted to column tiles [first, first + count).
 
-    Weights and accumulators are those of the chunk alone; parameters stay those of the layer.
+    Weights and accumulators are those of the chunk alone, but for weights that are a tensor; parameters stay those of
+    the layer.
     """
     tile = matmul.tile_columns
     begin, end = first * tile, min((first + count) * tile, matmul.out_c)
     changes: dict[str, AttributeValue] = {"out_c": end - begin, "useful_macs": 0}
+    if matmul.weights_stride:
+        step = matmul.weights_stride if matmul.transposed else matmul.size_of("weights")
+        changes["weights_offset"] = matmul.weights_offset + begin * step
     if matmul.diagonal:
         changes |= {"in_c": end - begin, "input_offset": matmul.input_offset + begin * matmul.size_of("input")}
     cut: list[RequantizeOp] = []

@@ -22,16 +22,28 @@ SHARED_DATA = {
     "kws_dscnn": "kws_dscnn",
     "shufflenetv2_cifar10_bn": "cifar10_jpg",
     "shufflenetv1_cifar10_bn": "cifar10_jpg",
+    "resnet20_cifar10_rawtorch": "resnet20_cifar10",
+    "shufflenetv2_cifar10_rawtorch": "cifar10_jpg",
+    "shufflenetv2_cifar10_hardscale": "cifar10_jpg",
+    "tinyvit_cifar10": "cifar10_jpg",
 }
 """Networks of the shared folder and the data files that belong to them."""
 
+WITHOUT_DATA = ("vww_mobilenetv1_025_96", "sww_streaming_wakeword", "ad_autoencoder")
+"""Trained networks of the shared folder that come without data: their samples are noise."""
+
 SMALL_LIGHT = tuple(f"light_{name}{LOGITS}" for name in ("squeezenet", "shufflenet"))
-LARGE_LIGHT = tuple(f"light_{name}{LOGITS}" for name in ("resnet50", "vgg19"))
+LARGE_LIGHT = (
+    *(f"light_{name}{LOGITS}" for name in ("resnet50", "vgg19", "bvlc_alexnet", "inception_v1", "inception_v2")),
+    f"light_zfnet512{LOGITS}",
+    "light_densenet121",
+)
 """Topologies of the onnx package with random weights and inputs of 224 x 224 pixels."""
 
 WITH_LOGITS = tuple(f"{name}{LOGITS}" for name in ("resnet8_cifar10", "kws_dscnn"))
 TRAINED = (*DIGITS, *SHARED_DATA, *WITH_LOGITS)
-NETWORKS = (*TRAINED, *SMALL_LIGHT, *LARGE_LIGHT)
+NOISY = (*(f"{name}{LOGITS}" for name in WITHOUT_DATA[:2]), *WITHOUT_DATA[2:])
+NETWORKS = (*TRAINED, *NOISY, *SMALL_LIGHT, *LARGE_LIGHT)
 
 CALIBRATED = 16
 """Samples that ranges are taken from; the trained networks have no sample in common with the tested ones."""
@@ -101,6 +113,8 @@ def _files(base: str) -> tuple[Path, Path | None, Path | None]:
         data = SHARED / "data"
         parts = (data / f"{SHARED_DATA[base]}.{part}.npz" for part in ("calibration", "test"))
         paths = (SHARED / f"models/{base}.onnx", *parts)
+    elif base in WITHOUT_DATA:
+        paths = (SHARED / f"models/{base}.onnx", None, None)
     elif base.startswith("light_"):
         paths = (light_path(base.removeprefix("light_")), None, None)
     else:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pytest
 from endtoend.agreement import LEVELS, TARGETS, check
-from endtoend.networks import LARGE_LIGHT, NETWORKS, SMALL_LIGHT, TRAINED, UnavailableError, network
+from endtoend.networks import LARGE_LIGHT, NETWORKS, NOISY, SMALL_LIGHT, TRAINED, UnavailableError, network
 
 Case = tuple[str, str, str]
 
 TURNS: list[Case] = [
     (name, TARGETS[(row + column) % len(TARGETS)], level)
-    for row, name in enumerate(TRAINED)
+    for row, name in enumerate((*TRAINED, *NOISY))
     for column, level in enumerate(LEVELS)
 ]
 SMALLEST: list[Case] = [(name, target, "O2") for name in TRAINED[:1] for target in ("tile64", *TARGETS)]

@@ -53,6 +53,8 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
                 step_vectors = vectors[first_vector : first_vector + op.split_k]
                 depth = sum(map(len, step_vectors))
                 lines = sum(-(-depth * len(tile) // line_bytes) for tile in step_tiles)
+                if op.weights_stride:
+                    lines = sum(_stored_lines(op, v, t, line_bytes) for v in step_vectors for t in step_tiles)
                 rate = min(array.weight_lines_per_cycle, target.sram.interleave * target.sram.read_ports)
                 loads.append(-(-lines // rate))
                 result.lines += lines
@@ -65,7 +67,7 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
                     result.bank_stall += cycles - 1
                     _charge(result.slots, op, array, step_vectors, step_tiles, len(pixels))
     shared = set(target.groups_of(addresses["input"], _span(op))) & set(
-        target.groups_of(addresses["weights"], sum(map(len, vectors)) * op.out_c * op.groups)
+        target.groups_of(addresses["weights"], _weight_span(op, sum(map(len, vectors))))
     )
     overlapped = loads[0] + sum(max(t, w) for t, w in zip(streams, [*loads[1:], 0], strict=True))
     result.occupancy = sum(loads) + sum(streams) if shared else overlapped
@@ -73,6 +75,20 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
     result.bank_stall += result.occupancy - overlapped
     result.slots["bank_stall"] = result.bank_stall * array.blocks * block
     return result
+
+
+def _stored_lines(op, vector, tile, line_bytes):
+    """Lines of the rows of an activation that fill one block: the rows of the vector, or of the columns."""
+    rows, run = (tile, len(vector)) if op.transposed else (vector, len(tile))
+    starts_anywhere = run > 1 and op.weights_stride % line_bytes
+    return sum(-(-run // line_bytes) + bool(starts_anywhere) for _ in rows)
+
+
+def _weight_span(op, depth):
+    if not op.weights_stride:
+        return depth * op.out_c * op.groups
+    rows, run = (op.out_c, op.in_c) if op.transposed else (op.in_c, op.out_c)
+    return (rows - 1) * op.weights_stride + run
 
 
 def _span(op):

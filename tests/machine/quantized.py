@@ -18,6 +18,7 @@ from accelc.dialects.nn import (
     Conv2dOp,
     DivOp,
     GatherOp,
+    LayerNormOp,
     LrnOp,
     MatmulOp,
     MaxPoolOp,
@@ -123,6 +124,15 @@ class QuantizedNetwork:
         attributes = {"size": size, "alpha": 0.1, "beta": 0.75, "bias": 1.0, "shift": int(shift)}
         return self.add(LrnOp, [data, self.constant(table.astype(np.int32))], kind, **attributes)
 
+    def layer_norm(self, data: Value[Any], *, centred: bool) -> Value[Any]:
+        channels = data.type.shape[-1]
+        scale = self.constant(self.random.uniform(-1.5, 1.5, channels).astype(np.float32))
+        bias = self.constant(self.random.uniform(-1, 1, channels).astype(np.float32))
+        return self.add(LayerNormOp, [data, scale, bias], data.type.with_element(COMMON), centred=centred)
+
+    def activation_product(self, lhs: Value[Any], rhs: Value[Any], **attributes: Any) -> Value[Any]:
+        return self.requantized(self.add(MatmulOp, [lhs, rhs], **attributes), lhs.type.shape[-1])
+
     def drop(self, value: Value[Any], kept: list[Value[Any]]) -> None:
         """Remove an operation, and what only it reads."""
         op = value.defining_op
@@ -213,6 +223,37 @@ def _conv(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: 
     )
 
 
+def _attention(
+    draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
+) -> Value[Any] | None:
+    """A product of two activations: with itself, with another, with a stack of constants on either side."""
+    shape = data.type.shape
+    if data.type.rank < 2 or data.type.size * shape[-2] > 40 * LARGEST:
+        return None
+    kind = draw(st.sampled_from(["scores", "heads", "mixed", "constant right", "constant left"]))
+    if kind == "heads" and data.type.rank == 3:
+        heads = draw(st.sampled_from([n for n in (1, 2, 3, 4, 8) if shape[2] % n == 0]))
+        split = network.add(ReshapeOp, [data], shape=(*shape[:2], heads, shape[2] // heads))
+        data = network.add(TransposeOp, [split], permutation=(0, 2, 1, 3))
+        scores = network.activation_product(data, data, transpose_rhs=True)
+        mixed = network.activation_product(network.softmax(scores) if draw(st.booleans()) else scores, data)
+        moved = network.add(TransposeOp, [mixed], permutation=(0, 2, 1, 3))
+        return network.add(ReshapeOp, [moved], shape=shape)
+    if kind == "constant right":
+        stack = draw(st.sampled_from([(), shape[:-2]]))
+        columns = draw(CHANNELS)
+        transposed = draw(st.booleans())
+        last = (columns, shape[-1]) if transposed else (shape[-1], columns)
+        element = draw(st.sampled_from([COMMON, OTHER]))
+        other = network.constant(network.integers(*stack, *last), element)
+        return network.activation_product(data, other, transpose_rhs=transposed)
+    if kind == "constant left":
+        other = network.constant(network.integers(draw(st.integers(1, 9)), shape[-2]), OTHER)
+        return network.activation_product(other, data)
+    partners = [v for v in values if v.type.rank == data.type.rank and v.type.shape == shape]
+    return network.activation_product(data, draw(st.sampled_from(partners)), transpose_rhs=True)
+
+
 def _max_pool(
     draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
 ) -> Value[Any] | None:
@@ -273,7 +314,9 @@ def _binary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values
 
 
 def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    kind = draw(st.sampled_from(["lookup", "prelu", "leaky", "rescale", "softmax", "lrn"]))
+    kind = draw(st.sampled_from(["lookup", "prelu", "leaky", "rescale", "softmax", "lrn", "norm", "rms"]))
+    if kind in ("norm", "rms"):
+        return network.layer_norm(data, centred=kind == "norm")
     if kind == "softmax":
         return network.softmax(data)
     if kind == "lrn":
@@ -360,6 +403,8 @@ _STEPS = (
     _conv,
     _conv,
     _conv,
+    _attention,
+    _attention,
     _max_pool,
     _average_pool,
     _mean,

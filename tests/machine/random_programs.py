@@ -10,7 +10,7 @@ from accelc.backends.program import Program
 from accelc.dialects.quant.arithmetic import fixed_point
 from accelc.dialects.tile.array import MatmulOp
 from accelc.dialects.tile.movement import FillOp, MoveOp
-from accelc.dialects.tile.normalization import LrnOp, SoftmaxOp
+from accelc.dialects.tile.normalization import LayerNormOp, LrnOp, SoftmaxOp
 from accelc.dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from accelc.dialects.tile.records import pack_multipliers, pack_requantization
 from accelc.dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
@@ -84,6 +84,12 @@ def matmul_programs(draw: st.DrawFn) -> Program:
     taps = window["kernel_h"] * window["kernel_w"]
     rows, tiles = window["out_h"] * window["out_w"], -(-out_c // TILE)
     weight_bytes = groups * taps * out_c * (1 if diagonal else in_c)
+    stored: dict[str, Any] = {}
+    if (taps, groups, diagonal) == (1, 1, False) and draw(st.booleans()):
+        length, run = (out_c, in_c) if (transposed := draw(st.booleans())) else (in_c, out_c)
+        step = run + draw(st.sampled_from([0, 1, 5]))
+        stored = {"weights_stride": step, "transposed": transposed}
+        weight_bytes = (length - 1) * step + run
     image = window["in_h"] * window["input_row_stride"]
     memory = _Layout(image + weight_bytes)
     base = draw(st.integers(0, 9))
@@ -96,7 +102,9 @@ def matmul_programs(draw: st.DrawFn) -> Program:
         where = memory.constant(weights) if fixed else image
         shape = {"in_c": in_c, "out_c": out_c, "groups": groups, "input_group_stride": stride, "diagonal": diagonal}
         places = {"input": 0, "weights": where, "accumulator": base, "tile_columns": TILE}
-        flags = {"accumulate": number > 0, "zero_point": draw(INT8)}
+        flags = {"accumulate": number > 0, "zero_point": draw(INT8), **stored}
+        if draw(st.booleans()):
+            flags |= {"input_zero": draw(INT8), "weights_zero": draw(INT8)}
         body.append(instruction(MatmulOp, **window, **shape, **places, **flags))
     first = draw(st.sampled_from([0, 0, out_c // 2]))
     count = draw(st.sampled_from([out_c - first, out_c - first, 1]))
@@ -146,7 +154,7 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
     pixel = channels + draw(st.sampled_from([0, 3]))
     row = width * pixel + draw(st.sampled_from([0, 5]))
     memory = _Layout(2 * height * row + 16)
-    kind = draw(st.sampled_from(["binary", "lookup", "rescale", "softmax", "lrn"]))
+    kind = draw(st.sampled_from(["binary", "lookup", "rescale", "softmax", "lrn", "layer_norm"]))
     shape = {"out_h": height, "out_w": width, "out_c": channels}
     common: dict[str, Any] = dict(shape)
     sources: dict[str, Any] = {"input": 0, "input_row_stride": row, "input_pixel_stride": pixel}
@@ -166,6 +174,11 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
         common |= sources | {"parameters": pairs, "per_channel": each, "input_zero": draw(INT8), **_clip(draw)}
     elif kind == "softmax":
         common |= sources | {"table": memory.constant(np.arange(1024, 768, -1).astype("<i4"))}
+    elif kind == "layer_norm":
+        words = np.concatenate([rng.integers(0, 2**20, 2), rng.integers(-(2**21), 2**21, 2 * channels)])
+        table = memory.constant(words.astype("<i4"))
+        common |= sources | {"table": table, "shift": 21, "input_zero": draw(INT8), "centred": draw(st.booleans())}
+        common |= _clip(draw)
     else:
         table = memory.constant(np.arange(1 << 21, (1 << 21) - 1000, -1).astype("<i4"))
         common |= sources | {"table": table, "entries": 1000, "size": 3, "shift": 21, "input_zero": 0, **_clip(draw)}
@@ -181,7 +194,14 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
     return memory.program(body, draw(st.sampled_from([None, (out, out + size)])))
 
 
-_KINDS = {"binary": BinaryOp, "lookup": LookupOp, "rescale": RescaleOp, "softmax": SoftmaxOp, "lrn": LrnOp}
+_KINDS = {
+    "binary": BinaryOp,
+    "lookup": LookupOp,
+    "rescale": RescaleOp,
+    "softmax": SoftmaxOp,
+    "lrn": LrnOp,
+    "layer_norm": LayerNormOp,
+}
 
 
 @st.composite

@@ -11,6 +11,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cache
 from itertools import product
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ def conv2d(op: Operation, data: np.ndarray, weight: np.ndarray, bias: np.ndarray
 def matmul(op: Operation, lhs: np.ndarray, rhs: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
     """The sum over k of (a - its zero point) * (b - its zero point), plus the bias."""
     left, right = lhs - zero(op.operands[0]), rhs - zero(op.operands[1])
+    if attribute(op, "transpose_rhs"):
+        right = np.moveaxis(right, -1, -2)
     return accumulated(np.einsum("...mk,...kn->...mn", left, right), bias)
 
 
@@ -243,6 +246,46 @@ def gain(total: int, table: np.ndarray) -> int:
     return here + ((following - here) * (total - (total >> octave << octave)) >> octave)
 
 
+def layer_norm(op: Operation, data: np.ndarray, scales: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Exact sums, the reciprocal of the root in 22 bits, the row with 16 bits behind the point, one rounding more."""
+    x, length = data - zero(op.operands[0]), data.shape[-1]
+    out = scale(op.result)
+    gains = [Fraction(float(value)) / out for value in scales]
+    shifts = [Fraction(float(value)) / out for value in offsets]
+    fixed, shift = common_fixed_point([*gains, *(value / 512 for value in shifts)])
+    moved = [rounded(value * 2**shift) for value in shifts]
+    least = rounded(Fraction(attribute(op, "epsilon")) * length**2 / scale(op.operands[0]) ** 2)
+    epsilon = min(max(least, 1), 2**52)
+    rows = x.reshape(-1, length)
+    results = np.empty_like(rows)
+    for index, row in enumerate(rows):
+        total = int(row.sum()) if attribute(op, "centred") else 0
+        multiplier, exponent = reciprocal_root(length * int((row * row).sum()) - total**2 + epsilon)
+        steps = shifted((length * row - total) * multiplier, np.int64(exponent - 16))
+        results[index] = shifted(
+            steps * np.array(fixed[:length], np.int64) + np.array(moved, np.int64) * 2**16, shift + 16
+        )
+    return finished(op, results.reshape(data.shape))
+
+
+@cache
+def reciprocal_root(square: int) -> tuple[int, int]:
+    """(m, e) with m * 2^-e = 1 / sqrt(square), where root and 2^21 / fraction are rounded to 53 bits."""
+    root = isqrt(square << 120)
+    inexact = root * root != square << 120
+    rounded_root = double(Fraction(2 * root + inexact, 2**61))
+    exponent = 0
+    while rounded_root >= 2**exponent:
+        exponent += 1
+    return rounded(double(Fraction(2**21) / (rounded_root / 2**exponent))), 21 + exponent
+
+
+def double(value: Fraction) -> Fraction:
+    """A positive number rounded to 53 significant bits, ties to even."""
+    exponent = 53 - (value.numerator // value.denominator).bit_length()
+    return Fraction(rounded(value * Fraction(2) ** exponent)) / Fraction(2) ** exponent
+
+
 def concat(op: Operation, *inputs: np.ndarray) -> np.ndarray:
     """One after the other."""
     return np.concatenate(inputs, axis=attribute(op, "axis"))
@@ -323,6 +366,7 @@ MEANINGS: dict[str, Meaning] = {
     "nn.reduce_mean": reduce_mean,
     "nn.softmax": softmax,
     "nn.lrn": lrn,
+    "nn.layer_norm": layer_norm,
     "nn.concat": concat,
     "nn.slice": cut,
     "nn.pad": pad,

@@ -19,6 +19,7 @@ from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn.activation import PReluOp
 from accelc.dialects.nn.convolution import Conv2dOp
 from accelc.dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from accelc.dialects.nn.layer_normalization import LayerNormOp
 from accelc.dialects.nn.matmul import MatmulOp
 from accelc.dialects.nn.movement import (
     ConcatOp,
@@ -154,12 +155,15 @@ def cases_of(seed: int) -> list[tuple[Any, ...]]:
     lrn = {"size": 5, "alpha": 0.3, "beta": 0.75, "bias": 2.0}
     gains, shift = lrn_table(IN, OUT, **lrn)
     window: dict[str, Any] = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1)}
+    row = constant(rng.uniform(-2, 2, 9).astype(np.float32)), constant(rng.uniform(-1, 1, 9).astype(np.float32))
     real = Operand(np.float32(rng.normal(0, 5, (40, 25))))
     clamp = {"clamp_min": -0.5, "clamp_max": 1.7}
     return [
         *convolutions(draw, rng),
         (MatmulOp, (draw(2, 6, 9), constant(rng.integers(-127, 128, (9, 4)).astype(np.int8))), None, {}),
         (MatmulOp, (draw(2, 6, 9), draw(2, 9, 4, element=OTHER)), None, {}),
+        (MatmulOp, (draw(2, 6, 9), draw(2, 4, 9, element=OTHER)), None, {"transpose_rhs": True}),
+        *((LayerNormOp, (draw(2, 6, 9), *row), OUT, {"epsilon": 0.01, "centred": c}) for c in (True, False)),
         (RequantizeOp, (accumulator, factors), OUT, {}),
         (RequantizeOp, (accumulator, factors), OUT, {"low": -11, "high": 90}),
         (RequantizeOp, (a, half), OUT, {}),

@@ -23,6 +23,7 @@ def matmul(height, width, in_c, out_c, kernel=1, **fields):
     steps = dict.fromkeys(("stride_h", "stride_w", "dilation_h", "dilation_w", "groups", "pack"), 1)
     memory = {"input_row_stride": width * in_c, "input_pixel_stride": in_c, "input_group_stride": 0}
     mapping = {"fold": "none", "diagonal": False, "split_k": 1, "split_n": 1, "split_m": 1, "tile_columns": 32}
+    mapping |= {"weights_stride": 0, "transposed": False}
     numbers = {"element": "i8", "weights_element": "i8"}
     op = SimpleNamespace(name="tile.matmul", **shape | window | steps | memory | mapping | numbers | fields)
     if "useful_macs" not in fields:
@@ -194,11 +195,17 @@ def cases(draw):
     in_h, in_w = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     splits = draw(st.sampled_from([(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 3), (2, 1, 2), (1, 2, 2), (4, 1, 1)]))
     windows = {f"{name}_{axis}": draw(small) for name in ("kernel", "stride", "dilation") for axis in "hw"}
+    outputs = in_c if diagonal else draw(st.integers(1, 11))
+    if groups == 1 and not diagonal and draw(st.booleans()):
+        transposed = draw(st.booleans())
+        stride = (in_c if transposed else outputs) + draw(st.sampled_from([0, 1])) * draw(small)
+        windows |= {"kernel_h": 1, "kernel_w": 1, "transposed": transposed}
+        windows |= {"weights_stride": draw(st.sampled_from([stride, -(-stride // 8) * 8]))}
     op = matmul(
         in_h,
         in_w,
         in_c,
-        in_c if diagonal else draw(st.integers(1, 11)),
+        outputs,
         **windows,
         out_h=draw(st.integers(1, 6)),
         out_w=draw(st.integers(1, 6)),
@@ -229,6 +236,14 @@ def test_agrees_with_counting(case):
     assert found.sram_read_lines == expected.lines
     assert found.slots == {cause: count for cause, count in expected.slots.items() if count}
     assert sum(found.slots.values()) == found.occupancy * target.macs_per_cycle
+
+
+def test_weights_that_are_an_activation_load_row_by_row():
+    """Rows of 32 bytes in lines of 32: one line a row where rows start at lines, else two."""
+    assert timing(matmul(4, 4, 64, 32, weights_stride=96)).occupancy == 32 + max(16, 32) + 16
+    assert timing(matmul(4, 4, 64, 32, weights_stride=48)).occupancy == 64 + max(16, 64) + 16
+    assert timing(matmul(4, 4, 64, 20, weights_stride=64, transposed=True)).occupancy == 20 + max(16, 20) + 16
+    assert timing(matmul(4, 4, 64, 20, weights_stride=65, transposed=True)).occupancy == 40 + max(16, 40) + 16
 
 
 @pytest.mark.parametrize("fold", ["none", "window"])

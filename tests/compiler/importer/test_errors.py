@@ -32,7 +32,7 @@ def message(source, **options):
 
 
 UNSUPPORTED = [  # one node, and the reason that stands behind its name
-    (node_model("Erf", [(2, 3)]), "the operator is not supported"),
+    (node_model("Hardmax", [(2, 3)]), "the operator is not supported"),
     (node_model("Gelu", [(2, 3)]), "the operator exists from opset 20 on, the model uses 17"),
     (node_model("Frobnicate", [(2, 3)]), "the operator is not part of the ONNX standard"),
     (node_model("Relu", [(2, 3)], domain="com.vendor"), "the operator domain 'com.vendor' is not supported"),
@@ -169,22 +169,22 @@ def test_malformed(model, fault):
 
 def test_all_unsupported_nodes_are_listed_and_nothing_that_only_follows_from_them():
     nodes = [
-        node("Erf", ["x"], ["a"]),
+        node("Hardmax", ["x"], ["a"]),
         node("Conv", ["a", "w"], ["b"], name="conv"),
         node("MaxPool", ["b"], ["c", "indices"], kernel_shape=[2, 2], name="pool"),
-        node("Celu", ["c"], ["d"]),
+        node("Shrink", ["c"], ["d"]),
         node("Reshape", ["d", "indices"], ["e"], name="reshape"),
         node("Fancy", ["e"], ["f"], domain="com.vendor", name="fancy"),
         node("Relu", ["f"], ["g"]),
         node("If", ["x"], ["h"], name="if", then_branch=helper.make_graph([], "t", [], [])),
         node("Sum", ["g", "h"], ["y"]),
-        node("Erf", ["x"], ["unused"], name="unused"),
+        node("Hardmax", ["x"], ["unused"], name="unused"),
     ]
     assert message(graph_model(nodes, {"x": IMAGE, "w": weights(2, 4, 1, 1)}, ["y"])).splitlines() == [
         "error: model: 5 nodes are not supported",
-        "note: Erf 'Erf:a': the operator is not supported",
+        "note: Hardmax 'Hardmax:a': the operator is not supported",
         "note: MaxPool 'pool': the output Indices is not supported",
-        "note: Celu 'Celu:d': the operator is not supported",
+        "note: Shrink 'Shrink:d': the operator is not supported",
         "note: Fancy 'fancy': the operator domain 'com.vendor' is not supported",
         "note: If 'if': control flow is not supported",
     ]

@@ -73,6 +73,28 @@ CASES = [
     ("PRelu", [IMAGE, (6, 1, 1)], {}),
     ("PRelu", [(2, 6, 5), weights(6, 1)], {}),
     ("PRelu", [(4, 6), weights(6)], {}),
+    # functions of one number
+    *((name, [IMAGE], {}) for name in ("Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "Neg", "Round", "Selu")),
+    *((name, [IMAGE], {}) for name in ("Sign", "Sin", "Softplus", "Softsign", "Celu")),
+    ("Celu", [(5, 4)], {"alpha": 2.5}),
+    ("Elu", [(5, 4)], {"alpha": 0.3}),
+    ("Selu", [(5, 4)], {"alpha": 2.0, "gamma": 0.5}),
+    ("ThresholdedRelu", [(5, 4)], {"alpha": 0.0}),
+    ("Pow", [(5, 4), np.float32(2)], {}),
+    ("Pow", [(5, 4), np.float32(3)], {}),
+    ("Pow", [(5, 4), np.float32(1)], {}),
+    ("Pow", [(5, 4), ints(2)], {}),
+    ("Max", [IMAGE, np.float32(0.25)], {}),
+    ("Max", [IMAGE, IMAGE, weights(6, 1, 1)], {}),
+    ("Min", [IMAGE, np.float32([-0.5])], {}),
+    ("Min", [IMAGE, weights(9), np.float32(0.5)], {}),
+    # normalization by statistics of the data
+    ("LayerNormalization", [(2, 3, 8), weights(8)], {}),
+    ("LayerNormalization", [(2, 3, 8), weights(8), weights(8)], {"epsilon": 0.1}),
+    ("LayerNormalization", [(2, 3, 8), weights(3, 8), weights(3, 8)], {"axis": 1}),
+    ("LayerNormalization", [(2, 3, 8), (8,), (8,)], {}),
+    ("InstanceNormalization", [IMAGE, weights(6), weights(6)], {"epsilon": 0.1}),
+    ("InstanceNormalization", [(2, 4, 11), weights(4), weights(4)], {}),
     # arithmetic
     *((name, [IMAGE, IMAGE], {}) for name in ("Add", "Sub", "Mul")),
     *((name, [IMAGE, weights(6, 1, 1)], {}) for name in ("Add", "Sub", "Mul")),
@@ -94,6 +116,8 @@ CASES = [
     ("MatMul", [(2, 3, 4), weights(4)], {}),
     ("MatMul", [(4,), (4,)], {}),
     ("MatMul", [(4,), (2, 4, 3)], {}),
+    ("MatMul", [(2, 3, 1, 4, 5), (3, 2, 5, 6)], {}),
+    ("MatMul", [(2, 3, 4), weights(2, 4, 5)], {}),
     ("Gemm", [(3, 4), weights(4, 5)], {}),
     ("Gemm", [(3, 4), weights(4, 5), weights(5)], {"alpha": 0.5, "beta": 2.0}),
     ("Gemm", [(3, 4), weights(5, 4), weights(1, 5)], {"transB": 1, "beta": 0.25}),
@@ -193,6 +217,13 @@ OLDER = [  # (opset, case): what attributes said before they became inputs, and 
             {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1, "pads": [1, 1, 1, 1], "count_include_pad": 1},
         ),
     ),
+    (20, ("Gelu", [IMAGE], {})),
+    (20, ("Gelu", [IMAGE], {"approximate": "tanh"})),
+    (18, ("Mish", [IMAGE], {})),
+    (24, ("Swish", [IMAGE], {"alpha": 1.5})),
+    (21, ("GroupNormalization", [IMAGE, weights(6), weights(6)], {"num_groups": 2, "epsilon": 0.1})),
+    (23, ("RMSNormalization", [(2, 3, 8), weights(8)], {"epsilon": 0.1})),
+    (23, ("RMSNormalization", [(2, 3, 8), weights(3, 8)], {"axis": -2})),
     (14, ("Reshape", [IMAGE, ints(6, 2, 63)], {"allowzero": 1})),
 ]
 
@@ -307,9 +338,18 @@ def test_weights_in_half_and_double_precision_become_float32():
     np.testing.assert_array_equal(run(module, {"x": x})["y"], np.float32([8, 16]))
 
 
+OF_POSITIVE_NUMBERS = ("Log", "Reciprocal", "Sqrt")
+
+
+@pytest.mark.parametrize("op_type", OF_POSITIVE_NUMBERS)
+def test_functions_of_positive_numbers(op_type):
+    nodes = [helper.make_node("Exp", ["x"], ["positive"]), helper.make_node(op_type, ["positive"], ["y"])]
+    assert_imports_exactly(graph_model(nodes, {"x": IMAGE}, ["y"]))
+
+
 def test_every_row_of_the_table_has_a_case():
     tested = {case[0] for case in CASES} | {case[0] for _, case in OLDER}
-    elsewhere = {"Split", "Constant", "ConstantOfShape", "Shape", "Size"}
+    elsewhere = {"Split", "Constant", "ConstantOfShape", "Shape", "Size", *OF_POSITIVE_NUMBERS}
     elsewhere |= {"DequantizeLinear", "QLinearConv", "QLinearMatMul", "QuantizeLinear"}  # test_quantized.py
     assert {operator.op_type for operator in OPERATORS} == tested | elsewhere
     assert [operator.op_type for operator in OPERATORS] == sorted(operator.op_type for operator in OPERATORS)

@@ -44,6 +44,21 @@ def test_integer_products_are_exact(shape, seed, zero_left, zero_right, activati
     assert np.array_equal(actual, (lhs.astype(np.int64) - zero_left) @ wide + bias)
 
 
+@pytest.mark.parametrize("zero_point", [None, 9])
+def test_a_transposed_right_side_is_the_product_with_its_transpose(zero_point):
+    rng = np.random.default_rng(0)
+    lhs, rhs = rng.integers(-128, 128, (2, 3, 5), np.int8), rng.integers(-127, 128, (2, 4, 5), np.int8)
+    second = constant(rhs) if zero_point is None else Operand(rhs, i8(0.1, zero_point))
+    actual = evaluate(MatmulOp, Operand(lhs, i8(0.3, -7)), second, transpose_rhs=True)
+    wide = (rhs.astype(np.int64) - (zero_point or 0)).swapaxes(1, 2)
+    assert np.array_equal(actual, (lhs.astype(np.int64) + 7) @ wide)
+
+
+def test_the_factor_scales_the_product_but_not_the_bias():
+    lhs, rhs, bias = np.float32([[1, 2]]), np.float32([[3], [4]]), np.float32([10])
+    assert evaluate(MatmulOp, lhs, rhs, bias, factor=0.5).tolist() == [[15.5]]
+
+
 @pytest.mark.parametrize("depth", [514, 515, 5000])
 def test_the_largest_sums_are_exact(depth):
     lhs, rhs = np.full((2, depth), 127, np.int8), np.full((depth, 3), 127, np.int8)
