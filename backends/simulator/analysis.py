@@ -2,12 +2,14 @@
 
 A product is one matmul, or several that accumulate into the same place, and the requantizations that read it. If all
 of them agree on its geometry it gets a buffer of its own in the layout that suits the host; its element type is
-float32 where the bound of the accumulators proves that exact (128 * sum of |weights| <= 2^24 for int8), else float64.
+int32 where integer kernels compute all of it, else float32 where the bound of the accumulators proves that exact
+(128 * sum of |weights| <= 2^24 for int8), else float64.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import Instruction, space_of
 from ..program import Program
 from .constants import ConstantMap, Known
+from .integer import has_integer_kernels, packed_weights
 
 EXACT_FLOAT32 = 2**24
 """float32 adds integers exactly, in any order, while the sum of their magnitudes is at most this."""
@@ -51,13 +54,24 @@ _CONSTANT_OPERANDS: dict[type[InstructionOp], tuple[str, ...]] = {
 
 @dataclass(eq=False)
 class Weights:
-    """Constant weights as floats [groups, depth, out_c] ([1, taps, out_c] if diagonal), shared by all samples.
+    """Constant weights, integers [groups, depth, out_c] ([1, taps, out_c] if diagonal), shared by all samples.
 
-    `bound` is the largest magnitude that any partial sum of products can reach.
+    `bound` is the largest magnitude that any partial sum of products can reach, `dtype` the float type of products.
     """
 
-    matrix: Array
+    stored: Array
+    dtype: Any
     bound: int
+
+    @cached_property
+    def matrix(self) -> Array:
+        """The weights in the float type of the products."""
+        return self.stored.astype(self.dtype)
+
+    @cached_property
+    def packed(self) -> list[Any]:
+        """The weights as the integer kernels want them, one matrix a group."""
+        return packed_weights(self.stored)
 
 
 @dataclass(eq=False)
@@ -74,6 +88,7 @@ class Product:
     bound: int = 0
     regular: bool = True
     wide: bool = False
+    integer: bool = True
     slot: int = 0
 
     @property
@@ -88,7 +103,9 @@ class Product:
 
     @property
     def dtype(self) -> Any:
-        """float32 if every accumulator is exact in it."""
+        """int32 if integer kernels compute all of it, else float32 if every accumulator is exact in it."""
+        if self.integer:
+            return np.dtype(np.int32)
         return np.dtype(np.float32 if self.bound <= EXACT_FLOAT32 else np.float64)
 
 
@@ -204,10 +221,10 @@ class _Analyser:
             op.weights_offset = 0
             matrix = op.diagonal_weights(known.data)[None] if op.diagonal else op.dense_weights(known.data)
             op.weights_offset = start
-            wide = matrix.astype(product_type(op))
-            narrow = op.weights_element == "i8" and wide.shape[1] * LARGEST_INPUT <= EXACT_FLOAT32
-            sums = np.abs(wide).sum(axis=1, dtype=np.float32 if narrow else np.float64)
-            self.converted[key] = known, Weights(wide, largest_input(op) * int(sums.max(initial=0)))
+            magnitudes = np.abs(matrix).view(f"u{matrix.itemsize}")  # the smallest number is its own absolute value
+            sums = magnitudes.sum(axis=1, dtype=np.int64)
+            bound = largest_input(op) * int(sums.max(initial=0))
+            self.converted[key] = known, Weights(matrix, product_type(op), bound)
         return self.converted[key][1]
 
     # products
@@ -240,6 +257,7 @@ class _Analyser:
             self.live = [piece for span in self.live for piece in _without(span, base, product.end)]
             self.live.append((base, product.end, product))
         product.bound += max(bound, 0)
+        product.integer = product.integer and known is not None and _has_integer_kernel(op)
         product.regular = product.regular and bound >= 0
         product.last = position
         self.result.products[index] = product
@@ -306,6 +324,10 @@ def has_activation_weights(op: InstructionOp) -> bool:
 def product_type(op: MatmulOp) -> Any:
     """The float type in which the products of an instruction are added: float32 for 8-bit data, else float64."""
     return np.dtype(np.float32 if op.element == "i8" else np.float64)
+
+
+def _has_integer_kernel(op: MatmulOp) -> bool:
+    return has_integer_kernels() and not op.diagonal and op.element == op.weights_element == "i8"
 
 
 def _is_exact(op: InstructionOp, operand: str, data: Array) -> bool:

@@ -17,6 +17,7 @@ from ..encoding import space_of
 from ..program import Program
 from .analysis import Analysis, Product
 from .elementwise import binary_step, copy_step, fill_step, lookup_step, region_view, rescale_step
+from .integer import integer_product
 from .memory import Memory, Scratch
 from .plain import Step, plain_step
 from .pooling import average_pool_step, depthwise_step, max_pool_step, requantization
@@ -73,6 +74,8 @@ class _Binder:
             return tap_product(
                 op, matrix, self.memory.sram, image, self.scratch, padding=padding, accumulate=op.accumulate
             )
+        if result.dtype == np.int32 and weights is not None:
+            return integer_product(op, weights.packed, self.memory.sram, result, self.scratch)
         return dense_product(op, weights, self.memory.sram, result, self.scratch)
 
     def requantize(self, index: int, op: RequantizeOp) -> Step:

@@ -10,6 +10,7 @@ from machine.random_programs import elementwise_programs, matmul_programs, movem
 
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program
+from accelc.backends.simulator import analysis
 from accelc.backends.simulator.analysis import analyse
 from accelc.backends.simulator.simulator import Simulator
 from accelc.backends.target import load_target
@@ -23,6 +24,17 @@ from accelc.dialects.tile.vector import RequantizeOp
 TARGET = load_target("tile32")
 SAMPLES = 3
 CHUNKS = st.sampled_from([None, 1, 2])
+
+
+@pytest.fixture(autouse=True, scope="module", params=["integer kernels", "float kernels"])
+def kernels(request):
+    """Every test of this file with the kernels of the extra `fast`, and without them."""
+    integer = request.param == "integer kernels"
+    if integer:
+        pytest.importorskip("numkong", reason="numkong is not installed (extra `fast`)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis, "has_integer_kernels", lambda: integer)
+        yield integer
 
 
 def random_input(program: Program, samples: int = SAMPLES) -> dict[str, np.ndarray]:
@@ -86,14 +98,14 @@ def product_program(depth: int, weights: np.ndarray, *, dynamic: bool = False) -
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_a_reduction_beyond_float32_is_split(dynamic):
+def test_a_reduction_beyond_float32_is_exact(dynamic, kernels):
     depth, out_c = 5000, 3
     weights = np.full(depth * out_c, 127, np.int8)
     weights[::7] = -128
     program = product_program(depth, weights, dynamic=dynamic)
     product = analyse(program).products[program.order[-3]]
     assert product.regular
-    assert product.dtype == np.float64
+    assert product.dtype == (np.int32 if kernels and not dynamic else np.float64)
     data = {"x": np.full((2, program.inputs[0].type.size), 127, np.int8)}
     data["x"][1, ::2] = -128
     plain, fast = (Simulator(program, mode=mode).run(data)["y"] for mode in ("plain", "fast"))
@@ -102,9 +114,9 @@ def test_a_reduction_beyond_float32_is_split(dynamic):
 
 def test_constant_weights_are_not_copied_for_each_sample():
     program = product_program(64, np.ones(64 * 8, np.int8))
-    analysis = analyse(program)
-    assert analysis.weights
-    assert not analysis.dead_loads, "everything is stored at the end, so every load is needed"
+    found = analyse(program)
+    assert found.weights
+    assert not found.dead_loads, "everything is stored at the end, so every load is needed"
     stored_only_result = emit(conv_module(), TARGET)
     assert len(analyse(stored_only_result).dead_loads) == 2
 
