@@ -28,7 +28,7 @@ from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import Instruction, space_of
 from ..program import Program
 from .constants import ConstantMap, Known
-from .integer import has_integer_kernels, packed_weights
+from .integer import KERNEL_DEPTH, has_integer_kernels, packed_weights
 
 EXACT_FLOAT32 = 2**24
 """float32 adds integers exactly, in any order, while the sum of their magnitudes is at most this."""
@@ -327,7 +327,9 @@ def product_type(op: MatmulOp) -> Any:
 
 
 def _has_integer_kernel(op: MatmulOp) -> bool:
-    return has_integer_kernels() and not op.diagonal and op.element == op.weights_element == "i8"
+    """True if integer kernels compute an instruction faster than floats: a reduction fills at least one register."""
+    narrow = not op.diagonal and op.element == op.weights_element == "i8"
+    return narrow and op.depth >= KERNEL_DEPTH and has_integer_kernels()
 
 
 def _is_exact(op: InstructionOp, operand: str, data: Array) -> bool:

@@ -26,6 +26,9 @@ except ImportError:
 
 _kernels: Any = numkong
 
+KERNEL_DEPTH = 64
+"""Bytes of a vector register, up to which the kernels pad a reduction: shorter ones are faster in float32."""
+
 UNFOLDED = 1 << 20
 """Elements of the unfolded matrix at a time: 1 MiB, which stays in the second cache level."""
 

@@ -34,6 +34,7 @@ def kernels(request):
         pytest.importorskip("numkong", reason="numkong is not installed (extra `fast`)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis, "has_integer_kernels", lambda: integer)
+        patch.setattr(analysis, "KERNEL_DEPTH", 1)
         yield integer
 
 
