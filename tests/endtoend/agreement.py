@@ -32,7 +32,8 @@ from .networks import network
 
 LEVELS = tuple(PIPELINES)
 TARGETS = ("tile16", "tile32", "array32")
-QUANTIZED = "insert-quantization"
+MACHINE_PASSES = ("pad-channels", "lower-to-tile")
+"""The passes from which on a module depends on the target."""
 
 Outputs = dict[str, np.ndarray]
 Execution = Callable[[np.ndarray], Outputs]
@@ -80,10 +81,15 @@ class Agreement:
 
 
 def split_pipeline(level: str) -> tuple[str, list[Pass]]:
-    """The passes up to the quantization, which no target influences, as text, and those behind it."""
+    """The passes that decide the integers, which no target influences, as text, and those behind them."""
     passes = parse_pipeline(PIPELINES[level], PASSES)
-    cut = [each.name for each in passes].index(QUANTIZED) + 1
+    cut = machine_start(passes)
     return format_pipeline(passes[:cut]), list(passes[cut:])
+
+
+def machine_start(passes: Sequence[Pass]) -> int:
+    """The index of the first pass that depends on the target."""
+    return next(index for index, each in enumerate(passes) if each.name in MACHINE_PASSES)
 
 
 @cache

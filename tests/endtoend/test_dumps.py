@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from endtoend.agreement import LEVELS, QUANTIZED, Outputs
+from endtoend.agreement import LEVELS, Outputs, machine_start
 from endtoend.networks import DIGITS, SHARED_DATA, SMALL_LIGHT, UnavailableError, network
 from oracle.execution import execute
 
@@ -41,6 +41,7 @@ class Recording(Instrumentation):
     """What every dumped module prints and computes before it goes to a file, and the oracle's outputs."""
 
     inputs: Outputs
+    machine_start: int
     texts: list[str] = field(default_factory=list)
     outputs: list[Outputs] = field(default_factory=list)
     expected: Outputs = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Recording(Instrumentation):
 
     def after_pass(self, index: int, running: Pass, module: Module) -> None:
         self._record(module)
-        if running.name == QUANTIZED:
+        if index + 1 == self.machine_start:
             self.expected, self.integers_from = execute(module, self.inputs), index + 1
 
     def _record(self, module: Module) -> None:
@@ -66,7 +67,7 @@ def every_dump_runs(name: str, level: str, target: str, folder: Path) -> None:
     except UnavailableError as error:
         pytest.skip(str(error))
     passes = parse_pipeline(PIPELINES[level], PASSES)
-    recording, dumps = Recording({given.input: given.test[:1]}), PrintIr(tree_dir=folder)
+    recording, dumps = Recording({given.input: given.test[:1]}, machine_start(passes)), PrintIr(tree_dir=folder)
     environment = Environment(load_target(target), CalibrationData({given.input: given.calibration}))
     PassManager(passes, instrumentation=[recording, dumps]).run(import_model(given.model), environment)
 
