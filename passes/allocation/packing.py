@@ -122,8 +122,11 @@ class _Run:
         fullness = np.array([self.sections.totals[first:last].max() for first, last in ranges]) / self.bound
         self.measures = (length, spans, size, fullness)
         try:
-            self._descend(self.budget // 10)
             tries = 0
+            while self._open() and tries < 2:
+                tries += 1
+                self._try(self.goal, ROUND_STEPS, tries)
+            self._descend(self.budget // 10)
             while self._open() and self.steps < self.budget - self.budget // 10:
                 tries += 1
                 self._try(self.goal, ROUND_STEPS * _luby(tries), tries)

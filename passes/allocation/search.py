@@ -63,12 +63,19 @@ class _Component(NamedTuple):
     digest: bytes | None
 
 
-class _Decision(NamedTuple):
-    """A buffer was placed: the state before, the other components, and the component it was placed in."""
+class _State(NamedTuple):
+    """What is still to be placed: `least` offset of every item; by section the lowest, sum of sizes, and crossings."""
 
     least: Array
+    lowest: Array
     remaining: Array
     crossings: Array
+
+
+class _Decision(NamedTuple):
+    """An item was placed: the state before, the other components, and the component it was placed in."""
+
+    state: _State
     others: list[_Component]
     component: _Component
     item: int
@@ -92,108 +99,73 @@ class Search:
 
     def run(self, limit: int) -> Outcome:
         """Search for `limit` steps at most; raises Stopped where `poll` does."""
-        sections, capacity = self.sections, self.capacity
-        members, failed = sections.members, self.knowledge.failed
-        least = np.array([sections.allowed(index, 0) for index in range(len(sections.items))] + [NEVER], np.int64)
-        remaining, crossings = sections.totals, sections.crossings
+        self._closed = self._steps = 0
+        sections, failed = self.sections, self.knowledge.failed
         offsets = [0] * len(sections.items)
+        state = self._start()
+        if self._is_dead(state, 0, sections.count):
+            return self._end(None, True)
         decisions: list[_Decision] = []
-        components: list[_Component] = self._split(remaining, crossings, 0, sections.count, -1)
-        closed = steps = 0
+        components = self._split(state, 0, sections.count, -1)
         while components:
-            steps += 1
-            if steps > limit:
-                return self._end(None, False, limit, closed)
-            if steps % POLL_STEPS == 0 and self.poll:
-                self.poll(POLL_STEPS)
-            component = components[-1]
-            first, last, parent, digest = component
-            open_members = members[:, first:last]
-            floors = least[open_members]
-            lowest = floors.min(0)
-            dead = bool((lowest + remaining[first:last] > capacity).any())
-            if not dead and sections.ranged:
-                dead = bool((floors == NOWHERE).any())
-            if not dead and digest is None:
-                digest = blake2b(least[sections.inside(first, last)].tobytes(), digest_size=16).digest()
-                dead = digest in failed
+            if self._steps >= limit:
+                return self._end(None, False)
+            component = components.pop()
+            digest, parent = component.digest, component.decision
+            if digest is None:
+                digest = self._digest(state, component)
                 component = component._replace(digest=digest)
-            if not dead and self.preemptive and self._preempted(floors, sections.member_sizes[:, first:last]):
-                closed += 1
-                dead = True
-            if not dead:
-                item = self._choose(open_members, least, lowest, first)
-                decisions.append(_Decision(least, remaining, crossings, components[:-1], component, item))
-                offsets[item] = int(least[item])
-                least, remaining, crossings = self._place(item, least, remaining, crossings)
-                components = components[:-1] + self._split(remaining, crossings, first, last, len(decisions) - 1)
-                continue
-            if digest is not None:
-                failed.add(digest)
-            if parent < 0:
-                return self._end(None, True, steps, closed)
-            least, remaining, crossings, others, component, item = decisions[parent]
-            del decisions[parent:]
-            least = self._refuse(item, least)
-            components = [*others, component]
-        return self._end(offsets, False, steps, closed)
+            if digest not in failed:
+                item = self._choose(state, component)
+                decisions.append(_Decision(state, components, component, item))
+                offsets[item] = int(state.least[item])
+                state, first, last = self._place(item, state)
+                if not self._is_dead(state, first, last):
+                    components = components + self._split(state, component.first, component.last, len(decisions) - 1)
+                    continue
+                parent, digest = len(decisions) - 1, None
+            while True:
+                if digest is not None:
+                    failed.add(digest)
+                if parent < 0:
+                    return self._end(None, True)
+                state, components, component, item = decisions[parent]
+                del decisions[parent:]
+                state = self._refuse(item, state)
+                if not self._is_dead(state, sections.first[item], sections.last[item]):
+                    components = [*components, component]
+                    break
+                parent, digest = component.decision, component.digest
+        return self._end(offsets, False)
 
-    def _end(self, offsets: list[int] | None, exhausted: bool, steps: int, closed: int) -> Outcome:
+    def _end(self, offsets: list[int] | None, exhausted: bool) -> Outcome:
         if self.poll:
-            self.poll(steps % POLL_STEPS)
-        return Outcome(offsets, exhausted, steps, closed)
+            self.poll(self._steps % POLL_STEPS)
+        return Outcome(offsets, exhausted, self._steps, self._closed)
 
-    def _choose(self, members: Array, least: Array, lowest: Array, first: int) -> int:
-        section = int(lowest.argmin())
-        offset = lowest[section]
-        column = members[:, section]
-        candidates: list[int] = column[least[column] == offset].tolist()
-        if not self.walls or len(candidates) == 1:
-            return min(candidates, key=self.rank.__getitem__)
-        begins, ends, width = self.sections.first, self.sections.last, len(lowest)
-
-        def order(item: int) -> tuple[int, int]:
-            left, right = begins[item] - first, ends[item] - first
-            open_left = left > 0 and lowest[left - 1] <= offset
-            open_right = right < width and lowest[right] <= offset
-            return int(open_left) + int(open_right), self.rank[item]
-
-        return min(candidates, key=order)
-
-    def _place(self, item: int, least: Array, remaining: Array, crossings: Array) -> tuple[Array, Array, Array]:
+    def _start(self) -> _State:
         sections = self.sections
-        first, last = sections.first[item], sections.last[item]
-        size = sections.items[item].size
-        top = int(least[item]) + size
-        least, remaining, crossings = least.copy(), remaining.copy(), crossings.copy()
-        least[item] = NEVER
-        remaining[first:last] -= size
-        crossings[first : last - 1] -= 1
-        above = sections.overlaps[item]
-        least[above] = np.maximum(least[above], top)
-        for other in sections.ranged.intersection(above.tolist()):
-            if least[other] != NEVER:
-                least[other] = sections.allowed(other, int(least[other]))
-        return least, remaining, crossings
+        indices = range(len(sections.items))
+        least = np.array([sections.allowed(index, 0) for index in indices] + [NEVER], np.int64)
+        return _State(least, least[sections.members].min(0), sections.totals, sections.crossings)
 
-    def _refuse(self, item: int, least: Array) -> Array:
-        """The item does not lie at its least offset, nor do those that are equal to it and could."""
-        sections = self.sections
-        others = sections.overlaps[item]
-        old = int(least[item])
-        on_others = int((least[others] + sections.sizes[others]).min()) if len(others) else NOWHERE
-        new = min(sections.allowed(item, on_others), sections.next_range(item, old))
-        least = least.copy()
-        for twin in sections.twins[item]:
-            if least[twin] == old:
-                least[twin] = new
-        least[item] = new
-        return least
-
-    def _split(self, remaining: Array, crossings: Array, first: int, last: int, decision: int) -> list[_Component]:
-        """The parts of sections [first, last) that are independent and not empty."""
-        edges = [first, *(np.flatnonzero(crossings[first : last - 1] == 0) + (first + 1)).tolist(), last]
-        return [_Component(begin, end, decision, None) for begin, end in pairwise(edges) if remaining[begin]]
+    def _is_dead(self, state: _State, first: int, last: int) -> bool:
+        """Whether some section of [first, last) has no room for what is still to be placed in it."""
+        self._steps += 1
+        if self.poll and self._steps % POLL_STEPS == 0:
+            self.poll(POLL_STEPS)
+        sections, remaining = self.sections, state.remaining[first:last]
+        if ((state.lowest[first:last] + remaining > self.capacity) & (remaining > 0)).any():
+            return True
+        if not sections.ranged and not self.preemptive:
+            return False
+        floors = state.least[sections.members[:, first:last]]
+        if sections.ranged and (floors == NOWHERE).any():
+            return True
+        if self.preemptive and self._preempted(floors, sections.member_sizes[:, first:last]):
+            self._closed += 1
+            return True
+        return False
 
     def _preempted(self, floors: Array, sizes: Array) -> bool:
         """Whether some section has a level above which its buffers that must lie above it find no room."""
@@ -202,3 +174,65 @@ class Search:
         open_ones = levels < NEVER
         above = (np.take_along_axis(sizes, order, 0) * open_ones).cumsum(0)
         return bool((levels * open_ones + above).max() > self.capacity)
+
+    def _digest(self, state: _State, component: _Component) -> bytes:
+        inside = state.least[self.sections.inside(component.first, component.last)]
+        return blake2b(inside.tobytes(), digest_size=16).digest()
+
+    def _choose(self, state: _State, component: _Component) -> int:
+        first, last = component.first, component.last
+        lowest = state.lowest[first:last]
+        section = int(lowest.argmin())
+        offset = lowest[section]
+        column = self.sections.members[:, first + section]
+        candidates: list[int] = column[state.least[column] == offset].tolist()
+        if not self.walls or len(candidates) == 1:
+            return min(candidates, key=self.rank.__getitem__)
+        begins, ends = self.sections.first, self.sections.last
+
+        def order(item: int) -> tuple[int, int]:
+            open_left = begins[item] > first and lowest[begins[item] - first - 1] <= offset
+            open_right = ends[item] < last and lowest[ends[item] - first] <= offset
+            return int(open_left) + int(open_right), self.rank[item]
+
+        return min(candidates, key=order)
+
+    def _place(self, item: int, state: _State) -> tuple[_State, int, int]:
+        """The state with the item at its least offset, and the sections [first, last) in which something changed."""
+        sections = self.sections
+        begin, end, size = sections.first[item], sections.last[item], sections.items[item].size
+        least, lowest, remaining, crossings = (array.copy() for array in state)
+        top = int(least[item]) + size
+        least[item] = NEVER
+        remaining[begin:end] -= size
+        crossings[begin : end - 1] -= 1
+        others = sections.overlaps[item]
+        raised = others[least[others] < top]
+        least[raised] = top
+        for other in sections.ranged.intersection(raised.tolist()):
+            least[other] = sections.allowed(other, top)
+        first = min(begin, int(sections.begins[raised].min(initial=begin)))
+        last = max(end, int(sections.ends[raised].max(initial=end)))
+        lowest[first:last] = least[sections.members[:, first:last]].min(0)
+        return _State(least, lowest, remaining, crossings), first, last
+
+    def _refuse(self, item: int, state: _State) -> _State:
+        """The item does not lie at its least offset, nor do those that are equal to it and could."""
+        sections, others = self.sections, self.sections.overlaps[item]
+        begin, end = sections.first[item], sections.last[item]
+        least, lowest = state.least.copy(), state.lowest.copy()
+        old = int(least[item])
+        on_others = int((least[others] + sections.sizes[others]).min(initial=NOWHERE))
+        new = min(sections.allowed(item, on_others), sections.next_range(item, old))
+        for twin in sections.twins[item]:
+            if least[twin] == old:
+                least[twin] = new
+        least[item] = new
+        lowest[begin:end] = least[sections.members[:, begin:end]].min(0)
+        return state._replace(least=least, lowest=lowest)
+
+    def _split(self, state: _State, first: int, last: int, decision: int) -> list[_Component]:
+        """The parts of sections [first, last) that are independent and not empty."""
+        cuts = np.flatnonzero(state.crossings[first : last - 1] == 0) + (first + 1)
+        edges = [first, *cuts.tolist(), last]
+        return [_Component(a, b, decision, None) for a, b in pairwise(edges) if state.remaining[a]]

@@ -19,10 +19,11 @@ NOWHERE = 1 << 59
 class Sections:
     """The items on a time axis without idle or repeated times.
 
-    Item i lives in sections [first[i], last[i]). `members` (most alive at once, sections) lists the items of each
-    section, padded with the number of items; `member_sizes` are their sizes, 0 for padding. `overlaps[i]` are the items
-    alive together with i, `twins[i]` those that are equal to it in all respects, `ranged` the items
-    that may not lie everywhere.
+    Item i lives in sections [first[i], last[i]); `begins` and `ends` are the same as arrays. `members` (most alive at
+    once, sections) lists the items of each section, padded with the number of items; `member_sizes` are their sizes, 0
+    for padding. `totals` are the sums of sizes; `crossings` count who lives in a section and the next. `overlaps[i]`
+    are the items alive together with i, `twins[i]` those that are equal to it in all respects, `ranged` the items that
+    may not lie everywhere.
     """
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -59,14 +60,14 @@ class Sections:
             [other for other in equal[item.begin, item.end, item.size, item.ranges] if other != index]
             for index, item in enumerate(items)
         ]
-        self._begins, self._ends = begins, ends
+        self.begins, self.ends = begins, ends
         self._inside: dict[tuple[int, int], Array] = {}
 
     def inside(self, first: int, last: int) -> Array:
         """The items that live only in sections [first, last)."""
         key = (first, last)
         if key not in self._inside:
-            self._inside[key] = np.flatnonzero((self._begins >= first) & (self._ends <= last))
+            self._inside[key] = np.flatnonzero((self.begins >= first) & (self.ends <= last))
         return self._inside[key]
 
     def allowed(self, index: int, offset: int) -> int:
