@@ -40,7 +40,7 @@ LEVELS = ("nn", "quant", "tile")
 FIRST_PASS = {"quant": "insert-quantization", "tile": "lower-to-tile"}
 """The pass that leads from the level below to this one."""
 
-QUANTIZING = ("insert-quantization", "correct-bias")
+QUANTIZING = ("insert-quantization", "round-weights", "correct-bias")
 """The passes that need the float network: they do not run on a module that holds integers already."""
 
 SNIFFED_BYTES = 512

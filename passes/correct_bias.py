@@ -11,7 +11,7 @@ from ..dialects.core.operation import Constant, Module
 from ..dialects.core.types import Array
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .quantization.lockstep import Layer, Visit, accumulator_scales, enough_samples, walk
+from .quantization.lockstep import Layer, Visit, accumulator_scales, walk, weighted_layers
 from .quantization.refinement import Refinement
 from .quantization.weights import ACCUMULATOR_LIMIT, ACTIVATION_SPAN
 
@@ -42,9 +42,11 @@ class CorrectBias(Pass):
         if refinement is None:
             return
         corrected = 0
-        for visit in walk(module, environment.baseline, enough_samples(module, refinement.samples(self.samples))):
-            corrected += _correct(module, visit)
-        refinement.finish(f"corrected the bias of {corrected} layers", layers=corrected)
+        with environment.progress("correcting biases", len(weighted_layers(module, environment.baseline))) as advance:
+            for visit in walk(module, environment.baseline, refinement.samples(self.samples)):
+                corrected += _correct(module, visit)
+                advance(1)
+        refinement.finish(f"corrected the bias of {corrected} layer{'s' if corrected != 1 else ''}", layers=corrected)
 
 
 def _correct(module: Module, visit: Visit) -> bool:

@@ -15,7 +15,7 @@ _GRAPH = (
     "fuse-functions,fold-constants,eliminate-common-subexpressions,eliminate-dead-code"
 )
 
-_QUANTIZE = "equalize-channels,insert-quantization,correct-bias"
+_QUANTIZE = "equalize-channels,insert-quantization,round-weights,correct-bias"
 
 _PLACE = "allocate-banks,insert-tokens"
 
@@ -55,6 +55,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("rewrite-shuffles", "insert-quantization", "permuted weights are quantized in their final order"),
     Constraint("rewrite-shuffles", "equalize-channels", "channels are scaled in their final order"),
     Constraint("equalize-channels", "insert-quantization", "float weights take up the factors exactly"),
+    Constraint("insert-quantization", "round-weights", "weights are rounded for the integers that they multiply"),
+    Constraint("round-weights", "correct-bias", "biases make up for what rounding is left with"),
     Constraint("insert-quantization", "correct-bias", "biases are corrected by what integers compute"),
     Constraint("correct-bias", "pad-channels", "layers are compared with the float network channel by channel"),
     Constraint("correct-bias", "lower-to-tile", "layers are compared with the float network one by one"),

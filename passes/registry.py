@@ -20,6 +20,7 @@ from .lower_to_tile import LowerToTile
 from .pad_channels import PadChannels
 from .propagate_layouts import PropagateLayouts
 from .rewrite_shuffles import RewriteShuffles
+from .round_weights import RoundWeights
 from .schedule import Schedule
 
 PASSES: tuple[type[Pass], ...] = (
@@ -35,6 +36,7 @@ PASSES: tuple[type[Pass], ...] = (
     RewriteShuffles,
     EqualizeChannels,
     InsertQuantization,
+    RoundWeights,
     CorrectBias,
     PadChannels,
     LowerToTile,

@@ -86,11 +86,10 @@ def walk(module: Module, baseline: Baseline, data: CalibrationData) -> Iterator[
         yield Visit(layer, source, _paired(integer.operand(layer, 0), real.unclamped.pop(source)))
 
 
-def enough_samples(module: Module, data: CalibrationData) -> CalibrationData:
-    """As many of `data` as a walk through `module` can hold in memory, at least one."""
+def walk_capacity(module: Module) -> int:
+    """How many samples a walk through `module` can hold in memory, at least one."""
     tensors = [r.type.size for op in module.main.body for r in op.results if isinstance(r.type, TensorType)]
-    count = max(1, LOCKSTEP_ELEMENTS // max(tensors, default=1))
-    return CalibrationData({name: array[:count] for name, array in data.samples.items()})
+    return max(1, LOCKSTEP_ELEMENTS // max(tensors, default=1))
 
 
 def _paired(data: list[Array], expected: list[Array]) -> list[tuple[Array, Array]]:

@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ...dialects.core.operation import Module, Operation, Value
 from ...dialects.core.types import I32
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
 from ..framework.environment import CalibrationData, Environment
+from .lockstep import walk_capacity
 from .measure import Fidelity
 
 
@@ -52,10 +55,25 @@ class Refinement:
         return cls(pass_name, module, environment, operands, fidelity, error)
 
     def samples(self, limit: int) -> CalibrationData:
-        """At most `limit` of the samples that decide about numbers."""
+        """At most `limit` of the samples that decide about numbers, and as many as fit the memory of a walk."""
         data = self.environment.baseline.calibration
         assert data is not None
-        return CalibrationData({name: array[:limit] for name, array in data.samples.items()})
+        return CalibrationData(
+            {name: array[: min(limit, walk_capacity(self.module))] for name, array in data.samples.items()}
+        )
+
+    def fitted_and_held(self, limit: int) -> tuple[CalibrationData, int]:
+        """Samples for one walk: so many, given second, that decide about numbers, at most `limit`; then held-back ones.
+
+        As many as fit the memory of a walk, of which held-back ones are a quarter at most.
+        """
+        held = self.environment.baseline.measured
+        assert held is not None
+        room = walk_capacity(self.module)
+        judged = min(held.count, max(room // 4, 1))
+        fitted = self.samples(min(limit, max(room - judged, 1)))
+        samples = {name: np.concatenate([array, held.samples[name][:judged]]) for name, array in fitted.samples.items()}
+        return CalibrationData(samples), fitted.count
 
     def finish(self, message: str, **facts: Any) -> bool:
         """Keep the changes or take them back, and remark `message`; True if they are kept."""

@@ -1,0 +1,157 @@
+"""The pass `round-weights`: weights are rounded so that their errors cancel in the outputs of the layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..dialects.core.operation import Constant, Module, Operation
+from ..dialects.core.types import Array
+from ..dialects.nn.convolution import Conv2dOp
+from ..dialects.quant.types import quantized_element
+from .framework.base import Pass, at_least
+from .framework.environment import Environment
+from .quantization.lockstep import (
+    Layer,
+    Visit,
+    accumulator_scales,
+    requantization,
+    walk,
+    weighted_layers,
+)
+from .quantization.patches import input_rows
+from .quantization.refinement import Refinement
+from .quantization.rounding import clip_scales, nearest, round_jointly
+from .quantization.weights import ACCUMULATOR_LIMIT, ACTIVATION_SPAN
+
+FEWEST_ROWS = 4096
+"""Output positions that a Hessian is estimated from, where there are as many, and half as many judge the result."""
+
+ROWS_PER_WEIGHT = 8
+"""At least this many positions for every weight of an output: fewer would fit their noise."""
+
+CLEARLY_BETTER = 0.98
+"""Another rounding must have at most this share of the squared error on held-back samples to be taken."""
+
+
+@dataclass(frozen=True)
+class RoundWeights(Pass):
+    """Round weights by second-order information, so that the errors of one make up for those of others.
+
+    From front to back, on executed integers: every convolution and product but depthwise ones rounds its weights
+    anew for the inputs it really gets, by the nearest plane of their second moments (see `round_jointly`), at the scale
+    it has and at the one with the least error (MSE clipping). Each output channel takes what has the least squared
+    error on held-back samples, which may be what it had.
+
+    Runs behind insert-quantization in one pipeline. With `check` everything is taken back unless the network comes
+    closer to the float network on held-back samples. `samples` limits how many others the moments come from. Without
+    calibration data nothing happens, unless `noise` is set: then the noise that insert-quantization made up counts.
+    """
+
+    name: ClassVar[str] = "round-weights"
+
+    samples: int = at_least(1, 64)
+    check: bool = True
+    noise: bool = False
+
+    def run(self, module: Module, environment: Environment) -> None:
+        refinement = Refinement.begin(self.name, module, environment, noise=self.noise, check=self.check)
+        if refinement is None:
+            return
+        data, fitted = refinement.fitted_and_held(self.samples)
+        channels = layers = 0
+        with environment.progress("rounding weights", len(weighted_layers(module, environment.baseline))) as advance:
+            for visit in walk(module, environment.baseline, data):
+                changed = _round(module, visit, fitted)
+                channels, layers = channels + changed, layers + bool(changed)
+                advance(1)
+        message = f"second-order rounding changed {channels} channels in {layers} layer{'s' if layers != 1 else ''}"
+        refinement.finish(message, channels=channels, layers=layers)
+
+
+def _round(module: Module, visit: Visit, fitted: int) -> int:
+    """Replace weights, bias and scales of one layer; returns how many of its channels have changed."""
+    layer, source = visit.layer, visit.source
+    weight, real = _array(layer, 1), _array(source, 1)
+    if isinstance(layer, Conv2dOp) and layer.is_depthwise:
+        return 0
+    data = np.concatenate([integers for integers, _ in visit.pairs])
+    groups, scales = _groups(layer), accumulator_scales(layer)
+    step = quantized_element(layer.operands[0].type).scale
+    length = weight.size // len(scales)
+    rows = max(FEWEST_ROWS, ROWS_PER_WEIGHT * length)
+    seen, judged = input_rows(layer, data[:fitted], rows), input_rows(layer, data[fitted:], rows // 2)
+    columns, column_scales = _columns(weight, groups).copy(), (scales / step).reshape(groups, -1)
+    reals = _columns(real, groups)
+    for group in range(groups):
+        found = _best(columns[group], column_scales[group], reals[group], seen[group], judged[group])
+        columns[group], column_scales[group] = found
+    stored = columns.transpose(1, 0, 2).reshape(weight.shape)
+    new_scales = column_scales.reshape(-1) * step
+    bias = None if source.bias is None else np.rint(_array(source, 2) / new_scales)
+    # The floor of the numeric contract: no partial sum leaves 32 bits.
+    sums = np.abs(stored).reshape(-1, len(scales)).sum(axis=0)
+    fits = (0.0 if bias is None else np.abs(bias)) + ACTIVATION_SPAN * sums < ACCUMULATOR_LIMIT
+    changed = fits & (stored != weight).reshape(-1, len(scales)).any(axis=0)
+    if not changed.any():
+        return 0
+    operands = [layer.operands[0], _constant(module, layer, 1, np.where(changed, stored, weight))]
+    if bias is not None:
+        operands.append(_constant(module, layer, 2, np.where(changed, bias, _array(layer, 2))))
+    layer.set_operands(operands)
+    narrow = requantization(layer)
+    factors = np.where(changed, new_scales / quantized_element(narrow.out.type).scale, _array(narrow, 1))
+    narrow.set_operand(1, _constant(module, narrow, 1, factors))
+    return int(changed.sum())
+
+
+def _best(stored: Array, scales: Array, reals: Array, seen: Array, judged: Array) -> tuple[Array, Array]:
+    """Integers [K, C] and scales [C] for the weights `reals` of one group.
+
+    `seen` [rows, K] are inputs to fit to, `judged` others that choose for each channel among what is `stored` at
+    `scales`, joint rounding at these scales, and nearest and joint rounding at the scales of MSE clipping.
+    """
+    hessian = seen.T @ seen / len(seen)
+    clipped = clip_scales(reals, scales, np.diagonal(hessian))
+    candidates = [
+        (round_jointly(reals / scales, hessian), scales),
+        (nearest(reals / clipped), clipped),
+        (round_jointly(reals / clipped, hessian), clipped),
+    ]
+    best, best_scales = stored.astype(np.float64), scales.copy()
+    least = _squared_error(judged, reals - best * scales) * CLEARLY_BETTER
+    for integers, tried in candidates:
+        error = _squared_error(judged, reals - integers * tried)
+        better = error < least
+        least[better], best_scales[better] = error[better], tried[better]
+        best[:, better] = integers[:, better]
+    return best, best_scales
+
+
+def _squared_error(rows: Array, errors: Array) -> Array:
+    """The mean square of the outputs that weight errors [K, C] cause, [C]."""
+    return np.square(rows @ errors.astype(np.float32)).mean(axis=0)
+
+
+def _columns(weight: Array, groups: int) -> Array:
+    """Weights [.., I, O] as float64 [groups, K, O / groups], K as in `input_rows`."""
+    outputs = weight.shape[-1]
+    return weight.reshape(-1, groups, outputs // groups).transpose(1, 0, 2).astype(np.float64)
+
+
+def _groups(layer: Layer) -> int:
+    return layer.groups if isinstance(layer, Conv2dOp) else 1
+
+
+def _array(op: Operation, index: int) -> Array:
+    constant = op.operands[index]
+    assert isinstance(constant, Constant)
+    return constant.array
+
+
+def _constant(module: Module, op: Operation, index: int, array: Array) -> Constant:
+    """A constant in the place of operand `index`, with its name and type."""
+    old = op.operands[index]
+    return module.add_constant(str(old.name), array.astype(_array(op, index).dtype))
