@@ -43,7 +43,7 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
         )
         for op, instruction, layer in zip(ops, program.instructions, program.instruction_layers, strict=True)
     ]
-    timeline = run_timeline(queue, target)
+    timeline = run_timeline(queue)
     ledger = balance(timeline, target)
     names = [layer.name for layer in program.layers]
     summary = summarize(timeline, ledger, target, names, notes.sram.get("peak_bytes", 0))

@@ -51,9 +51,14 @@ class BankMap(NamedTuple):
         group_lines = self.interleave * self.bank_lines
         return local if lines.max(initial=0) < group_lines else local + lines // group_lines * self.interleave
 
-    def busiest(self, lines: Array, ports: int) -> int:
-        """Cycles in which the bank with most of these line accesses serves them: max over banks of ceil(n / ports)."""
-        return -(-int(np.bincount(self.banks(lines)).max(initial=0)) // ports)
+    def busiest(self, lines: Array, times: Array | None = None) -> tuple[int, ...]:
+        """For every bank group from 0 on, how many of these line accesses the bank serves that serves most of them.
+
+        `times` says how often each of them happens (once if not given).
+        """
+        counts = np.bincount(self.banks(lines), times)
+        counts = np.append(counts, np.zeros(-len(counts) % self.interleave, counts.dtype))
+        return tuple(int(count) for count in counts.reshape(-1, self.interleave).max(axis=1))
 
 
 def bank_map(target: Target) -> BankMap:

@@ -15,9 +15,9 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp
 from ..target import Target
 from .banks import BankMap
-from .matmul import ArrayMachine, array_machine, matmul_cost, matmul_problem, matmul_shape
-from .record import Instruction, InstructionTiming
-from .vector import Pattern, Placed, vector_cost, work_of
+from .matmul import ArrayMachine, MatmulCost, array_machine, matmul_cost, matmul_problem, matmul_shape
+from .record import PARTS, Instruction, InstructionTiming, ports_held
+from .vector import Box, Pattern, Placed, line_load, vector_cost, work_of
 
 __all__ = ["instruction_timing", "matmul_problem", "operand_addresses", "pretend_addresses"]
 
@@ -29,8 +29,8 @@ def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, 
     every SRAM operand its address in bytes, the operand's offset included (`operand_addresses`, `pretend_addresses`).
     Raises KeyError where an address is missing, CompileError where `useful_macs` exceeds what it multiplies.
 
-    A transfer of n bytes takes ceil(n / dma.bytes_per_cycle) cycles and dma.latency_cycles until it is visible; for
-    the other engines see `matmul` and `vector`.
+    A transfer of n bytes takes ceil(n / dma.bytes_per_cycle) cycles, or those in which the busiest bank serves its
+    lines if these are more, and dma.latency_cycles until it is visible. For the other engines see `matmul`, `vector`.
     """
     if op.name == "tile.matmul":
         return _matmul_timing(op, target, addresses)
@@ -67,17 +67,18 @@ def _operand_spans(op: Any) -> Sequence[tuple[str, int]]:
         shape = matmul_shape(op)
         return ("input", shape.input_span), ("weights", shape.weight_span)
     if op.name in ("tile.load", "tile.store"):
-        return (_transfer_side(op),)
+        side, pattern = _transfer_side(op)
+        return ((side, pattern.span),)
     work = work_of(op)
     return tuple((name, pattern.span) for name, pattern in (*work.reads, *work.writes))
 
 
 def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
     shape, machine = matmul_shape(op), _machine(target)
-    held_input = frozenset(target.groups_of(addresses["input"], shape.input_span))
-    held_weights = frozenset(target.groups_of(addresses["weights"], shape.weight_span))
+    held_input = target.groups_of(addresses["input"], shape.input_span)
+    held_weights = target.groups_of(addresses["weights"], shape.weight_span)
     place = machine.banks.canonical(addresses["input"], shape.input_span)
-    cost = matmul_cost(shape, machine, place, not held_input.isdisjoint(held_weights))
+    cost = matmul_cost(shape, machine, place, not set(held_input).isdisjoint(held_weights))
     block = machine.lanes * machine.columns
     dense = shape.macs // op.pack
     if op.useful_macs > dense:
@@ -97,53 +98,63 @@ def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
         latency=target.array.latency_cycles,
         slots={cause: count for cause, count in slots.items() if count},
         bank_stall_cycles=cost.bank_stall_cycles,
-        reads=held_input | held_weights,
+        reads=_matmul_reads(cost, held_input[0], held_weights, machine.banks),
         sram_read_lines=cost.input_lines + cost.weight_lines,
     )
 
 
+def _matmul_reads(cost: MatmulCost, first: int, weights: Sequence[int], banks: BankMap) -> dict[int, int]:
+    """The ports that a product holds: weights lie line by line in their groups, and are due one step later."""
+    held = _held(first, cost.busiest_reads, banks.read_ports, cost.occupancy)
+    part = ports_held(-(-cost.weight_lines // banks.interleave), banks.read_ports, cost.occupancy)
+    return held | {group: min(PARTS, held.get(group, 0) + part) for group in weights}
+
+
 def _vector_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
     work, banks = work_of(op), _machine(target).banks
-    reads, held_reads = _place(work.reads, addresses, target, banks)
-    writes, held_writes = _place(work.writes, addresses, target, banks)
+    reads, first_read = _place(work.reads, addresses, banks)
+    writes, first_write = _place(work.writes, addresses, banks)
     cost = vector_cost(work.element_passes, reads, writes, target.vector.lanes, banks)
     return InstructionTiming(
         occupancy=cost.occupancy,
         latency=target.vector.latency_cycles,
         bank_stall_cycles=cost.bank_stall_cycles,
-        reads=held_reads,
-        writes=held_writes,
+        reads=_held(first_read, cost.busiest_reads, banks.read_ports, cost.occupancy),
+        writes=_held(first_write, cost.busiest_writes, banks.write_ports, cost.occupancy),
         sram_read_lines=cost.read_lines,
         sram_write_lines=cost.write_lines,
     )
 
 
-def _place(
-    patterns: Sequence[tuple[str, Pattern]], addresses: Mapping[str, int], target: Target, banks: BankMap
-) -> tuple[Placed, frozenset[int]]:
-    """Patterns at canonical addresses, their groups numbered from 0, and the bank groups they hold."""
+def _place(patterns: Sequence[tuple[str, Pattern]], addresses: Mapping[str, int], banks: BankMap) -> tuple[Placed, int]:
+    """Patterns at canonical addresses, their groups numbered from 0, and the first bank group."""
     placed: list[tuple[Pattern, int, int]] = []
-    held: set[int] = set()
     first = min((addresses[name] // banks.group_bytes for name, _ in patterns), default=0)
     for name, pattern in patterns:
-        address, span = addresses[name], pattern.span
+        address = addresses[name]
         group = address // banks.group_bytes
-        placed.append((pattern, banks.canonical(address, span), group - first))
-        held.update(target.groups_of(address, span))
-    return tuple(placed), frozenset(held)
+        placed.append((pattern, banks.canonical(address, pattern.span), group - first))
+    return tuple(placed), first
+
+
+def _held(first: int, busiest: Sequence[int], ports: int, occupancy: int) -> dict[int, int]:
+    """The part of the ports of every bank group from `first` on, where a bank is accessed at all."""
+    return {first + i: ports_held(lines, ports, occupancy) for i, lines in enumerate(busiest) if lines}
 
 
 def _transfer_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
     size = op.outer * op.inner * op.run
-    name, span = _transfer_side(op)
-    held = frozenset(target.groups_of(addresses[name], span))
-    lines = -(-op.run // target.sram.line_bytes) * op.outer * op.inner
-    is_load = op.name == "tile.load"
+    is_load, banks = op.name == "tile.load", _machine(target).banks
+    ports = banks.write_ports if is_load else banks.read_ports
+    placed, first = _place((_transfer_side(op),), addresses, banks)
+    busiest, _, lines = line_load(placed, banks, ports)
+    occupancy = max(1, math.ceil(size / target.dma.bytes_per_cycle), -(-max(busiest, default=0) // ports))
+    held = _held(first, busiest, ports, occupancy)
     return InstructionTiming(
-        occupancy=max(1, math.ceil(size / target.dma.bytes_per_cycle)),
+        occupancy=occupancy,
         latency=target.dma.latency_cycles,
-        reads=frozenset() if is_load else held,
-        writes=held if is_load else frozenset(),
+        reads={} if is_load else held,
+        writes=held if is_load else {},
         dram_read_bytes=size if is_load else 0,
         dram_write_bytes=0 if is_load else size,
         sram_read_lines=0 if is_load else lines,
@@ -151,12 +162,11 @@ def _transfer_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> I
     )
 
 
-def _transfer_side(op: Any) -> tuple[str, int]:
-    """The SRAM side of a transfer and its span in bytes."""
-    if op.name == "tile.load":
-        outer, inner = op.destination_outer_stride, op.destination_inner_stride
-        return "destination", (op.outer - 1) * outer + (op.inner - 1) * inner + op.run
-    return "source", (op.outer - 1) * op.source_outer_stride + (op.inner - 1) * op.source_inner_stride + op.run
+def _transfer_side(op: Any) -> tuple[str, Pattern]:
+    """The SRAM side of a transfer and what it accesses there."""
+    side = "destination" if op.name == "tile.load" else "source"
+    strides = (getattr(op, f"{side}_outer_stride"), getattr(op, f"{side}_inner_stride"), 1)
+    return side, Box((op.outer, op.inner, op.run), strides)
 
 
 _MACHINES: dict[str, ArrayMachine] = {}

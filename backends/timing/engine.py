@@ -1,11 +1,12 @@
 """The timeline of a program: when every instruction starts and ends on the four engines, and what it waited for.
 
 An engine starts its instructions in order. The start is the earliest cycle at which the engine is free, a token of
-every awaited engine is there and the resources are free. Resources are the bank groups, held from the start until the
-latency has passed (of each, `read_ports` engines may read and `write_ports` write at a time; an engine never conflicts
-with itself), and the one DRAM channel, held by load or store for the occupancy. Tokens are put when the latency has
-passed; there is one counter for every ordered pair of engines. Of several instructions that could start next the one
-with the earliest start does; ties go in the order of `PRIORITY`.
+every awaited engine is there and the resources are free. Resources are the ports of the bank groups, of which an
+instruction holds a part from its start until its latency has passed, and the one DRAM channel, held by load or store
+for the occupancy. What all engines hold of the read (or write) ports of a group is at most the whole; an engine counts
+with the largest part that one of its instructions holds, because they access the banks one after the other. Tokens are
+put when the latency has passed; there is one counter for every ordered pair of engines. Of several instructions that
+could start next the one with the earliest start does; ties go in the order of `PRIORITY`.
 
 Whatever starts next can only delay others and put tokens later than its start, so committing starts in the order of
 time is exact; one step a commit makes the whole linear in the number of instructions.
@@ -18,8 +19,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from ...dialects.core.diagnostics import UNKNOWN, CompileError, Diagnostic, Location
-from ..target import Target
-from .record import InstructionTiming
+from .record import PARTS, InstructionTiming
 
 PRIORITY: tuple[str, ...] = ("array", "vector", "load", "store")
 """The engines, and who goes first when two could start in the same cycle."""
@@ -49,8 +49,8 @@ class Slot:
     """When one instruction ran and what kept it from starting earlier; indices are positions in the program.
 
     From `free` (its engine is free) to `ready` it waited for the token that instruction `producer` put (-1: no wait);
-    from `ready` to `start` for the resource that instruction `holder` held (-1: no wait), a bank group or the DRAM
-    `channel`. `end` is the end of the occupancy; at `done` the effect is visible, tokens are put and banks released.
+    from `ready` to `start` for the resource that instruction `holder` held (-1: no wait), ports of a bank group or the
+    DRAM `channel`. The occupancy ends at `end`; at `done` the effect is visible, tokens are put and banks released.
     """
 
     free: int
@@ -81,17 +81,25 @@ class Timeline:
         return found
 
 
-def run_timeline(program: Sequence[QueuedInstruction], target: Target) -> Timeline:
+def run_timeline(program: Sequence[QueuedInstruction]) -> Timeline:
     """The timeline of a program; CompileError names the instructions that wait for tokens nobody puts."""
-    return _Machine(tuple(program), target.sram.read_ports, target.sram.write_ports).run()
+    return _Machine(tuple(program)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """`parts` of the ports of a bank group that an instruction holds until `released`."""
+
+    released: int
+    index: int
+    parts: int
 
 
 class _Machine:
     """The state between two commits: queues, tokens on their way, and until when resources are held."""
 
-    def __init__(self, program: tuple[QueuedInstruction, ...], read_ports: int, write_ports: int) -> None:
+    def __init__(self, program: tuple[QueuedInstruction, ...]) -> None:
         self.program = program
-        self.ports = (read_ports, write_ports)
         self.queues: dict[str, list[int]] = {engine: [] for engine in PRIORITY}
         for index, instruction in enumerate(program):
             self.queues[instruction.engine].append(index)
@@ -99,8 +107,14 @@ class _Machine:
         self.engine_free = dict.fromkeys(PRIORITY, 0)
         self.channel = (0, -1)
         self.tokens: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        # per (group, is write): engine -> (released at, by instruction)
-        self.held: dict[tuple[int, int], dict[str, tuple[int, int]]] = {}
+        self.held: dict[tuple[int, int], dict[str, list[_Hold]]] = {}
+        """By (group, is write) and engine; what was released before the last start is forgotten."""
+        self.reached: dict[str, tuple[int, int, int, bool]] = {}
+        """By engine: when its next instruction was ready, the earliest start known for it, and what it waits for.
+
+        Commits only delay it, and all of them started by then, so that the search goes on from there, unless a token
+        that comes earlier than the one it had in view has been put since.
+        """
 
     def run(self) -> Timeline:
         """Commit one instruction after the other."""
@@ -134,31 +148,41 @@ class _Machine:
             if tokens[0][0] > ready:
                 ready, producer = tokens[0]
         start, channel = ready, False
+        known = self.reached.get(engine)
+        if known and known[0] == ready:
+            _, start, holder, channel = known
         if engine in DRAM_ENGINES and self.channel[0] > start:
             start, holder = self.channel
             channel = True
         timing = instruction.timing
         for write, groups in enumerate((timing.reads, timing.writes)):
-            for group in groups:
-                released, by = self._released(engine, group, write)
+            for group, parts in groups.items():
+                released, by = self._released(engine, group, write, parts, start)
                 if released > start:
                     start, holder, channel = released, by, False
+        self.reached[engine] = (ready, start, holder, channel)
         end = start + timing.occupancy
         return index, Slot(free, ready, start, end, end + timing.latency, producer, holder, channel)
 
-    def _released(self, engine: str, group: int, write: int) -> tuple[int, int]:
-        """When enough of the other engines have let go of a bank group, and the instruction that does it."""
-        holders = self.held.get((group, write))
-        if not holders:
-            return 0, -1
-        others = sorted((held for other, held in holders.items() if other != engine), reverse=True)
-        ports = self.ports[write]
-        return others[ports - 1] if len(others) >= ports else (0, -1)
+    def _released(self, engine: str, group: int, write: int, parts: int, start: int) -> tuple[int, int]:
+        """The first cycle from `start` on in which the other engines leave `parts`, and who then lets go."""
+        others = [
+            [hold for hold in holds if hold.released > start]
+            for other, holds in self.held.get((group, write), {}).items()
+            if other != engine
+        ]
+        by = -1
+        while sum(max((hold.parts for hold in holds), default=0) for holds in others) + parts > PARTS:
+            next_release = min((hold for holds in others for hold in holds), key=lambda hold: hold.released)
+            start, by = next_release.released, next_release.index
+            others = [[hold for hold in holds if hold.released > start] for holds in others]
+        return start, by
 
     def _commit(self, index: int, slot: Slot) -> None:
         instruction = self.program[index]
         engine = instruction.engine
         self.position[engine] += 1
+        self.reached.pop(engine, None)
         self.engine_free[engine] = slot.end
         if engine in DRAM_ENGINES:
             self.channel = (slot.end, index)
@@ -167,10 +191,10 @@ class _Machine:
         for destination in instruction.signal:
             heappush(self.tokens.setdefault((engine, destination), []), (slot.done, index))
         for write, groups in enumerate((instruction.timing.reads, instruction.timing.writes)):
-            for group in groups:
+            for group, parts in groups.items():
                 holders = self.held.setdefault((group, write), {})
-                if slot.done > holders.get(engine, (0, -1))[0]:
-                    holders[engine] = (slot.done, index)
+                live = [hold for hold in holders.get(engine, ()) if hold.released > slot.start]
+                holders[engine] = [*live, _Hold(slot.done, index, parts)]
 
     def _deadlock(self) -> CompileError:
         """One message for every engine that waits for a token that is never put."""

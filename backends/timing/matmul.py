@@ -136,7 +136,8 @@ class MatmulCost(NamedTuple):
     """Cycles and MAC slots of a matmul.
 
     The slots are those of the machine's structure: `macs` of them do a multiply-accumulate of the instruction. The
-    others are the causes of the ledger of the same names.
+    others are the causes of the ledger of the same names. `busiest_reads` are the input lines of the busiest bank of
+    every group from the input's first one on.
     """
 
     occupancy: int
@@ -150,6 +151,7 @@ class MatmulCost(NamedTuple):
     wide_numbers: int
     input_lines: int
     weight_lines: int
+    busiest_reads: tuple[int, ...]
 
 
 class Segments(NamedTuple):
@@ -196,7 +198,8 @@ def matmul_cost(shape: MatmulShape, machine: ArrayMachine, input_address: int, s
     column_steps = -(-shape.column_tiles // shape.split_n)
     reduction_steps = -(-len(vectors.length) // shape.split_k)
     pixel_steps = -(-shape.rows // shape.split_m)
-    stream, lines = _stream_cycles(shape, machine, vectors, input_address)
+    stream, lines, busiest = _stream_cycles(shape, machine, vectors, input_address)
+    turns = 1 if shape.diagonal else column_steps
     stream = np.broadcast_to(
         stream.reshape(shape.groups, -1, reduction_steps), (shape.groups, column_steps, reduction_steps)
     )
@@ -213,8 +216,9 @@ def matmul_cost(shape: MatmulShape, machine: ArrayMachine, input_address: int, s
         weight_load_cycles=exposed,
         **_slots(shape, machine, len(vectors.length), steps),
         wide_numbers=steps * (slowness - 1) * machine.blocks * machine.lanes * machine.columns,
-        input_lines=lines * (1 if shape.diagonal else column_steps),
+        input_lines=lines * turns,
         weight_lines=shape.groups * int(weight_lines.sum()),
+        busiest_reads=tuple(count * turns for count in busiest),
     )
 
 
@@ -282,10 +286,12 @@ def _row_lines(shape: MatmulShape, machine: ArrayMachine, columns: Array, length
     return rows * (-(-runs * size // machine.banks.line_bytes) + straddle)
 
 
-def _stream_cycles(shape: MatmulShape, machine: ArrayMachine, vectors: Segments, address: int) -> tuple[Array, int]:
+def _stream_cycles(
+    shape: MatmulShape, machine: ArrayMachine, vectors: Segments, address: int
+) -> tuple[Array, int, tuple[int, ...]]:
     """Cycles of each step over all its pixels: int [groups * column steps (diagonal only) * reduction steps].
 
-    Also the number of distinct lines read, summed over all pixel steps.
+    Also the number of distinct lines read, summed over all pixel steps, and those of the busiest bank of each group.
     """
     banks = machine.banks
     ports = _ports(shape, vectors)
@@ -310,7 +316,10 @@ def _stream_cycles(shape: MatmulShape, machine: ArrayMachine, vectors: Segments,
     slowness = machine.cycles_of(shape.element, shape.weights_element)
     cycles = np.maximum(slowness, -(-widest.max(axis=-1) // machine.lines_per_vector))
     cycles = np.maximum(cycles, -(-_fullest_bank(together, banks) // banks.read_ports))
-    return cycles.reshape(steps, -1) @ counts, int(distinct.reshape(steps, -1).sum(axis=0) @ counts)
+    read = together >= 0
+    times = np.broadcast_to(np.tile(counts, steps)[:, None], together.shape)
+    busiest = banks.busiest(together[read], times[read])
+    return cycles.reshape(steps, -1) @ counts, int(distinct.reshape(steps, -1).sum(axis=0) @ counts), busiest
 
 
 def _ports(shape: MatmulShape, vectors: Segments) -> Segments:

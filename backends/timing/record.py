@@ -45,6 +45,9 @@ class Twin(Protocol):
         ...
 
 
+PARTS = 64
+"""What the ports of a bank group are divided into; see `InstructionTiming`."""
+
 Instruction = InstructionOp | Twin
 """What has a cost: an instruction, or anything that looks like one."""
 
@@ -56,16 +59,25 @@ class InstructionTiming:
     `occupancy` (at least 1): cycles its engine is busy. `latency`: further cycles until the effect is visible, tokens
     are put and bank groups are released. `slots`: cause -> MAC slots, array engine only; they sum to occupancy x blocks
     x lanes x columns. `bank_stall_cycles`: cycles of the occupancy that bank conflicts and crossbar limits cost.
-    `reads` and `writes`: bank groups held from the start to the end of the latency. Lines are SRAM line accesses.
+    `reads` and `writes`: bank group -> the part of its read or write ports, in `PARTS`, that is held from the start to
+    the end of the latency: the lines that the busiest bank of the instruction serves over all it could serve in the
+    occupancy (`ports_held`). The demands of a hardware loop are periodic: while the parts of all engines sum up to at
+    most the whole, a buffer of a few lines at every engine's port hides who goes first in a cycle (the delay of streams
+    of bounded burstiness, Cruz, "A calculus for network delay", 1991). Lines are SRAM line accesses.
     """
 
     occupancy: int
     latency: int
     slots: Mapping[str, int] = field(default_factory=dict[str, int])
     bank_stall_cycles: int = 0
-    reads: frozenset[int] = frozenset()
-    writes: frozenset[int] = frozenset()
+    reads: Mapping[int, int] = field(default_factory=dict[int, int])
+    writes: Mapping[int, int] = field(default_factory=dict[int, int])
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
     sram_read_lines: int = 0
     sram_write_lines: int = 0
+
+
+def ports_held(lines: int, ports: int, occupancy: int) -> int:
+    """The part of the ports that `lines` accesses of one bank in `occupancy` cycles take: 1 to `PARTS`."""
+    return max(1, min(PARTS, -(-PARTS * lines // (ports * occupancy))))

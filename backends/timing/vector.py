@@ -113,12 +113,17 @@ class Work(NamedTuple):
 
 
 class VectorCost(NamedTuple):
-    """Cycles, cycles more than an even spread over the banks would take, and SRAM lines."""
+    """Cycles, cycles more than an even spread over the banks would take, and SRAM lines.
+
+    `busiest_reads` and `busiest_writes` are the lines of the busiest bank of every group from the first one on.
+    """
 
     occupancy: int
     bank_stall_cycles: int
     read_lines: int
     write_lines: int
+    busiest_reads: tuple[int, ...]
+    busiest_writes: tuple[int, ...]
 
 
 Placed = tuple[tuple[Pattern, int, int], ...]
@@ -129,16 +134,20 @@ Placed = tuple[tuple[Pattern, int, int], ...]
 def vector_cost(elements: int, reads: Placed, writes: Placed, lanes: int, banks: BankMap) -> VectorCost:
     """The cost of an instruction with `elements` element passes; groups only tell apart what can conflict."""
     arithmetic = -(-elements // lanes)
-    read_cycles, read_even, read_lines = _line_cycles(reads, banks, banks.read_ports)
-    write_cycles, write_even, write_lines = _line_cycles(writes, banks, banks.write_ports)
+    busiest_reads, read_even, read_lines = line_load(reads, banks, banks.read_ports)
+    busiest_writes, write_even, write_lines = line_load(writes, banks, banks.write_ports)
+    read_cycles = -(-max(busiest_reads, default=0) // banks.read_ports)
+    write_cycles = -(-max(busiest_writes, default=0) // banks.write_ports)
     occupancy = max(1, arithmetic, read_cycles, write_cycles)
-    return VectorCost(occupancy, occupancy - max(1, arithmetic, read_even, write_even), read_lines, write_lines)
+    stall = occupancy - max(1, arithmetic, read_even, write_even)
+    return VectorCost(occupancy, stall, read_lines, write_lines, busiest_reads, busiest_writes)
 
 
-def _line_cycles(patterns: Placed, banks: BankMap, ports: int) -> tuple[int, int, int]:
-    """Cycles of the busiest bank, cycles if the lines of every group were spread evenly, number of lines."""
+@lru_cache(maxsize=2**14)
+def line_load(patterns: Placed, banks: BankMap, ports: int) -> tuple[tuple[int, ...], int, int]:
+    """Lines of the busiest bank of every group, cycles if those of a group were spread evenly, number of lines."""
     if not patterns:
-        return 0, 0, 0
+        return (), 0, 0
     group_lines = banks.group_bytes // banks.line_bytes
     found: list[Array] = []
     for pattern, address, group in patterns:
@@ -148,7 +157,7 @@ def _line_cycles(patterns: Placed, banks: BankMap, ports: int) -> tuple[int, int
     lines = np.concatenate(found)
     by_group = np.bincount(lines // group_lines)
     even = -(-int(by_group.max(initial=0)) // (ports * banks.interleave))
-    return banks.busiest(lines, ports), even, len(lines)
+    return banks.busiest(lines), even, len(lines)
 
 
 def work_of(op: Any) -> Work:

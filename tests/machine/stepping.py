@@ -2,8 +2,10 @@
 
 from collections import Counter, deque
 
+PARTS = 64  # of the ports of a bank group: what all engines hold is at most this
 
-def step_through(program, read_ports, write_ports, limit=100_000):
+
+def step_through(program, limit=100_000):
     """Start and done cycle of every instruction; None where the program is stuck."""
     order = ("array", "vector", "load", "store")
     queues = {engine: deque(i for i, op in enumerate(program) if op.engine == engine) for engine in order}
@@ -18,13 +20,16 @@ def step_through(program, read_ports, write_ports, limit=100_000):
             return False
         if engine in ("load", "store") and {"load", "store"} & set(executing):
             return False
-        others = [program[i] for i in holding if program[i].engine != engine]
-        for group in op.timing.reads:
-            if len({o.engine for o in others if group in o.timing.reads}) >= read_ports:
-                return False
-        return all(
-            len({o.engine for o in others if group in o.timing.writes}) < write_ports for group in op.timing.writes
-        )
+        for kind in ("reads", "writes"):
+            for group, parts in getattr(op.timing, kind).items():
+                for other in order:
+                    held = [
+                        getattr(program[i].timing, kind).get(group, 0) for i in holding if program[i].engine == other
+                    ]
+                    parts += max(held, default=0) if other != engine else 0
+                if parts > PARTS:
+                    return False
+        return True
 
     for cycle in range(limit):
         for index in [i for i, left in holding.items() if left == 0]:

@@ -1,26 +1,24 @@
 """Programs for tests of the timeline: instructions with given costs, and random programs that cannot deadlock."""
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from accelc.backends.target import load_target
 from accelc.backends.timing.engine import PRIORITY, QueuedInstruction
-from accelc.backends.timing.record import InstructionTiming
+from accelc.backends.timing.record import PARTS, InstructionTiming
 
 TARGET = load_target("tile32")
 
 
-def ported(read_ports, write_ports):
-    """tile32 with other bank ports."""
-    return replace(TARGET, sram=replace(TARGET.sram, read_ports=read_ports, write_ports=write_ports))
-
-
 def queued(engine, occupancy, latency=0, *, wait="", signal="", layer=0, reads=(), writes=()):
-    """An instruction of a given cost; `wait` and `signal` are engines in one string."""
+    """An instruction of a given cost; `wait` and `signal` are engines in one string.
+
+    `reads` and `writes` are bank groups whose ports it holds as a whole, or the parts by group.
+    """
     slots = {"useful_mac": occupancy * TARGET.macs_per_cycle} if engine == "array" else {}
-    timing = InstructionTiming(occupancy, latency, slots, reads=frozenset(reads), writes=frozenset(writes))
+    reads, writes = (parts if isinstance(parts, dict) else dict.fromkeys(parts, PARTS) for parts in (reads, writes))
+    timing = InstructionTiming(occupancy, latency, slots, reads=reads, writes=writes)
     return QueuedInstruction(engine, timing, tuple(wait.split()), tuple(signal.split()), layer)
 
 
@@ -29,7 +27,8 @@ def programs(draw, groups=3, engines=PRIORITY, max_size=14):
     """Random programs in which every token that is waited for was signalled earlier in program order."""
     outstanding = Counter()
     program = []
-    held = st.frozensets(st.integers(0, groups - 1), max_size=2) if groups else st.just(frozenset())
+    parts = st.sampled_from((1, PARTS // 3, PARTS // 2, PARTS // 2 + 1, PARTS))
+    held = st.dictionaries(st.integers(0, groups - 1), parts, max_size=2) if groups else st.just({})
     for index in range(draw(st.integers(1, max_size))):
         engine = draw(st.sampled_from(engines))
         available = [source for source in engines if outstanding[source, engine]]

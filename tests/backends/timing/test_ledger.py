@@ -1,8 +1,7 @@
 """The ledger: who is charged for the gaps of the array, and that the books balance."""
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from machine.timing import TARGET, ported, programs, queued
+from machine.timing import TARGET, programs, queued
 
 from accelc.backends.timing.engine import run_timeline
 from accelc.backends.timing.ledger import balance, block_cycles
@@ -12,7 +11,7 @@ FULL = TARGET.macs_per_cycle
 
 
 def gaps(program, target=TARGET):
-    ledger = balance(run_timeline(program, target), target)
+    ledger = balance(run_timeline(program), target)
     return [(gap.start, gap.end, gap.cause, gap.layer) for gap in ledger.gaps]
 
 
@@ -93,13 +92,13 @@ def test_a_transfer_waits_for_the_channel():
 
 
 def test_a_program_without_array_instructions_is_charged_as_well():
-    ledger = balance(run_timeline([queued("load", 10, 100, layer=4)], TARGET), TARGET)
+    ledger = balance(run_timeline([queued("load", 10, 100, layer=4)]), TARGET)
     assert ledger.total.slots["dma_wait"] == 110 * FULL
     assert set(ledger.layers) == {4}
 
 
 def test_an_empty_program_balances():
-    ledger = balance(run_timeline([], TARGET), TARGET)
+    ledger = balance(run_timeline([]), TARGET)
     assert ledger.total.cycles == 0 and not any(ledger.total.slots.values())
 
 
@@ -108,11 +107,10 @@ def test_block_cycles_are_slots_of_one_block():
 
 
 @settings(max_examples=120, deadline=None)
-@given(programs(), st.integers(1, 2), st.integers(1, 2))
-def test_the_books_balance(program, read_ports, write_ports):
-    target = ported(read_ports, write_ports)
-    timeline = run_timeline(program, target)
-    ledger = balance(timeline, target)
+@given(programs())
+def test_the_books_balance(program):
+    timeline = run_timeline(program)
+    ledger = balance(timeline, TARGET)
     assert list(ledger.total.slots) == list(CAUSES)
     assert ledger.total.cycles == timeline.cycles
     assert sum(ledger.total.slots.values()) == timeline.cycles * FULL
@@ -128,7 +126,7 @@ def test_the_books_balance(program, read_ports, write_ports):
 @settings(max_examples=120, deadline=None)
 @given(programs())
 def test_gaps_and_array_instructions_tile_the_timeline(program):
-    timeline = run_timeline(program, TARGET)
+    timeline = run_timeline(program)
     slots = zip(timeline.slots, program, strict=True)
     pieces = [(slot.start, slot.end) for slot, op in slots if op.engine == "array"]
     pieces += [(gap.start, gap.end) for gap in balance(timeline, TARGET).gaps]
@@ -142,7 +140,7 @@ def test_gaps_and_array_instructions_tile_the_timeline(program):
 @settings(max_examples=80, deadline=None)
 @given(programs())
 def test_a_gap_is_charged_to_an_engine_that_was_busy_then(program):
-    timeline = run_timeline(program, TARGET)
+    timeline = run_timeline(program)
     engines = {"vector_wait": {"vector"}, "token_wait": {"vector"}, "fill_drain": {"array"}}
     for gap in balance(timeline, TARGET).gaps:
         slot, op = timeline.slots[gap.blocker], timeline.program[gap.blocker]

@@ -16,7 +16,7 @@ def program():
     """A load of 160 bytes, 20 cycles on the array (half of them useful), 5 on the vector unit; layers 0, 1, 1."""
     full = TARGET.macs_per_cycle
     slots = {"useful_mac": 10 * full, "bank_stall": 10 * full}
-    load = InstructionTiming(10, 100, dram_read_bytes=160, sram_write_lines=5, writes=frozenset({0}))
+    load = InstructionTiming(10, 100, dram_read_bytes=160, sram_write_lines=5, writes={0: 4})
     array = InstructionTiming(20, 8, slots, bank_stall_cycles=10, sram_read_lines=7)
     return [
         QueuedInstruction("load", load, (), ("array",), 0),
@@ -26,7 +26,7 @@ def program():
 
 
 def summary(target=TARGET):
-    timeline = run_timeline(program(), target)
+    timeline = run_timeline(program())
     return summarize(timeline, balance(timeline, target), target, ["input", "Conv_0"], 4096)
 
 
@@ -65,7 +65,7 @@ def test_waiting_for_banks_counts_as_bank_stall():
         queued("array", 5, reads=[1], wait="vector"),
         queued("store", 50, reads=[1]),
     ]
-    timeline = run_timeline(stalled, TARGET)
+    timeline = run_timeline(stalled)
     found = summarize(timeline, balance(timeline, TARGET), TARGET, [], 0)
     assert found.total.bank_stall_cycles == 50 - 13
     assert found.layers[0].name == "layer 0"
