@@ -65,11 +65,15 @@ def _refuse_constant(text: str) -> NoReturn:
 
 
 class Fields:
-    """A JSON object being read: every access names a key, its type and its range; `finish` refuses unknown keys."""
+    """A JSON object being read: every access names a key, its type and its range; `finish` refuses unknown keys.
 
-    def __init__(self, data: Any, where: str) -> None:
+    `where` is its key in `document`, which errors begin with.
+    """
+
+    def __init__(self, data: Any, where: str, document: str = "manifest") -> None:
+        self.document = document
         if not isinstance(data, dict):
-            raise CompileError(f"manifest: '{where}' is {_shown(data)}, expected an object")
+            raise CompileError(f"{document}: '{where}' is {_shown(data)}, expected an object")
         self.data = cast(dict[str, Any], data)
         self.where = where
         self.seen: set[str] = set()
@@ -77,7 +81,7 @@ class Fields:
     def fail(self, key: str, expected: str) -> NoReturn:
         """Refuse the value of `key`."""
         found = _shown(self.data[key]) if key in self.data else "missing"
-        raise CompileError(f"manifest: '{self.path(key)}' is {found}, expected {expected}")
+        raise CompileError(f"{self.document}: '{self.path(key)}' is {found}, expected {expected}")
 
     def path(self, key: str) -> str:
         """The full name of a key."""
@@ -126,17 +130,19 @@ class Fields:
 
     def objects(self, key: str) -> list[Fields]:
         """A list of objects."""
-        return [Fields(value, f"{self.path(key)}[{index}]") for index, value in enumerate(self.list(key))]
+        return [
+            Fields(value, f"{self.path(key)}[{index}]", self.document) for index, value in enumerate(self.list(key))
+        ]
 
     def object(self, key: str) -> Fields:
         """An object."""
-        return Fields(self.raw(key), self.path(key))
+        return Fields(self.raw(key), self.path(key), self.document)
 
     def finish(self) -> None:
         """Refuse keys that nothing has read."""
         unknown = sorted(self.data.keys() - self.seen)
         if unknown:
-            raise CompileError(f"manifest: unknown key '{self.path(unknown[0])}'")
+            raise CompileError(f"{self.document}: unknown key '{self.path(unknown[0])}'")
 
 
 def _shown(value: Any) -> str:

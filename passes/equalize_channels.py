@@ -16,8 +16,7 @@ from .framework.environment import CalibrationData, Environment
 from .insert_quantization import InsertQuantization
 from .quantization.grouping import TypeGroups
 from .quantization.legality import is_quantizable
-from .quantization.measure import Fidelity, held_back
-from .quantization.refinement import decibels
+from .quantization.measure import Fidelity, decibels, held_back
 from .quantization.sampling import synthetic_count, synthetic_samples
 
 

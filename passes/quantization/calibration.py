@@ -1,4 +1,4 @@
-"""Runs sample inputs through the float module, in constant memory, and collects the range of every value."""
+"""Runs sample inputs through the float module, in constant memory, and collects statistics of its values."""
 
 from __future__ import annotations
 
@@ -12,44 +12,36 @@ from ...dialects.core.interpreter import run
 from ...dialects.core.operation import Module, Operation, Value
 from ...dialects.core.types import F32, Array, TensorType
 from ..framework.environment import CalibrationData, Progress, silent_progress
-from .ranges import Range
-from .sampling import Samples, runs
-from .statistics import Statistic, StatisticFactory
+from .sampling import Run, Samples, runs
+from .statistics import TensorStatistics
 
 
 def calibrate(
-    module: Module,
-    data: CalibrationData,
-    values: Iterable[Value[Any]],
-    statistic: StatisticFactory,
-    *,
-    progress: Progress = silent_progress,
-) -> dict[Value[Any], Range]:
-    """The range of each of `values` (of @main, f32) over all samples of `data`.
+    module: Module, data: CalibrationData, values: Iterable[Value[Any]], *, progress: Progress = silent_progress
+) -> dict[Value[Any], TensorStatistics]:
+    """The statistics of each of `values` (of @main, f32) over all samples of `data`, from one run of each sample.
 
     Samples are run side by side where that is certain to change nothing (see `batched`), otherwise one by one. Raises
     CompileError if they do not fit the inputs, or at the operation that first yields NaN or infinity.
     """
     samples = Samples(module.main, data)
-    statistics = {value: statistic() for value in values}
+    statistics = {value: TensorStatistics() for value in values}
     with progress("calibrating", samples.count) as advance:
         for each in runs(module, samples):
-            _observe(module, each.module, each.inputs, statistics)
-            advance(each.count)
-    return {value: seen.range() for value, seen in statistics.items()}
+            _observe(module, each, statistics)
+            advance(each.size)
+    return statistics
 
 
-def _observe(
-    original: Module, executed: Module, batch: Mapping[str, Array], statistics: Mapping[Value[Any], Statistic]
-) -> None:
-    """Run one batch and show every wanted value of `original` to its statistic."""
-    twins = dict(zip(executed.main.body, original.main.body, strict=True))
+def _observe(original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics]) -> None:
+    """Run once and show every wanted value of `original` to its statistics."""
+    twins = dict(zip(executed.module.main.body, original.main.body, strict=True))
     for argument in original.main.arguments:
-        array = batch[str(argument.name)]
+        array = executed.inputs[str(argument.name)]
         if not _is_finite(array):
             raise CompileError(f"calibration data of input '{argument.name}' hold NaN or infinity, expected numbers")
         if argument in statistics:
-            statistics[argument].update(array)
+            statistics[argument].update(array, executed.size)
 
     def observer(op: Operation, results: tuple[Any, ...]) -> None:
         twin = twins[op]
@@ -60,10 +52,10 @@ def _observe(
                 message = f"'{op.name}': the result holds NaN or infinity for the calibration data"
                 raise CompileError(Diagnostic(message, twin.location, ("its range cannot be quantized",)))
             if value in statistics:
-                statistics[value].update(array)
+                statistics[value].update(array, executed.size)
 
     with np.errstate(all="ignore"):
-        run(executed, batch, observer=observer)
+        run(executed.module, executed.inputs, observer=observer)
 
 
 def _is_finite(array: Array) -> bool:

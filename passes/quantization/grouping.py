@@ -32,7 +32,8 @@ NATURAL_RANGES: dict[type[Operation], Range] = {
 LARGEST_RATIO = 2.0**20
 """An operation's real multiplier is at most this; multipliers must be below 2^21."""
 
-_KEEPING = (*DATA_MOVEMENT, MaxPoolOp)
+MOVING = (*DATA_MOVEMENT, MaxPoolOp)
+"""Operations whose result holds nothing but what they read: operands and result share a type."""
 
 
 class TypeGroups:
@@ -42,7 +43,7 @@ class TypeGroups:
         self.operations = tuple(operations)
         self._parents: dict[Value[Any], Value[Any]] = {}
         for op in self.operations:
-            if isinstance(op, _KEEPING):
+            if isinstance(op, MOVING):
                 for value in op.operands:
                     if not is_fixed(value):
                         self._union(value, op.result)
@@ -58,7 +59,7 @@ class TypeGroups:
 
     def sources(self, inputs: Iterable[Value[Any]]) -> list[Value[Any]]:
         """The values whose range calibration must find; those of moved values and natural ranges follow."""
-        results = [op.result for op in self.operations if not isinstance(op, _KEEPING)]
+        results = [op.result for op in self.operations if not isinstance(op, MOVING)]
         return [*inputs, *(value for value in results if type(value.op) not in NATURAL_RANGES)]
 
     def types(

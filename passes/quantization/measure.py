@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ MEASURED_MACS = 1 << 32
 FEWEST_MEASURED, MOST_MEASURED = 8, 128
 """Samples that are measured at least, and at most, where there are as many."""
 
+LEAST_PROBABILITY = 2.0**-9
+"""Half a step of a quantized softmax: smaller probabilities become 0."""
+
 LARGEST_SHARE = 0.25
 """Of the calibration samples that is held back to be measured; with fewer than 4 * FEWEST_MEASURED it is more."""
 
@@ -31,8 +35,9 @@ class Fidelity:
 
     The error of a sample is the power of the noise over the power of the signal, sum((r - y)^2) / mean over the samples
     of sum(r^2), r being the output of `reference` and y that of the module, summed over all outputs: 10^(-SQNR / 10)
-    with SQNR in decibels. An output that is a softmax counts by what the softmax reads, its logits, because
-    probabilities near 0 and 1 hide most errors. Integer modules are measured as they execute, bit for bit.
+    with SQNR in decibels. An output that is a softmax counts by the logarithms of its real probabilities, because
+    probabilities near 0 and 1 hide most errors, but below `LEAST_PROBABILITY` no error counts: integers show none.
+    Integer modules are measured as they execute, bit for bit.
     """
 
     def __init__(self, reference: Module, data: CalibrationData) -> None:
@@ -61,6 +66,11 @@ class Fidelity:
         return float(self.errors(module).mean())
 
 
+def decibels(error: float) -> float:
+    """An error of `Fidelity` as a signal-to-quantization-noise ratio; at most 300 dB."""
+    return -10.0 * math.log10(max(error, 1e-30))
+
+
 def held_back(module: Module, data: CalibrationData) -> tuple[CalibrationData, CalibrationData]:
     """(samples to calibrate on, samples to measure on), a split of `data` that is the same every time.
 
@@ -86,9 +96,10 @@ def expose_logits(module: Module) -> Module:
     copy = module.clone()
     terminator = copy.main.body.terminator
     for index, value in enumerate(terminator.operands):
-        logits = _logits(value)
-        if logits is None:
+        softmax = _softmax(value)
+        if softmax is None:
             continue
+        logits: Value[Any] = softmax.data
         if isinstance(logits.type.element, QuantizedType):
             logits = copy.main.body.insert_before(terminator, DequantizeOp.build(logits)).result
         terminator.set_operand(index, logits)
@@ -97,13 +108,12 @@ def expose_logits(module: Module) -> Module:
     return copy
 
 
-def _logits(value: Value[Any]) -> Value[Any] | None:
+def _softmax(value: Value[Any]) -> SoftmaxOp | None:
+    """The softmax whose result is returned as `value`, converted and rearranged or not."""
     op = value.defining_op
     while isinstance(op, (DequantizeOp, RequantizeOp, ReshapeOp, TransposeOp)):
         op = op.operands[0].defining_op
-    if not isinstance(op, SoftmaxOp) or isinstance(op.data, Constant):
-        return None
-    return op.data
+    return op if isinstance(op, SoftmaxOp) and not isinstance(op.data, Constant) else None
 
 
 def _erase_unread(function: Function) -> None:
@@ -113,12 +123,22 @@ def _erase_unread(function: Function) -> None:
 
 
 def _outputs(module: Module, samples: Samples) -> list[Array]:
-    """Every output for all samples, float64 [count, elements]."""
+    """What is compared of every output for all samples, float64 [count, elements]."""
     exposed = expose_logits(module)
-    parts: list[list[Array]] = [[] for _ in exposed.main.returns]
+    softmaxes = [_softmax(value) for value in module.main.returns]
+    parts: list[list[Array]] = [[] for _ in softmaxes]
     with np.errstate(all="ignore"):
         for each in runs(exposed, samples):
             found = run(each.module, each.inputs)
-            for rows, array in zip(parts, found.values(), strict=True):
-                rows.append(np.asarray(array, np.float64).reshape(each.count, -1))
+            for rows, softmax, array in zip(parts, softmaxes, found.values(), strict=True):
+                real = np.asarray(array, np.float64)
+                compared = real if softmax is None else _visible_logarithms(real, softmax.axis)
+                rows.append(compared.reshape(each.size, -1))
     return [np.concatenate(rows) for rows in parts]
+
+
+def _visible_logarithms(logits: Array, axis: int) -> Array:
+    """Ln max(softmax(logits), LEAST_PROBABILITY)."""
+    shifted = logits - logits.max(axis=axis, keepdims=True)
+    logarithms = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return np.maximum(logarithms, math.log(LEAST_PROBABILITY))

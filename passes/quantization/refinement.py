@@ -14,7 +14,7 @@ from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
 from ..framework.environment import CalibrationData, Environment
 from .lockstep import walk_capacity
-from .measure import Fidelity
+from .measure import Fidelity, decibels
 
 
 @dataclass
@@ -94,8 +94,3 @@ class Refinement:
         text = message if kept else f"took back what did not help ({message})"
         remark(self.pass_name, "applied" if kept else "missed", f"{text}: {ratios}", **facts)
         return kept
-
-
-def decibels(error: float) -> float:
-    """An error of `Fidelity` as a signal-to-noise ratio; at most 300 dB."""
-    return -10.0 * math.log10(max(error, 1e-30))

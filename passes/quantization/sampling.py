@@ -24,11 +24,11 @@ SYNTHETIC_ELEMENTS = 1 << 18
 
 
 class Run(NamedTuple):
-    """One execution: `module` takes `count` samples side by side, `inputs` are these."""
+    """One execution: `module` takes `size` samples side by side, `inputs` are these."""
 
     module: Module
     inputs: dict[str, Array]
-    count: int
+    size: int
 
 
 def synthetic_samples(function: Function, count: int, seed: int) -> CalibrationData:

@@ -1,10 +1,9 @@
-"""What calibration remembers of a tensor, in constant memory, and the range that follows from it."""
+"""What calibration remembers of a tensor, in constant memory: its limits and a histogram."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,78 +11,86 @@ from ...dialects.core.types import Array
 from .ranges import Range
 
 HISTOGRAM_BINS = 8192
-"""Bins over [-R, R]: at least 16 of them fall on one step of an int8 type that covers one sign only."""
+"""Bins over [-R, R]: at least 8 of them fall on one step of an int8 type that covers one sign only."""
 
-_CHUNK = 1 << 20
-
-
-class Statistic(Protocol):
-    """Sees every array that a value takes and names a range in the end."""
-
-    def update(self, array: Array) -> None:
-        """Take in one float array; every element is finite."""
-        ...
-
-    def range(self) -> Range:
-        """The range to quantize; [0, 0] if nothing was seen."""
-        ...
+_CHUNK = 1 << 14
+"""Elements that are counted at once: their bin numbers stay in the cache (5 instead of 20 ns an element)."""
 
 
-class MinMax:
-    """The smallest and the largest element ever seen."""
+@dataclass
+class TensorStatistics:
+    """The smallest and largest element, their means over the samples, and counts in `HISTOGRAM_BINS` bins over [-R, R].
 
-    def __init__(self) -> None:
-        self.low = math.inf
-        self.high = -math.inf
-
-    def update(self, array: Array) -> None:
-        if array.size:
-            self.low = min(self.low, float(array.min()))
-            self.high = max(self.high, float(array.max()))
-
-    def range(self) -> Range:
-        return Range(self.low, self.high) if self.low <= self.high else Range(0.0, 0.0)
-
-
-class StreamingHistogram:
-    """Counts of elements in `HISTOGRAM_BINS` equal bins over [-R, R], R a power of two.
-
-    When an element lies outside, R doubles and neighbouring bins merge: memory is constant and nothing is read twice.
+    R, `radius`, is a power of two. When an element lies outside, R doubles and neighbouring bins merge: memory is
+    constant and nothing is read twice. `low_sum` and `high_sum` add up the smallest and the largest element of every
+    sample.
     """
 
-    def __init__(self) -> None:
-        self.limits = MinMax()
-        self.radius = 0.0
-        self.counts = np.zeros(HISTOGRAM_BINS, np.int64)
+    low: float = math.inf
+    high: float = -math.inf
+    low_sum: float = 0.0
+    high_sum: float = 0.0
+    samples: int = 0
+    radius: float = 0.0
+    counts: Array = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
 
-    def update(self, array: Array) -> None:
+    def update(self, array: Array, samples: int = 1) -> None:
+        """Take in one float array that holds `samples` samples along axis 0; every element is finite."""
         if not array.size:
             return
-        seen = MinMax()
-        seen.update(array)
-        self.limits.update(array)
-        self._cover(max(abs(seen.low), abs(seen.high)))
+        rows = array.reshape(samples, -1)
+        lows, highs = rows.min(axis=1), rows.max(axis=1)
+        self.low, self.high = min(self.low, float(lows.min())), max(self.high, float(highs.max()))
+        self.low_sum += float(lows.sum(dtype=np.float64))
+        self.high_sum += float(highs.sum(dtype=np.float64))
+        self.samples += samples
+        self._cover(self.limits.magnitude)
         if not self.radius:
             self.counts[HISTOGRAM_BINS // 2] += array.size
             return
-        flat = array.reshape(-1)
-        half = HISTOGRAM_BINS / 2
+        flat, half = array.reshape(-1), HISTOGRAM_BINS / 2
+        # A power of two scales float32 exactly; float64 keeps the factor finite beside the smallest float32.
+        factor = np.float32(half / self.radius) if self.radius > 2.0**-100 else np.float64(half / self.radius)
         for start in range(0, flat.size, _CHUNK):
-            # float64 keeps half / radius finite for the smallest float32.
-            bins = (flat[start : start + _CHUNK] * np.float64(half / self.radius) + half).astype(np.int32)
+            places = flat[start : start + _CHUNK] * factor
+            places += factor.dtype.type(half)
+            bins = places.astype(np.intp)
             np.minimum(bins, HISTOGRAM_BINS - 1, out=bins)
             self.counts += np.bincount(bins, minlength=HISTOGRAM_BINS)
 
+    @property
+    def limits(self) -> Range:
+        """The smallest interval that holds every element; [0, 0] if nothing was seen."""
+        return Range(self.low, self.high) if self.low <= self.high else Range(0.0, 0.0)
+
+    @property
+    def mean_limits(self) -> Range:
+        """From the mean of the samples' smallest elements to the mean of their largest; [0, 0] if nothing was seen."""
+        if not self.samples:
+            return Range(0.0, 0.0)
+        low, high = self.low_sum / self.samples, self.high_sum / self.samples
+        return Range(max(low, self.low), max(min(high, self.high), low))
+
+    @property
+    def bin_width(self) -> float:
+        """The width of a bin; 0 while every element was 0."""
+        return 2.0 * self.radius / HISTOGRAM_BINS
+
+    @property
+    def centers(self) -> Array:
+        """The middle of every bin, float64 [HISTOGRAM_BINS]."""
+        return (np.arange(HISTOGRAM_BINS) + 0.5) * self.bin_width - self.radius
+
     def quantile(self, share: float) -> float:
-        """The value below which `share` (0 to 1) of the elements lie, linear within a bin, within [min, max]."""
+        """The value below which `share` (0 to 1) of the elements lie, linear within a bin, within [low, high]."""
         cumulative = np.cumsum(self.counts)
         wanted = share * float(cumulative[-1])
         index = int(min(np.searchsorted(cumulative, wanted), HISTOGRAM_BINS - 1))
         before = float(cumulative[index - 1]) if index else 0.0
         inside = float(self.counts[index])
         fraction = (wanted - before) / inside if inside else 0.0
-        value = (index + fraction) * (2.0 * self.radius / HISTOGRAM_BINS) - self.radius
-        return min(max(value, self.limits.low), self.limits.high)
+        value = (index + fraction) * self.bin_width - self.radius
+        return min(max(value, self.low), self.high)
 
     def _cover(self, magnitude: float) -> None:
         if magnitude <= self.radius:
@@ -97,35 +104,3 @@ class StreamingHistogram:
             self.counts = np.zeros(HISTOGRAM_BINS, np.int64)
             self.counts[quarter:-quarter] = merged
             self.radius *= 2.0
-
-
-class Percentile:
-    """Leaves `100 - percentile` percent of the elements outside on either side."""
-
-    def __init__(self, percentile: float) -> None:
-        self.share = percentile / 100.0
-        self.histogram = StreamingHistogram()
-
-    def update(self, array: Array) -> None:
-        self.histogram.update(array)
-
-    def range(self) -> Range:
-        limits = self.histogram.limits.range()
-        if limits.low == limits.high:
-            return limits
-        low, high = self.histogram.quantile(1.0 - self.share), self.histogram.quantile(self.share)
-        return Range(low, high) if low <= high else limits
-
-
-StatisticFactory = Callable[[], Statistic]
-
-
-def statistic_factory(method: str, percentile: float) -> StatisticFactory:
-    """A maker of fresh statistics for calibration method `min-max` or `percentile`; ValueError for others."""
-    if method == "min-max":
-        return MinMax
-    if method == "percentile":
-        if not 50.0 < percentile <= 100.0:
-            raise ValueError(f"percentile is {percentile}, expected above 50 and at most 100")
-        return lambda: Percentile(percentile)
-    raise ValueError(f"method is '{method}', expected min-max or percentile")

@@ -199,7 +199,10 @@ def test_colour_on_a_terminal_unless_the_user_objects(place, capsys, monkeypatch
     ("option", "expected"),
     [
         ("--list-targets", ["tile32 ", "array32 ", "4 of 32x32"]),
-        ("--list-passes", ["insert-quantization", "method: one of min-max, percentile", "O2 "]),
+        (
+            "--list-passes",
+            ["insert-quantization", "method: one of auto, min-max, mean-min-max, percentile, mse, entropy", "O2 "],
+        ),
         ("--list-ops", ["GlobalAveragePool", "nn.conv2d", "tile.matmul", "7 to "]),
     ],
 )

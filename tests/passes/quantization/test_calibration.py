@@ -15,7 +15,6 @@ from accelc.passes.insert_quantization import InsertQuantization
 from accelc.passes.quantization.calibration import calibrate
 from accelc.passes.quantization.ranges import Range
 from accelc.passes.quantization.sampling import Samples, synthetic_count, synthetic_samples
-from accelc.passes.quantization.statistics import MinMax
 
 
 def negation(shape: str) -> Module:
@@ -31,8 +30,8 @@ def negation(shape: str) -> Module:
 
 def ranges(module: Module, **samples: np.ndarray) -> list[Range]:
     values = [*module.main.arguments, *(op.result for op in module.main.body if op.results)]
-    found = calibrate(module, CalibrationData(samples), values, MinMax)
-    return [found[value] for value in values]
+    found = calibrate(module, CalibrationData(samples), values)
+    return [found[value].limits for value in values]
 
 
 @pytest.mark.parametrize("shape", ["1x2", "2x2", "3x2"])
@@ -59,7 +58,7 @@ def test_progress_counts_every_sample() -> None:
         yield counts.append
 
     module = negation("1x1")
-    calibrate(module, CalibrationData({"x": np.ones((150, 1), np.float32)}), [], MinMax, progress=progress)
+    calibrate(module, CalibrationData({"x": np.ones((150, 1), np.float32)}), [], progress=progress)
     assert sum(counts) == 150
     assert len(counts) < 10
 
@@ -105,7 +104,7 @@ def test_without_calibration_data_there_is_one_warning() -> None:
     assert "not to be relied on" in warning.message
     environment = Environment(calibration=CalibrationData({"x": np.ones((2, 4), np.float32)}))
     InsertQuantization().run(negation("1x4"), environment)
-    assert [remark.kind for remark in environment.remarks] == ["applied"]
+    assert [remark.kind for remark in environment.remarks] == ["analysis", "applied"]
 
 
 def test_the_number_of_samples_can_be_limited() -> None:

@@ -50,7 +50,7 @@ def test_digits_lose_less_than_a_point(name: str) -> None:
     assert facts.sqnr_db > 25.0
 
 
-@pytest.mark.parametrize("options", ["{method=min-max}", "{percentile=99.99}"])
+@pytest.mark.parametrize("options", ["{method=min-max}", "{method=percentile percentile=99.99}", ""])
 def test_every_method_keeps_the_accuracy(options: str) -> None:
     facts = quantized_accuracy(EXAMPLES / "models" / "digits_cnn.onnx", EXAMPLES / "data" / "digits", 120, options)
     assert facts.flips <= 1
@@ -69,7 +69,7 @@ def test_an_unoptimised_graph_is_quantized_too() -> None:
     ("name", "data", "decibels"), [("resnet8_cifar10", "resnet8_cifar10", 22.0), ("kws_dscnn", "kws_dscnn", 22.0)]
 )
 def test_shared_networks_lose_less_than_a_point(name: str, data: str, decibels: float) -> None:
-    facts = quantized_accuracy(shared_model(name), SHARED / "data" / data, 250)
-    assert facts.flips <= 6
+    facts = quantized_accuracy(shared_model(name), SHARED / "data" / data, 500)
+    assert facts.flips <= 8
     assert facts.program >= facts.float - 0.01
     assert facts.sqnr_db > decibels
