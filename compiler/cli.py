@@ -19,7 +19,7 @@ from ..backends.target import DEFAULT_TARGET
 from .ending import exit_status
 from .usage import DEFAULT_OPT_LEVEL, OPT_LEVELS, PRECISIONS, USAGE, UsageError
 
-EMIT = ("nn", "quant", "tile", "asm", "program")
+EMIT = ("nn", "quant", "tile", "asm", "program", "onnx")
 
 
 def main() -> None:
@@ -67,8 +67,8 @@ def _check_usage(options: argparse.Namespace) -> None:
             raise UsageError(f"{flag} {written} would replace the file that is read, expected another name")
     if options.output_arrays and not options.run:
         raise UsageError("--output is given without --run, which computes what it would hold")
-    if options.emit == "program" and not options.output_file:
-        raise UsageError("--emit=program is given without -o FILE")
+    if options.emit in ("program", "onnx") and not options.output_file:
+        raise UsageError(f"--emit={options.emit} is given without -o FILE")
     if options.emit not in (None, "program", "asm") and (wanted := _wants_program(options)):
         raise UsageError(f"--emit={options.emit} stops before there is a program, which {wanted} needs")
     if options.checked and not (options.run or options.evaluate):
@@ -117,7 +117,7 @@ def _add_compilation(group: Any) -> None:
 def _add_results(group: Any) -> None:
     add = group.add_argument
     add("-o", dest="output_file", metavar="FILE", type=Path, help="write the program, or what --emit asks for")
-    add("--emit", choices=EMIT, help="stop at this level; text goes to -o or to standard output")
+    add("--emit", choices=EMIT, help="stop at this level, or export integers as QDQ to ONNX (-o FILE)")
     add("--report", action="store_true", help="print where the cycles went, layer by layer")
     add("--report-json", metavar="FILE", type=Path, help="write the same as data")
 

@@ -25,7 +25,8 @@ from ..passes.framework.timing import TimePasses
 from ..passes.registry import PASSES
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
-from .driver import LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
+from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
+from .exporter import export
 from .listing import operation_list, pass_list, target_list
 from .progress import terminal_progress
 from .report import Report, write_report
@@ -46,6 +47,9 @@ def execute(options: argparse.Namespace) -> None:
         program = _loaded(path, options)
     else:
         compiled = _compiled(path, options)
+        if options.emit == EXPORT:
+            export(compiled.module, options.output_file)
+            return
         if options.emit in LEVELS:
             _write_ir(compiled, options.output_file)
             return
@@ -62,7 +66,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "--print-ir-*": _prints_ir(options),
         "--verify-semantics": options.verify_semantics,
         "--time-passes": options.time_passes,
-        f"--emit={options.emit}": options.emit in LEVELS,
+        f"--emit={options.emit}": options.emit in (*LEVELS, EXPORT),
     }
     given = [name for name, value in compiling.items() if value is not None and value is not False]
     if given:
@@ -80,7 +84,7 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         batch=options.batch,
         calibration=options.calibration_data,
         passes=None if options.pass_pipeline is None else _passes(options.pass_pipeline),
-        stop=options.emit if options.emit in LEVELS else None,
+        stop=options.emit if options.emit in (*LEVELS, EXPORT) else None,
         verify_each=options.verify_each,
         instrumentation=_watchers(options),
         progress=terminal_progress,

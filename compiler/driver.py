@@ -43,6 +43,11 @@ FIRST_PASS = {"quant": "insert-quantization", "tile": "lower-to-tile"}
 QUANTIZING = ("insert-quantization", "round-weights", "correct-bias")
 """The passes that need the float network: they do not run on a module that holds integers already."""
 
+EXPORT = "onnx"
+"""Where a pipeline stops to be exported: integers that no pass has changed for the machine."""
+
+MACHINE_PASSES = ("pad-channels", "lower-to-tile")
+
 SNIFFED_BYTES = 512
 """How much of a file decides what it is: an ONNX file has control characters by then, IR text never has."""
 
@@ -146,7 +151,9 @@ def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list
     elif start == "quant":
         first = max((index + 1 for index, name in enumerate(names) if name in QUANTIZING), default=0)
     last = len(names)
-    if stop is not None and stop != LEVELS[-1]:
+    if stop == EXPORT:
+        last = next((index for index, name in enumerate(names) if name in MACHINE_PASSES), last)
+    elif stop is not None and stop != LEVELS[-1]:
         following = FIRST_PASS[LEVELS[LEVELS.index(stop) + 1]]
         last = names.index(following) if following in names else last
     return list(passes[first:last])

@@ -214,6 +214,8 @@ class Lowering:
 
         With `integers` data that was dequantized is a constant of integers, and an operation that dequantizes it.
         """
+        if isinstance(imported, Constant):
+            return imported
         if isinstance(imported, Known) and imported.steps is not None and integers:
             try:
                 op = self._pool.dequantized(imported)
@@ -231,6 +233,10 @@ class Lowering:
         if imported.type.element != F32 and not isinstance(imported.type.element, QuantizedType):
             raise Unsupported(f"reads '{imported.name}', an input of type {imported.type.element}, expected float32")
         return imported
+
+    def integer_constant(self, name: str, array: Array) -> Constant:
+        """A constant that keeps its element type, for operations that ask for integers."""
+        return self._pool.module.add_constant(_UNPRINTABLE.sub("_", name), array)
 
     def emit(self, kind: type[Operation], *operands: Imported | None, **attributes: Any) -> Value[TensorType]:
         """Append one operation and return its result; raises located errors if it is malformed."""

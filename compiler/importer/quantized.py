@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...dialects.core.types import Array, TensorType
-from ...dialects.quant.ops import DequantizeOp, QuantizeOp
+from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp
 from ...dialects.quant.types import QuantizedType
 from .activation import lower_leaky_relu, lower_sigmoid
 from .arithmetic import lower_add, lower_gemm, lower_matmul, lower_mul
@@ -78,6 +78,19 @@ def lower_qlinear_concat(lowering: Lowering) -> Imported:
     """QLinearConcat of onnxruntime: the scale and zero point of the result, then three inputs for each tensor."""
     operands = [_dequantized(lowering, index) for index in range(2, len(lowering.inputs), 3)]
     return _quantized(lowering, lower_concat(lowering.with_inputs(operands)), 0)
+
+
+def lower_lookup(lowering: Lowering) -> Imported:
+    """The table of an exported model: its attributes say what the integers of the result stand for."""
+    data, table = lowering.value(lowering.input(0)), lowering.array(1, "table")
+    if not isinstance(data.type.element, QuantizedType) or table.shape != (256,) or table.dtype != np.int8:
+        raise lowering.error(
+            f"data is {data.type}, table {table.dtype}{list(table.shape)}, expected int8 and int8[256]"
+        )
+    scale, zero_point = lowering.node.number("scale", 0.0), lowering.node.integer("zero_point", 0)
+    element = _element(lowering, "int8", np.array(scale, np.float32), np.array(zero_point))
+    entries = lowering.integer_constant(f"{lowering.node.label}.table", table)
+    return lowering.emit(LookupOp, data, entries, result_types=[TensorType(data.type.shape, element)])
 
 
 def around(handler: Handler, operands: int = 1) -> Handler:

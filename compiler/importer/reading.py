@@ -14,6 +14,8 @@ from .tensors import array_of, check_sparse, dense_array, dtype_name
 
 FIRST_OPSET = 7
 """From opset 7 on, broadcasting follows numpy."""
+EXPORTED = "accelc"
+"""The domain of the functions in models that this compiler exports."""
 LAST_OPSET = int(defs.onnx_opset_version())
 """The newest opset that the installed onnx package knows."""
 
@@ -87,8 +89,10 @@ def _load(source: Path | bytes | ModelProto) -> tuple[ModelProto, str, Path | No
 
 
 def _inlined(proto: ModelProto, name: str) -> ModelProto:
+    """Without the functions that the model defines, but for those of the exporter, which are operators here."""
+    own = [(function.domain, function.name) for function in proto.functions if function.domain == EXPORTED]
     try:
-        return inliner.inline_local_functions(proto)
+        return inliner.inline_selected_functions(proto, own, exclude=True)
     except (ValueError, RuntimeError, checker.ValidationError) as error:
         raise CompileError(f"{name}: model functions cannot be inlined: {str(error).splitlines()[0]}") from None
 

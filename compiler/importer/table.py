@@ -18,7 +18,7 @@ from . import (
     shapes,
 )
 from .lowering import Imported, Lowering
-from .reading import FIRST_OPSET, LAST_OPSET
+from .reading import EXPORTED, FIRST_OPSET, LAST_OPSET
 
 Handler = Callable[[Lowering], Imported | Sequence[Imported | None]]
 
@@ -181,7 +181,14 @@ RUNTIME_OPERATORS: tuple[Operator, ...] = tuple(
 )
 """The operators of onnxruntime's own domain that its static quantization writes, in alphabetical order."""
 
-BY_NAME = {(operator.domain, operator.op_type): operator for operator in (*OPERATORS, *RUNTIME_OPERATORS)}
+EXPORTED_OPERATORS: tuple[Operator, ...] = (
+    Operator("Lookup", quantized.lower_lookup, "quant.lookup", "int8", 1, 1, EXPORTED),
+)
+"""The functions of models that this compiler exports."""
+
+BY_NAME = {
+    (operator.domain, operator.op_type): operator for operator in (*OPERATORS, *RUNTIME_OPERATORS, *EXPORTED_OPERATORS)
+}
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
