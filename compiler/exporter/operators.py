@@ -12,6 +12,7 @@ from ...dialects.core.types import Array
 from ...dialects.nn.activation import PReluOp
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, BinaryOperation, DivOp, MulOp, SubOp
+from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.normalization import LrnOp
@@ -46,9 +47,7 @@ def requantize(op: RequantizeOp, graph: GraphWriter) -> None:
         _product(source, op, graph)
     else:
         ratio = quantized_element(op.data.type).scale / quantized_element(op.out.type).scale
-        assert isinstance(op.scale, Constant)
-        if not np.allclose(op.scale.array, ratio, rtol=2.0**-20, atol=0.0):
-            raise op.error("the factor is not the ratio of the scales, which QuantizeLinear cannot express")
+        _require_factor(op, ratio)
         layout = graph.layout(op)
         graph.quantize(op, graph.real(op, op.data, layout), layout, op.bounds)
 
@@ -58,6 +57,8 @@ def accumulate(op: Conv2dOp | MatmulOp, graph: GraphWriter) -> None:
 
 
 def _convolution(op: Conv2dOp, end: RequantizeOp, graph: GraphWriter) -> None:
+    if isinstance(op.data, Constant):
+        raise op.error("a convolution of a constant has no form in ONNX, expected it folded")
     weight, bias = _dequantized_constants(op, end, graph, op.weight, quantized_element(op.data.type), (3, 2, 0, 1))
     result = graph.node(
         end,
@@ -73,16 +74,11 @@ def _convolution(op: Conv2dOp, end: RequantizeOp, graph: GraphWriter) -> None:
 
 
 def _product(op: MatmulOp, end: RequantizeOp, graph: GraphWriter) -> None:
-    """Gemm of rows for constant weights (it has a bias), MatMul of two activations."""
+    """Gemm of rows for a matrix of weights (it has a bias), MatMul of two activations."""
     left = quantized_element(op.lhs.type)
-    if not isinstance(op.rhs, Constant):
-        if op.bias is not None:
-            raise op.error("a bias of two computed operands has no form in ONNX")
-        product = graph.node(end, "MatMul", [graph.real(op, op.lhs), graph.real(op, op.rhs)])
-        graph.quantize(end, product, AS_IS, end.bounds)
+    if not op.has_weights:
+        _product_of_activations(op, end, graph)
         return
-    if op.rhs.type.rank != 2:
-        raise op.error(f"weights of rank {op.rhs.type.rank} have no form in ONNX, expected 2")
     weight, bias = _dequantized_constants(op, end, graph, op.rhs, left, (0, 1))
     lhs = graph.real(op, op.lhs)
     flat = op.lhs.type.rank == 2
@@ -92,6 +88,27 @@ def _product(op: MatmulOp, end: RequantizeOp, graph: GraphWriter) -> None:
     if not flat:
         result = graph.node(end, "Reshape", [result, _integers(graph, op.out.type.shape, "shape")])
     graph.quantize(end, result, AS_IS, end.bounds)
+
+
+def _product_of_activations(op: MatmulOp, end: RequantizeOp, graph: GraphWriter) -> None:
+    if op.bias is not None:
+        raise op.error("a bias of two computed operands has no form in ONNX")
+    if not isinstance(op.rhs.type.element, QuantizedType):
+        raise op.error(f"rhs is {op.rhs.type}, which has no form in ONNX, expected a matrix or a quantized type")
+    scales = [quantized_element(value.type).scale for value in (op.lhs, op.rhs, end.out)]
+    _require_factor(end, scales[0] * scales[1] / scales[2])
+    rhs = graph.real(op, op.rhs)
+    if op.transpose_rhs:
+        rank = op.rhs.type.rank
+        rhs = graph.node(end, "Transpose", [rhs], perm=[*range(rank - 2), rank - 1, rank - 2])
+    graph.quantize(end, graph.node(end, "MatMul", [graph.real(op, op.lhs), rhs]), AS_IS, end.bounds)
+
+
+def _require_factor(end: RequantizeOp, ratio: float) -> None:
+    """Refuse a factor other than the one that dequantizing and quantizing are together."""
+    assert isinstance(end.scale, Constant)
+    if not np.allclose(end.scale.array, ratio, rtol=2.0**-20, atol=0.0):
+        raise end.error("a factor other than the ratio of the scales has no form in ONNX")
 
 
 def _dequantized_constants(
@@ -175,8 +192,9 @@ def lookup(op: LookupOp, graph: GraphWriter) -> None:
         raise op.error("a table over more than 8 bits has no form in ONNX")
     layout = graph.layout(op)
     inputs = [graph.stored(op, op.data, layout), graph.stored(op, op.table)]
-    attributes = {"scale": element.scale, "zero_point": element.zero_point}
-    graph.store(op.out, graph.node(op, "Lookup", inputs, domain=EXPORTED, **attributes), layout)
+    scale, zero_point = element.scale, element.zero_point
+    result = graph.node(op, "Lookup", inputs, domain=EXPORTED, scale=scale, zero_point=zero_point)
+    graph.store(op.out, result, layout)
 
 
 def pool(op: MaxPoolOp | AveragePoolOp, graph: GraphWriter) -> None:
@@ -209,9 +227,17 @@ def lrn(op: LrnOp, graph: GraphWriter) -> None:
     """LRN of the reals of an image."""
     if op.data.type.rank != 4:
         raise op.error(f"an LRN of rank {op.data.type.rank} has no form in ONNX, expected 4")
-    attributes = {"size": op.size, "alpha": op.alpha, "beta": op.beta, "bias": op.bias}
-    normalized = graph.node(op, "LRN", [graph.real(op, op.data, CHANNELS_FIRST)], **attributes)
+    data = graph.real(op, op.data, CHANNELS_FIRST)
+    normalized = graph.node(op, "LRN", [data], size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
     graph.quantize(op, normalized, CHANNELS_FIRST)
+
+
+def layer_norm(op: LayerNormOp, graph: GraphWriter) -> None:
+    """LayerNormalization of the reals over the last axis."""
+    if not op.centred:
+        raise op.error("a normalisation without a mean has no form in ONNX before opset 23")
+    inputs = [graph.real(op, op.data), graph.stored(op, op.scale), graph.stored(op, op.bias)]
+    graph.quantize(op, graph.node(op, "LayerNormalization", inputs, axis=-1, epsilon=op.epsilon))
 
 
 def softmax(op: SoftmaxOp, graph: GraphWriter) -> None:
@@ -284,6 +310,7 @@ EXPORTERS: dict[type[Operation], Exporter] = {
     AveragePoolOp: pool,
     ReduceMeanOp: mean,
     LrnOp: lrn,
+    LayerNormOp: layer_norm,
     SoftmaxOp: softmax,
     ConcatOp: concat,
     SliceOp: cut,

@@ -27,7 +27,7 @@ from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table
 from ...dialects.quant.types import QuantizedType, quantized_element
 from .factors import quantize_factors
 from .grouping import constant_type
-from .stored import fixed_array, fixed_name, fixed_weights, is_fixed
+from .stored import fixed_array, fixed_name, fixed_weights, is_fixed, is_wide
 from .weights import ACCUMULATOR_LIMIT
 
 LARGEST_SCALE = 2.0**20
@@ -141,7 +141,7 @@ def _convolution(op: Conv2dOp, conversion: Conversion) -> Value[Any]:
 
 def _matmul(op: MatmulOp, conversion: Conversion) -> Value[Any]:
     lhs = conversion.operand(op, 0)
-    if is_fixed(op.rhs) and not is_fixed(op.lhs):
+    if is_fixed(op.rhs) and not is_fixed(op.lhs) and not is_wide(op.rhs):
         if op.transpose_rhs or op.factor != 1.0:
             raise ValueError("its weights are transposed or have a factor, expected them plain (canonicalize)")
         return _weighted(op, conversion, lhs, op.rhs, op.bias)

@@ -66,6 +66,20 @@ def stored_integers(value: Value[Any]) -> StoredIntegers | None:
     return StoredIntegers(data.array.astype(np.int32), scales)
 
 
+def is_wide(value: Value[Any]) -> bool:
+    """True for dequantized integers of one type that do not fit int8 once their zero point is subtracted.
+
+    A product of two quantized operands takes them as they are.
+    """
+    stored = stored_integers(value) if isinstance(value.defining_op, DequantizeOp) else None
+    return stored is not None and not _fits(stored.integers)
+
+
+def _fits(integers: Array) -> bool:
+    limits = np.iinfo(I8.dtype)
+    return int(integers.min(initial=0)) >= limits.min and int(integers.max(initial=0)) <= limits.max
+
+
 def fixed_weights(
     weight: Value[Any], bias: Value[Any] | None, input_scale: float
 ) -> tuple[QuantizedWeights, str | None]:
@@ -81,9 +95,8 @@ def fixed_weights(
     if stored is None:
         lost = None if isinstance(weight, Constant) else "the weights have scales along their inputs"
         return quantize_weights(fixed_array(weight), reals, input_scale), lost
-    limits = np.iinfo(I8.dtype)
-    low, high = int(stored.integers.min(initial=0)), int(stored.integers.max(initial=0))
-    if low < limits.min or high > limits.max:
+    if not _fits(stored.integers):
+        low, high = int(stored.integers.min()), int(stored.integers.max())
         lost = f"the weights reach from {low} to {high} steps around their zero point, int8 from -128 to 127"
         return quantize_weights(fixed_array(weight), reals, input_scale), lost
     channels = weight.type.shape[-1]
