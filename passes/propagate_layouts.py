@@ -111,15 +111,18 @@ class FlattenIntoWeight(RewritePattern[MatmulOp]):
 
 @dataclass(frozen=True)
 class MergeTwins(RewritePattern[TransposeOp]):
-    """Two equal transposes of one input of the network are one."""
+    """Equal transposes of one input of the network are one: the first."""
 
     def rewrite(self, op: TransposeOp, rewriter: Rewriter) -> None:
-        if not isinstance(op.data, BlockArgument):
+        if not isinstance(op.data, BlockArgument) or op.parent is None:
             return
-        twin = next(u for u in op.data.users if isinstance(u, TransposeOp) and u.permutation == op.permutation)
-        if twin is op or twin.parent is not op.parent:
+        twins = {u for u in op.data.users if isinstance(u, TransposeOp) and u.permutation == op.permutation}
+        if len(twins) < 2:
             return
-        rewriter.replace(op, twin.out)
+        # Users are in no order, and only the first of the block is defined before all others are read.
+        first = next(each for each in op.parent if isinstance(each, TransposeOp) and each in twins)
+        for twin in twins - {first}:
+            rewriter.replace(twin, first.out)
 
 
 def is_free(value: Value[Any], permutation: tuple[int, ...]) -> bool:

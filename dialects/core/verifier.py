@@ -40,6 +40,11 @@ def _function_errors(function: Function) -> list[Diagnostic]:
     errors: list[Diagnostic] = []
     if function.body.last is None or not function.body.last.has_trait(Terminator):
         errors.append(Diagnostic(f"function @{function.name} does not end in a return", function.location))
+    names = function.output_names
+    if len(names) != len(function.result_types) or len(set(names)) != len(names):
+        message = f"function @{function.name} names its outputs {', '.join(map(repr, names)) or 'not at all'}"
+        expected = f"{message}, expected {len(function.result_types)} different names"
+        errors.append(Diagnostic(expected, function.location))
     visible: set[Value[Any]] = set(function.arguments)
     constants = function.module.constants
     for op in function.body:

@@ -22,7 +22,8 @@ def channel_extremes(module: Module, data: CalibrationData) -> tuple[dict[Value[
     highs: dict[Value[Any], Array] = {}
 
     def see(value: Value[Any], array: Array) -> None:
-        rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+        # The type, not the array, says how many channels there are: several samples of [1] are an array of [samples].
+        rows = array.reshape(-1, value.type.shape[-1] if value.type.rank else 1)
         low, high = rows.min(axis=0), rows.max(axis=0)
         lows[value] = np.minimum(lows[value], low) if value in lows else low
         highs[value] = np.maximum(highs[value], high) if value in highs else high

@@ -203,7 +203,9 @@ def operand_place(op: ConcatOp | PadOp, index: int, whole: View) -> View | None:
     for own, (low, size) in enumerate(zip(op.low, op.data.type.shape, strict=True)):
         axis = axis4(rank, own)
         if axis is None:
-            return None if low or op.high[own] else whole
+            if low or op.high[own]:
+                return None
+            continue
         whole = whole.narrowed(axis, low, size)
     return whole
 

@@ -1,0 +1,112 @@
+"""A network end to end: the float module against onnxruntime, the program against the integer module, the ledger."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from accelc.backends.emitter import emit
+from accelc.backends.program import program_from_bytes
+from accelc.backends.simulator.simulator import MODES, Simulator
+from accelc.backends.target import load_target
+from accelc.compiler.importer import import_model
+from accelc.compiler.measuring import measure
+from accelc.dialects.core.diagnostics import CompileError
+from accelc.dialects.core.interpreter import run
+from accelc.dialects.core.operation import Module
+from accelc.dialects.core.verifier import verify
+from accelc.passes.framework.base import Pass
+from accelc.passes.framework.environment import CalibrationData, Environment
+from accelc.passes.framework.pass_manager import Instrumentation, PassManager
+from accelc.passes.framework.pipeline import parse_pipeline
+from accelc.passes.pipelines import PIPELINES
+from accelc.passes.registry import PASSES
+
+from .problems import MismatchError
+
+TARGETS = ("tile16", "tile32", "tile64", "array32")
+TOLERANCE = 1e-4
+"""Of the largest magnitude of an output: float32 sums in another order."""
+SAMPLES = 3
+
+
+REFUSED = re.compile(
+    "has no integer form|expected axes between samples and channels|expected the last|one slope, or one for each"
+    "|expected (only|one of) its last four axes"
+)
+"""What random networks may have that integers cannot express; every other error is a mistake of the compiler."""
+
+
+@dataclass
+class Kept(Instrumentation):
+    """The module as it goes into `lower-to-tile`: all in integers, not yet instructions."""
+
+    module: Module | None = field(default=None)
+
+    def before_pass(self, index: int, running: Pass, module: Module) -> None:
+        if running.name == "lower-to-tile":
+            self.module = module.clone()
+
+
+def check_network(model: onnx.ModelProto, random: Random) -> str:
+    """Raise MismatchError if two forms disagree; else what became of it: `ran`, or the reason why it was refused."""
+    numbers = np.random.default_rng(random.getrandbits(32))
+    module = import_model(model)
+    verify(module)
+    inputs = {str(a.name): a.type.shape for a in module.main.arguments}
+    samples = {name: numbers.standard_normal((SAMPLES, *shape[1:]), np.float32) for name, shape in inputs.items()}
+    compare_floats(model, module, {name: array[:1] for name, array in samples.items()})
+    level, target, mode = random.choice(list(PIPELINES)), load_target(random.choice(TARGETS)), random.choice(MODES)
+    kept = Kept()
+    try:
+        passes = parse_pipeline(PIPELINES[level], PASSES)
+        PassManager(passes, instrumentation=[kept]).run(module, Environment(target, CalibrationData(samples)))
+        program = program_from_bytes(emit(module, target).to_bytes())
+    except CompileError as error:
+        message = error.diagnostics[0].message
+        if not REFUSED.search(message):
+            raise
+        return message
+    if kept.module is None:
+        raise MismatchError("the pipeline never came to lower-to-tile")
+    expected = [run(kept.module, {n: a[i : i + 1] for n, a in samples.items()}) for i in range(SAMPLES)]
+    found = Simulator(program, mode=mode).run(samples)
+    for name, array in found.items():
+        wanted = np.concatenate([each[name] for each in expected])
+        if array.dtype != wanted.dtype or array.tobytes() != wanted.tobytes():
+            where = np.argwhere(array != wanted) if array.shape == wanted.shape else []
+            raise MismatchError(
+                f"{level} on {target.name}, {mode}: '{name}' differs from the integer module in {len(where)} of "
+                f"{wanted.size} elements"
+            )
+    report = measure(program)
+    if sum(report.slots.values()) != report.cycles * report.machine.slots_per_cycle:
+        raise MismatchError(f"{level} on {target.name}: the ledger does not balance")
+    return "ran"
+
+
+def compare_floats(model: onnx.ModelProto, module: Module, inputs: dict[str, np.ndarray]) -> None:
+    """Raise MismatchError if the imported module and onnxruntime, without its fusions, disagree."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    expected = dict(zip(names, session.run(names, inputs), strict=True))
+    with np.errstate(all="ignore"):
+        actual = run(module, inputs)
+    for name, wanted in expected.items():
+        array = actual[name]
+        if array.shape != wanted.shape or array.dtype != wanted.dtype:
+            raise MismatchError(f"'{name}' is {array.dtype}{list(array.shape)}, onnxruntime gives {list(wanted.shape)}")
+        limit = TOLERANCE * max(1e-3, float(np.abs(wanted).max(initial=0)))
+        if not np.abs(array - wanted).max(initial=0) <= limit:
+            raise MismatchError(
+                f"'{name}' differs from onnxruntime by {np.abs(array - wanted).max():g}, at most {limit:g}"
+            )

@@ -1,0 +1,72 @@
+"""A minute of what `python benchmarks/fuzzing.py` does for hours, and every file that it has ever stumbled over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import onnx
+import pytest
+from fuzz.cases import KINDS, MUTATIONS, run_case
+from fuzz.comparison import check_network
+from fuzz.models import check_model
+from fuzz.networks import random_network
+from fuzz.programs import check_program
+from fuzz.texts import check_text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accelc.backends.simulator.simulator import MODES
+from accelc.compiler.importer import OPERATORS
+
+INPUTS = sorted((Path(__file__).parent / "inputs").iterdir())
+REPEATS = 6
+"""A regression runs at several levels and targets."""
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False))
+def test_random_networks_agree_end_to_end(random):
+    check_network(random_network(random), random)
+
+
+def test_random_networks_mostly_run():
+    outcomes = Counter(run_case(KINDS["network"], seed) for seed in range(60))
+    assert outcomes["ran"] > 40, outcomes
+
+
+def test_the_operators_of_random_networks():
+    seen = {node.op_type for seed in range(600) for node in random_network(Random(seed)).graph.node}
+    assert sorted({operator.op_type for operator in OPERATORS} - seen) == sorted(NOT_DRAWN)
+
+
+NOT_DRAWN = {
+    "Cast": "only float32 to float32 at run time",
+    "Constant": "a constant",
+    "ConstantOfShape": "a constant",
+    "Shape": "a constant",
+    "Size": "a constant",
+}
+"""Operators that random networks do without, and why."""
+
+
+@pytest.mark.parametrize("kind", MUTATIONS)
+def test_changed_files_are_refused_or_sound(kind):
+    outcomes = Counter(run_case(KINDS[kind], seed) for seed in range(150))
+    assert len(outcomes) > 1, outcomes
+
+
+@pytest.mark.parametrize("path", INPUTS, ids=[path.name for path in INPUTS])
+def test_what_was_found_once(path):
+    data = path.read_bytes()
+    for repeat in range(REPEATS):
+        random = Random(repeat)
+        match path.suffix:
+            case ".onnx":
+                check_model(data)
+                check_network(onnx.load_model_from_string(data), random)
+            case ".accel":
+                check_program(data, MODES[repeat % len(MODES)])
+            case _:
+                check_text(data.decode())
