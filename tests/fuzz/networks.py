@@ -27,6 +27,7 @@ class Network:
     """A graph under construction: `shapes` by value name; every method appends nodes and names a result."""
 
     random: Random
+    opset: int = 17
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Network:
     def values(self, accept: Callable[[tuple[int, ...]], bool]) -> list[str]:
         return [name for name, shape in self.shapes.items() if accept(shape)]
 
-    def model(self, opset: int) -> onnx.ModelProto:
+    def model(self) -> onnx.ModelProto:
         """The model: what nothing reads is an output, and sometimes a value in the middle."""
         computed = [name for node in self.nodes for name in node.output]
         outputs = [name for name in computed if name not in self.used]
@@ -76,7 +77,7 @@ class Network:
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, self.shapes[n]) for n in dict.fromkeys(outputs)],
             self.constants,
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 
 
 Layer = Callable[[Network, str], None]
@@ -153,7 +154,8 @@ def global_pooling(net: Network, x: str) -> None:
 
 def activation(net: Network, x: str) -> None:
     random, shape = net.random, net.shapes[x]
-    op_type = random.choice(("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip", "PRelu"))
+    names = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Clip", "PRelu")
+    op_type = random.choice(names + (("Mish",) if net.opset >= 18 else ()) + (("Gelu",) if net.opset >= 20 else ()))
     inputs, attributes = [x], {}
     if op_type == "Clip":
         low = random.choice((-1.0, 0.0, 0.5))
@@ -164,6 +166,64 @@ def activation(net: Network, x: str) -> None:
         channels = shape[1] if len(shape) > 1 else 1
         inputs.append(net.weights(random.choice(((1,), (channels, *[1] * (len(shape) - 2))))))
     net.apply(op_type, inputs, shape, **attributes)
+
+
+def function(net: Network, x: str) -> None:
+    """A function of one number; those that need positive ones get at least 0.5."""
+    random, shape = net.random, net.shapes[x]
+    op_type = random.choice(FUNCTIONS)
+    inputs, attributes = [x], {}
+    if op_type in ("Log", "Reciprocal", "Sqrt"):
+        positive = net.apply("Sigmoid", [x], shape)
+        inputs = [net.apply("Add", [positive, net.constant(np.float32(0.5))], shape)]
+    elif op_type == "Pow":
+        inputs.append(net.constant(np.float32(random.choice((2, 3, 1)))))
+    elif op_type in ("Min", "Max"):
+        inputs.append(net.constant(np.float32(random.choice((-0.5, 0.0, 1.0)))))
+    elif op_type == "ThresholdedRelu":
+        attributes = {"alpha": 0.0}
+    net.apply(op_type, inputs, shape, **attributes)
+
+
+FUNCTIONS = (
+    *("Abs", "Celu", "Cos", "Elu", "Erf", "Exp", "Log", "Max", "Min", "Neg", "Pow", "Reciprocal"),
+    *("Selu", "Sin", "Softplus", "Softsign", "Sqrt", "ThresholdedRelu"),
+)
+
+
+def normalization(net: Network, x: str) -> None:
+    shape, random = net.shapes[x], net.random
+    if len(shape) < 3 or prod(shape[2:]) < 2:
+        return
+    kind = random.choice(("layer", "instance", "group"))
+    if kind == "layer" and net.opset >= 17 and shape[-1] > 1:
+        bias = [net.weights(shape[-1:])] if random.random() < 0.7 else []
+        net.apply("LayerNormalization", [x, net.weights(shape[-1:]), *bias], shape, axis=-1, epsilon=1e-3)
+    elif kind == "instance":
+        scale, bias = net.weights((shape[1],)), net.weights((shape[1],))
+        net.apply("InstanceNormalization", [x, scale, bias], shape, epsilon=1e-3)
+    elif kind == "group" and net.opset >= 21:
+        groups = random.choice([d for d in range(1, shape[1] + 1) if shape[1] % d == 0])
+        scale, bias = net.weights((shape[1],)), net.weights((shape[1],))
+        net.apply("GroupNormalization", [x, scale, bias], shape, num_groups=groups, epsilon=1e-3)
+
+
+def attention_product(net: Network, x: str) -> None:
+    """A product of two computed values, the second one turned if need be."""
+    shape = net.shapes[x]
+    if len(shape) < 2:
+        return
+    others = net.values(lambda s: len(s) == len(shape) and s[:-2] == shape[:-2] and shape[-1] in s[-2:])
+    if not others:
+        return
+    other = net.random.choice(others)
+    right = net.shapes[other]
+    if right[-2] != shape[-1]:
+        order = [*range(len(right) - 2), len(right) - 1, len(right) - 2]
+        right = (*right[:-2], right[-1], right[-2])
+        other = net.apply("Transpose", [other], right, perm=order)
+    if prod(shape[:-1]) * right[-1] <= LARGEST:
+        net.apply("MatMul", [x, other], (*shape[:-1], right[-1]))
 
 
 def batch_normalization(net: Network, x: str) -> None:
@@ -339,8 +399,12 @@ def averaging(net: Network, x: str) -> None:
     axes = [axis for axis in range(2, len(shape)) if random.random() < 0.7] or [len(shape) - 1]
     keep = random.randrange(2)
     result = tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
-    if result and len(shape) > 1:
+    if not result or len(shape) < 2:
+        return
+    if net.opset < 18:
         net.apply("ReduceMean", [x], result, axes=axes, keepdims=keep)
+    else:
+        net.apply("ReduceMean", [x, net.integers(*axes)], result, keepdims=keep)
 
 
 def passing(net: Network, x: str) -> None:
@@ -352,7 +416,10 @@ LAYERS: tuple[tuple[int, Layer], ...] = (
     (4, pooling),
     (1, global_pooling),
     (5, activation),
+    (2, function),
     (1, batch_normalization),
+    (2, normalization),
+    (1, attention_product),
     (1, local_response),
     (1, softmax),
     (2, with_constant),
@@ -375,7 +442,7 @@ LAYERS: tuple[tuple[int, Layer], ...] = (
 
 def random_network(random: Random) -> onnx.ModelProto:
     """A model of one to eight layers; at least one node."""
-    net = Network(random)
+    net = Network(random, random.choice((14, 15, 17, 17, 18, 21)))
     for index in range(random.choice((1, 1, 1, 2))):
         kind = random.random()
         sizes = [random.choice(SIZES) for _ in range(2 if kind < 0.8 else 1 if kind < 0.9 else 0)]
@@ -389,4 +456,4 @@ def random_network(random: Random) -> onnx.ModelProto:
         random.choices(layers, weights)[0](net, x)
     if not net.nodes:
         activation(net, "x0")
-    return net.model(random.choice((14, 15, 17, 17)))
+    return net.model()

@@ -109,10 +109,8 @@ def derived_text(random: Random) -> str:
     for index in range(random.randint(1, 4)):
         name, operation = random.choice(list(CONTEXT.operations.items()))
         read = random.choices(list(scope), k=random.choice((1, 1, 2, 3)))
-        fields = [field for field in operation.attribute_fields if random.random() < 0.8]
-        attributes = ", ".join(
-            f"{field} = {_fitting(operation.attribute_fields[field], derivation)}" for field in fields
-        )
+        fields = [(n, field) for n, field in operation.attribute_fields.items() if random.random() < 0.8]
+        attributes = ", ".join(f"{n} = {_fitting(field, derivation)}" for n, field in fields)
         result = random.choice((scope[read[0]], random.choice(TYPES)))
         types_read = ", ".join(scope[value] for value in read)
         lines.append(f"  %{index} = {name} {', '.join(read)} {{{attributes}}} : ({types_read}) -> {result}")
