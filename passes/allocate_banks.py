@@ -20,7 +20,8 @@ class AllocateBanks(Pass):
 
     Buffers live from their first to their last use in program order. Operands of the array go to bank groups that all
     block ports reach. Buffers that different engines read (or write) within a few instructions, and the input and the
-    weights of one matmul, are kept in different bank groups where there is room.
+    weights of one matmul, are kept in different bank groups where there is room. Where greedy orders leave no room, an
+    exact search packs as tightly as needed, and single buffers then move away from conflicts.
     """
 
     name: ClassVar[str] = "allocate-banks"
@@ -29,7 +30,7 @@ class AllocateBanks(Pass):
         """Set the addresses; raises CompileError if the buffers do not fit."""
         target = environment.require_target(self.name)
         operations = [op for op in module.main.body if isinstance(op, InstructionOp)]
-        assignment = assign(list(operations), target)
+        assignment = assign(list(operations), target, settled=True)
         if assignment is None:
             raise CompileError(
                 f"buffers do not fit into {target.sram_bytes} bytes of SRAM and {target.accumulators.rows} accumulator "

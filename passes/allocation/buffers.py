@@ -17,8 +17,9 @@ from ...dialects.tile.memory import LoadOp
 from .greedy import place
 from .items import Item, lower_bound
 from .packing import pack
+from .settling import settle
 
-SEARCH_STEPS = 0
+SEARCH_STEPS = 2000
 """Steps of the exact search for a packing that the greedy orders do not find: tenths of a second."""
 
 NEIGHBOURS = 6
@@ -44,27 +45,39 @@ class Assignment:
     lower_bound: int
 
 
-def assign(operations: list[Operation], target: Target) -> Assignment | None:
+def assign(operations: list[Operation], target: Target, *, settled: bool = False) -> Assignment | None:
     """Pack SRAM and accumulators of a scheduled program; None if something does not fit.
 
-    First with a cost for bank conflicts, then, if that does not fit, as tightly as `pack` can.
+    First with a cost for bank conflicts, then, if that does not fit, as tightly as `pack` can. With `settled`, single
+    buffers then move to where they conflict less: the same buffers fit, in more time.
     """
     sram = lifetimes(operations, "sram")
     items = [_item(value, span, target) for value, span in sram.items()]
     conflicts = _Conflicts(list(sram), operations, target)
     line = target.sram.line_bytes
     period = line * target.sram.interleave
-    addresses = place(items, target.sram_bytes, alignment=period, cost=conflicts.cost)
+    capacity, alignment = target.sram_bytes, period
+    addresses = place(items, capacity, alignment=period, cost=conflicts.cost)
     if addresses is None:
-        packing = pack(items, target.sram_bytes, alignment=line, budget=SEARCH_STEPS)
-        addresses = packing.offsets if packing.fits(target.sram_bytes) else None
+        alignment, addresses = _packed(items, capacity, (period, line))
+    if addresses is not None and settled:
+        addresses = settle(items, addresses, capacity, alignment, conflicts.cost)
     rows = lifetimes(operations, "acc")
     accumulators = place([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
     if addresses is None or accumulators is None:
         return None
     found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))
     spans = [(address, address + item.size) for address, item in zip(addresses, items, strict=True)]
-    return Assignment(found, target.sram_bytes - _largest_unused(spans, target.sram_bytes), lower_bound(items))
+    return Assignment(found, capacity - _largest_unused(spans, capacity), lower_bound(items))
+
+
+def _packed(items: list[Item], capacity: int, alignments: tuple[int, ...]) -> tuple[int, list[int] | None]:
+    """Addresses by the exact search, for the first alignment for which it finds any, and that alignment."""
+    for alignment in alignments:
+        packing = pack(items, capacity, alignment=alignment, budget=SEARCH_STEPS)
+        if packing.offsets is not None and packing.fits(capacity):
+            return alignment, list(packing.offsets)
+    return alignments[-1], None
 
 
 def lifetimes(operations: list[Operation], space: str) -> dict[Value[Any], tuple[int, int]]:

@@ -60,14 +60,14 @@ def _place(
     for index in order:
         near = calendar.around(int(begin[index]), int(end[index]))
         together = near[(begin[near] < end[index]) & (end[near] > begin[index])]
-        candidates = _candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
-        if not candidates:
+        free = candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
+        if not free:
             return None
         if cost is None:
-            choice = candidates[0]
+            choice = free[0]
         else:
             sign = -1 if items[index].from_top else 1
-            choice = min(candidates, key=lambda address: (cost(index, address, addresses), sign * address))
+            choice = min(free, key=lambda address: (cost(index, address, addresses), sign * address))
         addresses[index] = choice
         calendar.add(index, int(begin[index]), int(end[index]))
     return [int(a) for a in addresses]
@@ -96,7 +96,7 @@ class _Calendar:
         return np.fromiter(found, np.int64, len(found))
 
 
-def _candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:
+def candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:
     """The lowest and (for items `from_top`) the highest fitting address of every gap and allowed range, ascending."""
     order = np.argsort(addresses, kind="stable")
     starts = addresses[order]

@@ -1,0 +1,32 @@
+"""Settling: packings stay valid and no cost grows."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machine.packings import assert_valid, lifetimes
+
+from accelc.passes.allocation.greedy import place
+from accelc.passes.allocation.items import Item
+from accelc.passes.allocation.settling import settle
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(lifetimes(12, ranges=True), st.integers(0, 3))
+def test_packings_stay_valid_and_get_no_dearer(items: list[Item], seed: int) -> None:
+    prices = np.random.default_rng(seed).integers(0, 4, (len(items), 64))
+    addresses = place(items, 60)
+    if addresses is None:
+        return
+    settled = settle(items, addresses, 60, 1, lambda index, address, placed: float(prices[index, address]))
+    assert_valid(items, settled, 60)
+    for index, (before, after) in enumerate(zip(addresses, settled, strict=True)):
+        assert prices[index, after] <= prices[index, before]
+
+
+def test_a_buffer_moves_to_the_cheapest_gap() -> None:
+    items = [Item(0, 2, 4), Item(0, 2, 4), Item(1, 3, 4)]
+    far = [0.0, 0.0, 1.0]
+    settled = settle(items, [0, 4, 8], 40, 4, lambda index, address, placed: far[index] * abs(address - 20))
+    assert settled == [0, 4, 8], "8 and 36 are the gap's ends, and 8 is nearer"
+    settled = settle(items, [0, 4, 8], 40, 4, lambda index, address, placed: far[index] * abs(address - 30))
+    assert settled == [0, 4, 36]
