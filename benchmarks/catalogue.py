@@ -15,7 +15,8 @@ class Network:
     """A model and its samples. Without `path` it is the light model `light` of the onnx package, with random weights.
 
     `calibration` and `test` are .npz files with an array `input`; without them samples are normal noise.
-    `batch` is how many samples are also run at once (0: only one by one).
+    `batch` is how many samples are also run at once (0: only one by one), `int8_limit` how many points of top-1 8-bit
+    integers may lose.
     """
 
     path: Path | None = None
@@ -23,14 +24,16 @@ class Network:
     calibration: Path | None = None
     test: Path | None = None
     batch: int = 32
+    int8_limit: float = 0.3
 
 
-def _shared(name: str, data: str) -> Network:
+def _shared(name: str, data: str, int8_limit: float = 0.3) -> Network:
     folder = SHARED / "data"
     return Network(
         SHARED / "models" / f"{name}.onnx",
         calibration=folder / f"{data}.calibration.npz",
         test=folder / f"{data}.test.npz",
+        int8_limit=int8_limit,
     )
 
 
@@ -48,6 +51,9 @@ NETWORKS: dict[str, Network] = {
     "resnet20": _shared("resnet20_cifar10_bn", "resnet20_cifar10"),
     "kws_dscnn": _shared("kws_dscnn", "kws_dscnn"),
     "shufflenetv2": _shared("shufflenetv2_cifar10_bn", "cifar10_jpg"),
+    "shufflenetv1": _shared("shufflenetv1_cifar10_bn", "cifar10_jpg"),
+    "shufflenetv2_hardscale": _shared("shufflenetv2_cifar10_hardscale", "cifar10_jpg"),
+    "tinyvit": _shared("tinyvit_cifar10", "cifar10_jpg", int8_limit=0.5),
     "light_resnet50": Network(light="resnet50", batch=0),
     "light_squeezenet": Network(light="squeezenet", batch=0),
     "light_shufflenet": Network(light="shufflenet", batch=0),
@@ -66,3 +72,6 @@ DEFAULT_NETWORKS = (
     "digits_depthwise",
     "digits_shufflenet",
 )
+
+ACCURACY_NETWORKS = tuple(name for name, network in NETWORKS.items() if network.test is not None)
+"""Networks with labelled samples."""

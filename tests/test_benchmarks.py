@@ -120,3 +120,25 @@ def test_the_topology_of_mobilenet_v2():
     weights = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.name.endswith("weight"))
     assert weights == 3_469_760  # the paper's 3.4 million parameters, without biases
     assert sum(node.op_type == "Add" for node in model.graph.node) == 10
+
+
+def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
+    path = tmp_path / "accuracy.json"
+    command = [sys.executable, "benchmarks/accuracy.py", "--networks", "digits_depthwise", "--samples", "120"]
+    options = ["--precisions", "int8", "--calibration", "64", "--rivals", "min-max", "--json", str(path)]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["variant"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+    assert list(rows) == [
+        "float32, onnxruntime",
+        "int8",
+        "ort tensor, min-max",
+        "ort channel, min-max",
+        "int8 less best onnxruntime",
+    ]
+    assert rows["float32, onnxruntime"]["loss"] == rows["float32, onnxruntime"]["flips"] == 0
+    for row in rows.values():
+        assert row["low"] <= row["loss"] <= row["high"]
+        assert f"{row['network']:22} {row['variant']}" in done.stdout
+    assert rows["int8"]["sqnr_db"] > 25.0
+    assert rows["int8"]["verdict"] == rows["int8 less best onnxruntime"]["verdict"] == "yes"

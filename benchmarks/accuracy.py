@@ -1,0 +1,72 @@
+"""Prints what integers cost in top-1: every network and precision, beside onnxruntime's quantize_static, in one run.
+
+    python benchmarks/accuracy.py [--networks NAME ...] [--precisions int8 ...] [--samples N] [--calibration N]
+                                  [--rivals all|min-max|none] [--json FILE]
+
+Calibration sees at most `--calibration` unlabelled samples of the training part, evaluation all (or `--samples`) of
+the test part. Every program is compiled for tile32 at -O2 and simulated; onnxruntime calibrates on the same samples and
+runs its models without graph optimizations (true QDQ semantics). Reference is onnxruntime in float32. Loss is the top-1
+of float less that of the variant, in points, with a 95 % score interval for paired samples (Tango 1998); flips are
+samples whose class differs; SQNR is that of the logits. The exit status is 1 if a figure misses its limit or a rival.
+Needs the test extra.
+
+This file imports nothing heavy: BLAS reads its settings when it is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from catalogue import ACCURACY_NETWORKS
+from speed import THREAD_VARIABLES
+
+from accelc.compiler.usage import PRECISIONS
+
+MOST_CALIBRATION = 512
+
+
+def main() -> int:
+    """Compare everything in one thread."""
+    options = arguments()
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        losses = import_module("losses")
+    except ModuleNotFoundError as error:
+        print(f"{error}; python -m pip install -e '.[test]' installs what the benchmarks need", file=sys.stderr)
+        return 1
+    return losses.compare(options)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("accuracy.py", description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("--networks", nargs="+", choices=ACCURACY_NETWORKS, default=ACCURACY_NETWORKS, metavar="NAME")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, metavar="PRECISION")
+    add("--samples", type=_positive, default=None, metavar="N", help="test samples of each network (default all)")
+    add("--calibration", type=_calibration, default=256, metavar="N", help="calibration samples (default 256)")
+    add("--rivals", choices=("all", "min-max", "none"), default="all", help="onnxruntime's calibration methods")
+    add("--json", metavar="FILE", type=Path, help="write all figures as data")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}, expected at least 1")
+    return number
+
+
+def _calibration(text: str) -> int:
+    number = _positive(text)
+    if number > MOST_CALIBRATION:
+        raise argparse.ArgumentTypeError(f"{number}, expected at most {MOST_CALIBRATION}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
