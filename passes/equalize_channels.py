@@ -16,6 +16,7 @@ from .framework.environment import CalibrationData, Environment
 from .insert_quantization import InsertQuantization
 from .quantization.grouping import TypeGroups
 from .quantization.legality import is_quantizable
+from .quantization.lockstep import walk_capacity
 from .quantization.measure import Fidelity, decibels, held_back
 from .quantization.sampling import synthetic_count, synthetic_samples
 
@@ -49,7 +50,8 @@ class EqualizeChannels(Pass):
         if data is None or environment.precision != "int8" or not is_quantizable(operations):
             return
         seen, measured = held_back(module, data)
-        seen = CalibrationData({name: array[: self.samples] for name, array in seen.samples.items()})
+        count = min(self.samples, walk_capacity(module))
+        seen = CalibrationData({name: array[:count] for name, array in seen.samples.items()})
         classes = ChannelClasses(main)
         factors = balance(classes, TypeGroups(operations), *channel_extremes(module, seen))
         if (factors == 1.0).all():

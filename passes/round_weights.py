@@ -29,8 +29,8 @@ from .quantization.weights import ACCUMULATOR_LIMIT, ACTIVATION_SPAN
 FEWEST_ROWS = 4096
 """Output positions that a Hessian is estimated from, where there are as many, and half as many judge the result."""
 
-ROWS_PER_WEIGHT = 8
-"""At least this many positions for every weight of an output: fewer would fit their noise."""
+ROWS_PER_WEIGHT = 4
+"""And as many positions for every weight of an output: fewer would fit their noise."""
 
 CLEARLY_BETTER = 0.98
 """Another rounding must have at most this share of the squared error on held-back samples to be taken."""

@@ -26,6 +26,12 @@ from .sampling import Run, Samples, runs
 LOCKSTEP_ELEMENTS = 1 << 26
 """Elements of the widest activation over all samples, at most: a few of these are alive at once, up to 4 bytes each."""
 
+WALK_MACS = 1 << 37
+"""Multiply-accumulates that one side of a walk may cost: some seconds on one core."""
+
+FEWEST_SAMPLES = 8
+"""Samples that a walk takes, where it may and memory allows, whatever they cost."""
+
 Layer = Conv2dOp | MatmulOp
 
 
@@ -87,9 +93,11 @@ def walk(module: Module, baseline: Baseline, data: CalibrationData) -> Iterator[
 
 
 def walk_capacity(module: Module) -> int:
-    """How many samples a walk through `module` can hold in memory, at least one."""
+    """How many samples a walk through `module` may take by its memory and its time, at least one."""
     tensors = [r.type.size for op in module.main.body for r in op.results if isinstance(r.type, TensorType)]
-    return max(1, LOCKSTEP_ELEMENTS // max(tensors, default=1))
+    macs = sum(getattr(op, "macs_total", 0) for op in module.main.body)
+    affordable = max(WALK_MACS // max(macs, 1), FEWEST_SAMPLES)
+    return max(1, min(affordable, LOCKSTEP_ELEMENTS // max(tensors, default=1)))
 
 
 def _paired(data: list[Array], expected: list[Array]) -> list[tuple[Array, Array]]:
