@@ -27,6 +27,7 @@ PORTS_LIMIT = 2**32
 _NUMBER_FIELDS = {
     "zero_point": "output",
     "input_zero": "input",
+    "weights_zero": "weights",
     "lhs_zero": "lhs",
     "rhs_zero": "rhs",
     "low": "output",
@@ -120,7 +121,7 @@ def _field_problem(op: InstructionOp, target: Target) -> str | None:
 def _element_problem(op: ElementOp, target: Target) -> str | None:
     for name, operand in _NUMBER_FIELDS.items():
         value = op.attributes.get(name, 0)
-        element = op.element_of("input" if isinstance(op, MatmulOp) else operand)
+        element = op.element_of("input" if isinstance(op, MatmulOp) and name == "zero_point" else operand)
         if isinstance(value, int) and not element.low <= value <= element.high:
             return f"'{name}' is {value}, expected {element.low} to {element.high}"
     for name, value in op.attributes.items():

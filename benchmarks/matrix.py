@@ -1,6 +1,7 @@
 """Prints whether all forms of a program compute the same bits: one row a network, target and level.
 
-    python benchmarks/matrix.py [--networks NAME ...] [--targets NAME ...] [--levels O0 ...] [--samples 8]
+    python benchmarks/matrix.py [--networks NAME ...] [--targets NAME ...] [--levels O0 ...] [--precision int8]
+        [--samples 8]
 
 `quantized`, `tile` and `simulator` compare the interpreted quantized IR (every operation), the interpreted tile IR
 (after lower-to-tile and after insert-tokens) and the encoded program with the int64 oracle of the tests; `checked` says
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from endtoend.agreement import LEVELS, TARGETS, Agreement, check, quantized
 from endtoend.networks import LARGE_LIGHT, NETWORKS, UnavailableError, network
 
+from accelc.compiler.usage import PRECISIONS
 from accelc.dialects.core.diagnostics import CompileError
 
 COLUMNS = ("quantized", "tile", "simulator", "checked", "ledger")
@@ -42,17 +44,18 @@ def main() -> int:
         for target in options.targets:
             for level in options.levels:
                 rows += 1
-                wrong += not row(name, target, level, min(options.samples, HEAVY_SAMPLES.get(name, options.samples)))
+                samples = min(options.samples, HEAVY_SAMPLES.get(name, options.samples))
+                wrong += not row(name, target, level, options.precision, samples)
         quantized.cache_clear()
         network.cache_clear()
     print(f"{rows} rows, {wrong} with a difference, {time.perf_counter() - start:.0f} s")
     return 1 if wrong else 0
 
 
-def row(name: str, target: str, level: str, samples: int) -> bool:
+def row(name: str, target: str, level: str, precision: str, samples: int) -> bool:
     """Print one row and what is wrong with it; True if nothing is."""
     try:
-        found = check(name, target, level, count=samples)
+        found = check(name, target, level, precision=precision, count=samples)
     except CompileError as error:
         print(f"{name:28} {target:8} {level:5} failed: {error}", flush=True)
         return False
@@ -82,6 +85,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NAME")
     parser.add_argument("--targets", nargs="+", default=TARGETS, metavar="NAME")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=LEVELS)
+    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="what to quantize to (default int8)")
     parser.add_argument("--samples", type=int, default=8, help="samples of each network, at most (default 8)")
     return parser.parse_args()
 

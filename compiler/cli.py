@@ -108,7 +108,12 @@ def _add_compilation(group: Any) -> None:
     level_help = f"optimization level 0 to 3 (default {DEFAULT_OPT_LEVEL})"
     add("-O", dest="level", metavar="LEVEL", type=int, choices=OPT_LEVELS, help=level_help)
     add("--target", metavar="NAME|FILE", help=f"the machine: a preset or a .toml file (default {DEFAULT_TARGET})")
-    add("--precision", choices=PRECISIONS, default="int8", help="what to quantize to (default int8)")
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="int8",
+        help="what to quantize to (default int8); int16x8: 16 bits with 8-bit weights",
+    )
     add("--calibration-data", metavar="FILE.npz|DIR", type=Path, help="sample inputs that the ranges are taken from")
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")

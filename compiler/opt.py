@@ -93,7 +93,7 @@ def _argument_parser() -> argparse.ArgumentParser:
     )
     add("-o", "--output", metavar="FILE.air", help="write the module here (and its .npz) instead of standard output")
     add("--target", metavar="NAME|FILE", help="the machine that passes compile for")
-    add("--precision", default="int8", choices=PRECISIONS, help="what to quantize to")
+    add("--precision", default="int8", choices=PRECISIONS, help="what to quantize to (default int8)")
     add("--calibration-data", metavar="FILE.npz", help="arrays by input name, the first axis counts samples")
     add("--elide-above", metavar="N", type=int, default=ELIDE_ABOVE, help="print constants of up to N elements")
     add("--remarks", action="store_true", help="print what the passes have to say, as comments")

@@ -8,12 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from ..dialects.core.operation import Constant, Module
-from ..dialects.core.types import Array
+from ..dialects.core.types import Array, scalar_type
+from ..dialects.quant.types import quantized_element
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .quantization.lockstep import Layer, Visit, accumulator_scales, walk, weighted_layers
+from .quantization.formats import format_of
+from .quantization.lockstep import Layer, Visit, accumulator_scales, requantization, walk, weighted_layers
 from .quantization.refinement import Refinement
-from .quantization.weights import ACCUMULATOR_LIMIT, ACTIVATION_SPAN
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,14 @@ def _correct(module: Module, visit: Visit) -> bool:
     scales = accumulator_scales(layer)
     old = np.zeros(len(scales), np.int64) if bias is None else bias.array.astype(np.int64)
     new = old + np.rint(_average_error(visit, scales) / scales).astype(np.int64)
-    # The floor of the numeric contract: no partial sum leaves 32 bits.
-    weights = np.abs(weight.array.astype(np.int64)).reshape(-1, len(scales)).sum(axis=0)
-    new = np.where(np.abs(new) + ACTIVATION_SPAN * weights < ACCUMULATOR_LIMIT, new, old)
+    # The floor of the numeric contract: no partial sum leaves the accumulator, nor the 32 bits of the multiplier.
+    format = format_of(quantized_element(layer.operands[0].type), scalar_type(weight.array.dtype))
+    limit = min(format.accumulator_limit, (2**31 - 1) << requantization(layer).pre_shift)
+    new = np.where(format.largest(weight.array, new) < limit, new, old)
     if (new == old).all():
         return False
     name = str(bias.name) if bias is not None else f"{weight.name}.bias"
-    layer.set_operands([*layer.operands[:2], module.add_constant(name, new.astype(np.int32))])
+    layer.set_operands([*layer.operands[:2], module.add_constant(name, new.astype(format.bias_dtype))])
     return True
 
 

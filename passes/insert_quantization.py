@@ -1,4 +1,4 @@
-"""The pass `insert-quantization`: a float network becomes one that computes in 8-bit integers."""
+"""The pass `insert-quantization`: a float network becomes one that computes in integers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .quantization.calibration import calibrate
 from .quantization.clipping import Method, range_method
+from .quantization.formats import FORMATS, INT8
 from .quantization.measure import decibels, held_back
 from .quantization.network import FloatNetwork
 from .quantization.range_search import choose_ranges
@@ -21,13 +22,14 @@ from .quantization.sampling import synthetic_count, synthetic_samples
 
 @dataclass(frozen=True)
 class InsertQuantization(Pass):
-    """Calibrate the float network and rewrite it in 8-bit integers.
+    """Calibrate the float network and rewrite it in integers.
 
     @main becomes: transposes and reshapes of the input (the host does them) -> quant.quantize -> integers only ->
     quant.dequantize -> reshapes and transposes of the output -> return. Activations have one asymmetric int8 type a
     tensor, shared by everything that concat, pooling by maximum and data movement connect; weights are symmetric int8
-    with one scale per output channel. What a quantized model has decided stays: types that values are quantized to,
-    and stored weights; only what is left is calibrated.
+    with one scale per output channel. What a quantized model has decided stays: types that values are quantized to, and
+    stored weights; only what is left is calibrated. For precision int16 activations are symmetric int16 over twice
+    their range, whatever the method, weights int16 (int8 for int16x8) and sums 48 bits wide.
 
     `method` chooses the range of a tensor from the calibration samples: `min-max` is all that was seen, `mean-min-max`
     what an average sample reaches, `percentile` leaves 100 - `percentile` percent of the values outside on either side,
@@ -47,11 +49,13 @@ class InsertQuantization(Pass):
     seed: int = at_least(0, 0)
 
     def run(self, module: Module, environment: Environment) -> None:
-        if environment.precision != "int8":
-            raise CompileError(f"precision is '{environment.precision}', insert-quantization makes int8")
+        format = FORMATS.get(environment.precision)
+        if format is None:
+            expected = ", ".join(FORMATS)
+            raise CompileError(f"precision is '{environment.precision}', insert-quantization makes {expected}")
         main = module.main
         environment.baseline.is_known = True
-        network = FloatNetwork(module)
+        network = FloatNetwork(module, format)
         if not network.operations:
             return
         ranges, used = self._ranges(network, environment) if network.sources else ({}, "no samples")
@@ -75,7 +79,8 @@ class InsertQuantization(Pass):
         baseline = environment.baseline
         baseline.module, baseline.calibration, baseline.measured = network.module.clone(), data, measured
         statistics = calibrate(network.module, data, network.sources, progress=environment.progress)
-        if self.method == "auto" and environment.calibration is not None:
+        wanted: Method = self.method if network.format == INT8 else "min-max"
+        if wanted == "auto" and environment.calibration is not None:
             choice = choose_ranges(network, statistics, measured, progress=environment.progress)
             counts = ", ".join(f"{count} {name}" for name, count in Counter(choice.names.values()).most_common())
             message = (
@@ -84,7 +89,7 @@ class InsertQuantization(Pass):
             )
             environment.remark(self.name, "analysis", message, error=choice.error, trials=choice.trials)
             return choice.ranges, f"{samples.count} samples ({self.method})"
-        name: Method = "percentile" if self.method == "auto" else self.method
+        name: Method = "percentile" if wanted == "auto" else wanted
         method = range_method(name, self.percentile)
         return {value: method(seen) for value, seen in statistics.items()}, f"{samples.count} samples ({name})"
 

@@ -168,6 +168,8 @@ def _check_legal(function: Function) -> None:
             if len(users) != 1 or not isinstance(users[0], RequantizeOp):
                 found = ", ".join(user.name for user in users) or "nothing"
                 errors += op.error(f"accumulators are read by {found}, expected one quant.requantize").diagnostics
+        if isinstance(op, _ONE_ELEMENT) and _is_integer(op) and len(kinds := _storages(op)) > 1:
+            errors += op.error(f"works on {' and '.join(kinds)}, expected one; insert quant.requantize").diagnostics
         for value in op.operands:
             element = value.type.element if isinstance(value.type, TensorType) else None
             if isinstance(element, QuantizedType) and str(element.storage) not in ELEMENTS:
@@ -176,6 +178,16 @@ def _check_legal(function: Function) -> None:
                 errors += op.error(f"reads {value.type}, expected at least one element").diagnostics
     if errors:
         raise CompileError(errors)
+
+
+_ONE_ELEMENT = (BinaryOperation, LookupOp, AveragePoolOp, ReduceMeanOp, LrnOp, LayerNormOp)
+"""Operations whose instructions read and write numbers of one element type."""
+
+
+def _storages(op: Operation) -> list[str]:
+    values = [value for value in (*op.operands, *op.results) if isinstance(value.type, TensorType)]
+    found = [str(v.type.element.storage) for v in values if isinstance(v.type.element, QuantizedType)]
+    return list(dict.fromkeys(found))
 
 
 def _is_integer(op: Operation) -> bool:

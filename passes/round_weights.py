@@ -8,11 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from ..dialects.core.operation import Constant, Module, Operation
-from ..dialects.core.types import Array
+from ..dialects.core.types import I8, Array
 from ..dialects.nn.convolution import Conv2dOp
 from ..dialects.quant.types import quantized_element
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
+from .quantization.formats import format_of
 from .quantization.lockstep import (
     Layer,
     Visit,
@@ -24,7 +25,6 @@ from .quantization.lockstep import (
 from .quantization.patches import input_rows
 from .quantization.refinement import Refinement
 from .quantization.rounding import clip_scales, nearest, round_jointly
-from .quantization.weights import ACCUMULATOR_LIMIT, ACTIVATION_SPAN
 
 FEWEST_ROWS = 4096
 """Output positions that a Hessian is estimated from, where there are as many, and half as many judge the result."""
@@ -40,10 +40,10 @@ CLEARLY_BETTER = 0.98
 class RoundWeights(Pass):
     """Round weights by second-order information, so that the errors of one make up for those of others.
 
-    From front to back, on executed integers: every convolution and product but depthwise ones rounds its weights
-    anew for the inputs it really gets, by the nearest plane of their second moments (see `round_jointly`), at the scale
-    it has and at the one with the least error (MSE clipping). Each output channel takes what has the least squared
-    error on held-back samples, which may be what it had.
+    From front to back, on executed integers: every convolution and product but depthwise ones rounds its weights anew
+    (those of 8 bits) for the inputs it really gets, by the nearest plane of their second moments (see `round_jointly`),
+    at the scale it has and at the one with the least error (MSE clipping). Each output channel takes what has the least
+    squared error on held-back samples, which may be what it had.
 
     Runs behind insert-quantization in one pipeline. With `check` everything is taken back unless the network comes
     closer to the float network on held-back samples. `samples` limits how many others the moments come from. Without
@@ -75,8 +75,9 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     """Replace weights, bias and scales of one layer; returns how many of its channels have changed."""
     layer, source = visit.layer, visit.source
     weight, real = _array(layer, 1), _array(source, 1)
-    if isinstance(layer, Conv2dOp) and layer.is_depthwise:
+    if weight.dtype != np.int8 or (isinstance(layer, Conv2dOp) and layer.is_depthwise):
         return 0
+    format = format_of(quantized_element(layer.operands[0].type), I8)
     data = np.concatenate([integers for integers, _ in visit.pairs])
     groups, scales = _groups(layer), accumulator_scales(layer)
     step = quantized_element(layer.operands[0].type).scale
@@ -91,9 +92,9 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     stored = columns.transpose(1, 0, 2).reshape(weight.shape)
     new_scales = column_scales.reshape(-1) * step
     bias = None if source.bias is None else np.rint(_array(source, 2) / new_scales)
-    # The floor of the numeric contract: no partial sum leaves 32 bits.
-    sums = np.abs(stored).reshape(-1, len(scales)).sum(axis=0)
-    fits = (0.0 if bias is None else np.abs(bias)) + ACTIVATION_SPAN * sums < ACCUMULATOR_LIMIT
+    # The floor of the numeric contract: no partial sum leaves the accumulator, nor the 32 bits of the multiplier.
+    limit = min(format.accumulator_limit, (2**31 - 1) << requantization(layer).pre_shift)
+    fits = format.largest(stored, np.zeros(1) if bias is None else bias) < limit
     changed = fits & (stored != weight).reshape(-1, len(scales)).any(axis=0)
     if not changed.any():
         return 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...dialects.core.operation import Constant, Module, Operation, Value
 from ...dialects.core.tensor import TensorOperation
-from ...dialects.core.types import I32, Array, TensorType
+from ...dialects.core.types import I8, Array, ScalarType, TensorType, scalar_type
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
@@ -20,15 +20,16 @@ from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
-from ...dialects.quant.arithmetic import clamp_bounds
+from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.quant.arithmetic import clamp_bounds, pre_shift_for
 from ...dialects.quant.ops import DequantizeOp, LookupOp, RequantizeOp
-from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table
+from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table, softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
 from .factors import quantize_factors
+from .formats import INT8, Format
 from .grouping import constant_type
+from .ranges import activation_type, range_of
 from .stored import fixed_array, fixed_name, fixed_weights, is_fixed, is_wide
-from .weights import ACCUMULATOR_LIMIT
 
 LARGEST_SCALE = 2.0**20
 """A requantization above this saturates every accumulator but 0 just as this one does."""
@@ -42,6 +43,8 @@ class Conversion:
 
     module: Module
     types: Mapping[Value[Any], QuantizedType]
+    precision: Format = INT8
+    """The integers of all products."""
     twins: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
     raised: dict[Operation, int] = field(default_factory=dict[Operation, int])
     """The matmul-like operations with channels whose weight scale the bias floor raised, and how many."""
@@ -62,7 +65,7 @@ class Conversion:
     def operand(self, op: Operation, index: int, *, type: QuantizedType | None = None) -> Value[Any]:
         """The quantized form of an operand; a constant is quantized here, to `type` or to what covers it.
 
-        What another type holds is requantized to `type`.
+        What another type holds is requantized to `type`. The storage of a constant is that of the result.
         """
         value = op.operands[index]
         producer = value.defining_op
@@ -70,8 +73,20 @@ class Conversion:
         if twin is not None:
             return twin if type is None or twin.type.element == type else self.rescale(op, twin, type)
         array = fixed_array(value)
-        element = type or constant_type(array)
-        return self.constant(fixed_name(value), "int8", element.quantize(array), element)
+        element = type or constant_type(array, self.types[op.result].storage)
+        return self.constant(fixed_name(value), _suffix(element.storage), element.quantize(array), element)
+
+    def same_storage(self, op: Operation, index: int) -> Value[Any]:
+        """The operand in the storage of the result: the vector unit works on one width at a time."""
+        value, storage = self.operand(op, index), self.types[op.result].storage
+        element = quantized_element(value.type)
+        if element.storage == storage:
+            return value
+        return self.rescale(op, value, activation_type(range_of(element), storage=storage))
+
+    def format(self, data: Value[Any]) -> Format:
+        """The integers of a product of these activations with constant weights."""
+        return INT8 if quantized_element(data.type).storage == I8 else self.precision
 
     def rescale(self, op: Operation, value: Value[Any], element: QuantizedType) -> Value[Any]:
         """Insert the step from the type of a quantized value to another one."""
@@ -109,14 +124,24 @@ class Conversion:
         return self.insert(op, kind(operands, (result_type,), attributes)).result
 
     def requantize(
-        self, op: Operation, accumulator: Value[Any], scales: Array, bounds: tuple[int, int] | None = None
+        self,
+        op: Operation,
+        accumulator: Value[Any],
+        scales: Array,
+        bounds: tuple[int, int] | None = None,
+        largest: int = 0,
     ) -> Value[Any]:
-        """Insert the step from `accumulator`, whose real value is `scales` [1 or C] * stored, to the type of `op`."""
-        element = self.types[op.result]
-        factors = np.minimum(np.atleast_1d(scales) / element.scale, LARGEST_SCALE).astype(np.float32)
+        """Insert the step from `accumulator`, whose real value is `scales` [1 or C] * stored, to the type of `op`.
+
+        Stored values have at most the magnitude `largest`; beyond 32 bits they are shifted before the multiplication.
+        """
+        element, shift = self.types[op.result], pre_shift_for(largest)
+        factors = np.minimum(np.atleast_1d(scales) / element.scale, LARGEST_SCALE / 2**shift).astype(np.float32)
         constant = self.constant(_label(op), "scale", factors)
         low, high = bounds or (element.low, element.high)
         limits = {name: v for name, v, end in (("low", low, element.low), ("high", high, element.high)) if v != end}
+        if shift:
+            limits["pre_shift"] = shift
         result_type = TensorType(accumulator.type.shape, element)
         return self.insert(op, RequantizeOp((accumulator, constant), (result_type,), limits)).result
 
@@ -147,39 +172,47 @@ def _matmul(op: MatmulOp, conversion: Conversion) -> Value[Any]:
         return _weighted(op, conversion, lhs, op.rhs, op.bias)
     rhs = conversion.operand(op, 1)
     scale = op.factor * quantized_element(lhs.type).scale * quantized_element(rhs.type).scale
-    operands = [lhs, rhs]
+    operands, format = [lhs, rhs], conversion.format(lhs)
+    largest = op.lhs.type.shape[-1] * format.activation_span**2
     if op.bias is not None:
         stored = np.rint(fixed_array(op.bias).astype(np.float64) / scale)
-        if not np.all(np.abs(stored) + op.lhs.type.shape[-1] * 2.0**16 < ACCUMULATOR_LIMIT):
-            raise ValueError("the bias does not fit a 32-bit accumulator at the scales of the operands")
-        operands.append(conversion.constant(fixed_name(op.bias), "int32", stored.astype(np.int32)))
-    return _accumulate(op, conversion, operands, np.asarray(scale))
+        largest += int(np.abs(stored).max(initial=0.0))
+        if largest >= format.accumulator_limit:
+            bits = format.accumulator_bits
+            raise ValueError(f"the bias does not fit a {bits}-bit accumulator at the scales of the operands")
+        operands.append(_bias(op.bias, conversion, stored.astype(format.bias_dtype)))
+    return _accumulate(op, conversion, operands, np.asarray(scale), largest)
 
 
 def _weighted(
     op: Conv2dOp | MatmulOp, conversion: Conversion, data: Value[Any], weight: Value[Any], bias: Value[Any] | None
 ) -> Value[Any]:
-    """Insert data * weight + bias in int32, then one factor per output channel."""
-    stored, lost = fixed_weights(weight, bias, quantized_element(data.type).scale)
+    """Insert data * weight + bias in the accumulator, then one factor per output channel."""
+    stored, lost = fixed_weights(weight, bias, quantized_element(data.type).scale, conversion.format(data))
     if stored.raised:
         conversion.raised[op] = stored.raised
     if lost is not None:
         conversion.lost[op] = lost
-    operands = [data, conversion.constant(fixed_name(weight), "int8", stored.weight)]
+    operands = [data, conversion.constant(fixed_name(weight), stored.weight.dtype.name, stored.weight)]
     if bias is not None and stored.bias is not None:
-        operands.append(conversion.constant(fixed_name(bias), "int32", stored.bias))
-    return _accumulate(op, conversion, operands, stored.accumulator_scales)
+        operands.append(_bias(bias, conversion, stored.bias))
+    return _accumulate(op, conversion, operands, stored.accumulator_scales, stored.largest)
+
+
+def _bias(bias: Value[Any], conversion: Conversion, stored: Array) -> Value[Any]:
+    return conversion.constant(fixed_name(bias), stored.dtype.name, stored)
 
 
 def _accumulate(
-    op: Conv2dOp | MatmulOp, conversion: Conversion, operands: list[Value[Any]], scales: Array
+    op: Conv2dOp | MatmulOp, conversion: Conversion, operands: list[Value[Any]], scales: Array, largest: int
 ) -> Value[Any]:
     kept = {name: value for name, value in op.attributes.items() if name not in ("clamp_min", "clamp_max", "factor")}
-    wide = type(op)(operands, (TensorType(op.out.type.shape, I32),), kept)
+    sums = scalar_type(conversion.format(operands[0]).bias_dtype)
+    wide = type(op)(operands, (TensorType(op.out.type.shape, sums),), kept)
     accumulator = conversion.insert(op, wide).result
     conversion.layers[wide] = op
     bounds = clamp_bounds(conversion.types[op.out], op.clamp_min, op.clamp_max)
-    return conversion.requantize(op, accumulator, scales, bounds)
+    return conversion.requantize(op, accumulator, scales, bounds, largest)
 
 
 def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
@@ -188,9 +221,8 @@ def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
     factor = scale / np.sqrt(variance + op.epsilon)
     channels = op.data.type.shape[-1]
     data = conversion.operand(op, 0)
-    stored = quantize_factors(
-        factor.reshape(1, 1, 1, channels), bias - mean * factor, quantized_element(data.type).scale
-    )
+    format, input_scale = conversion.format(data), quantized_element(data.type).scale
+    stored = quantize_factors(factor.reshape(1, 1, 1, channels), bias - mean * factor, input_scale, format)
     assert stored.bias is not None
     if stored.raised:
         conversion.raised[op] = stored.raised
@@ -199,32 +231,32 @@ def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
     if op.data.type.rank != 4:
         data = conversion.insert(op, ReshapeOp.build(data, shape=image)).result
     name = op.operands[1].name
-    weight = conversion.constant(name, "int8", stored.weight)
-    offset = conversion.constant(name, "int32", stored.bias)
+    weight = conversion.constant(name, stored.weight.dtype.name, stored.weight)
+    offset = conversion.constant(name, stored.bias.dtype.name, stored.bias)
     wide = conversion.insert(op, Conv2dOp.build(data, weight, offset, groups=channels, macs=0)).result
-    narrow = conversion.requantize(op, wide, stored.accumulator_scales)
+    narrow = conversion.requantize(op, wide, stored.accumulator_scales, largest=stored.largest)
     return narrow if op.data.type.rank == 4 else conversion.insert(op, ReshapeOp.build(narrow, shape=shape)).result
 
 
 def _binary(op: AddOp | SubOp | MulOp, conversion: Conversion) -> Value[Any]:
-    operands = [conversion.operand(op, 0), conversion.operand(op, 1)]
+    operands = [conversion.same_storage(op, 0), conversion.same_storage(op, 1)]
     return conversion.build(op, type(op), operands, conversion.types[op.out])
 
 
 def _division(op: DivOp, conversion: Conversion) -> Value[Any]:
     """By a constant, x / c == x * (1 / c): a multiplication is cheaper, and 1 / c is quantized around 0."""
     if not isinstance(op.rhs, Constant):
-        operands = [conversion.operand(op, 0), conversion.operand(op, 1)]
+        operands = [conversion.same_storage(op, 0), conversion.same_storage(op, 1)]
         return conversion.build(op, DivOp, operands, conversion.types[op.out])
     with np.errstate(divide="ignore"):
         reciprocal = Constant(f"{op.rhs.name}.reciprocal", np.asarray(1.0 / op.rhs.array))
-    element = constant_type(reciprocal.array)
-    rhs = conversion.constant(reciprocal.name, "int8", element.quantize(reciprocal.array), element)
-    return conversion.build(op, MulOp, [conversion.operand(op, 0), rhs], conversion.types[op.out], **op.attributes)
+    element = constant_type(reciprocal.array, conversion.types[op.out].storage)
+    rhs = conversion.constant(reciprocal.name, _suffix(element.storage), element.quantize(reciprocal.array), element)
+    return conversion.build(op, MulOp, [conversion.same_storage(op, 0), rhs], conversion.types[op.out], **op.attributes)
 
 
 def _unary(op: UnaryOperation, conversion: Conversion) -> Value[Any]:
-    data, target = conversion.operand(op, 0), conversion.types[op.out]
+    data, target = conversion.same_storage(op, 0), conversion.types[op.out]
     table = lookup_table(op.apply, quantized_element(data.type), target)
     operands = [data, conversion.constant(_label(op), "table", table)]
     return conversion.build(op, LookupOp, operands, target)
@@ -235,11 +267,11 @@ def _prelu(op: PReluOp, conversion: Conversion) -> Value[Any]:
 
 
 def _average(op: AveragePoolOp | ReduceMeanOp, conversion: Conversion) -> Value[Any]:
-    return conversion.build(op, type(op), [conversion.operand(op, 0)], conversion.types[op.out])
+    return conversion.build(op, type(op), [conversion.same_storage(op, 0)], conversion.types[op.out])
 
 
 def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
-    data, target = conversion.operand(op, 0), conversion.types[op.out]
+    data, target = conversion.same_storage(op, 0), conversion.types[op.out]
     source = quantized_element(data.type)
     table, shift = lrn_table(source, target, size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
     operands = [data, conversion.constant(_label(op), "table", table)]
@@ -247,15 +279,17 @@ def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
 
 
 def _layer_norm(op: LayerNormOp, conversion: Conversion) -> Value[Any]:
-    operands = [conversion.operand(op, 0), op.scale, op.bias]
+    operands = [conversion.same_storage(op, 0), op.scale, op.bias]
     return conversion.build(op, LayerNormOp, operands, conversion.types[op.out])
 
 
 def _softmax(op: SoftmaxOp, conversion: Conversion) -> Value[Any]:
     data, target = conversion.operand(op, 0), conversion.types[op.out]
-    table = softmax_table(quantized_element(data.type).scale, op.data.type.shape[op.axis])
-    value = conversion.build(op, SoftmaxOp, [data, conversion.constant(_label(op), "table", table)], SOFTMAX_TYPE)
-    return value if target == SOFTMAX_TYPE else conversion.requantize(op, value, np.asarray(SOFTMAX_TYPE.scale))
+    source = quantized_element(data.type)
+    natural = softmax_type(source.storage)
+    table = softmax_table(source.scale, op.data.type.shape[op.axis], source.storage)
+    value = conversion.build(op, SoftmaxOp, [data, conversion.constant(_label(op), "table", table)], natural)
+    return value if target == natural else conversion.requantize(op, value, np.asarray(natural.scale))
 
 
 def _movement(op: TensorOperation, conversion: Conversion) -> Value[Any]:
@@ -295,6 +329,10 @@ def _label(op: Operation) -> str:
     """What the constants of `op` are called after: its weight, its first ONNX node, or its kind."""
     weights = [name for value in op.operands if is_fixed(value) and (name := fixed_name(value)) is not None]
     return weights[0] if weights else op.location.nodes[0] if op.location.nodes else op.name.replace("nn.", "")
+
+
+def _suffix(storage: ScalarType) -> str:
+    return storage.dtype.name
 
 
 def _same(known: Array, array: Array) -> bool:

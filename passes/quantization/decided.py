@@ -10,7 +10,6 @@ from ...dialects.quant.ops import DequantizeOp, QuantizeOp
 from ...dialects.quant.types import QuantizedType, quantized_element
 from .conversion import Conversion
 from .grouping import TypeGroups
-from .ranges import Range
 from .stored import is_fixed
 
 
@@ -46,13 +45,6 @@ def decided_types(
         if root not in computed and len(elements) == 1:
             decided.setdefault(root, *elements)
     return decided
-
-
-def range_of(element: QuantizedType) -> Range:
-    """The reals from the smallest to the largest integer of a type."""
-    return Range(
-        (element.low - element.zero_point) * element.scale, (element.high - element.zero_point) * element.scale
-    )
 
 
 def is_own(op: Operation) -> bool:

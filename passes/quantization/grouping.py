@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from ...dialects.core.operation import Constant, Operation, Value
-from ...dialects.core.types import Array
+from ...dialects.core.types import I8, Array, ScalarType
 from ...dialects.nn.activation import HardSigmoidOp, PReluOp, SigmoidOp, TanhOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
 from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
 from ...dialects.nn.normalization import LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
+from ...dialects.nn.softmax import SoftmaxOp
 from ...dialects.quant.ops import DequantizeOp
+from ...dialects.quant.tables import softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
 from .ranges import Range, activation_type
 from .stored import fixed_array, is_fixed
@@ -63,14 +64,17 @@ class TypeGroups:
         return [*inputs, *(value for value in results if type(value.op) not in NATURAL_RANGES)]
 
     def types(
-        self, ranges: Mapping[Value[Any], Range], decided: Mapping[Value[Any], QuantizedType] | None = None
+        self,
+        ranges: Mapping[Value[Any], Range],
+        decided: Mapping[Value[Any], QuantizedType] | None = None,
+        storage: ScalarType = I8,
     ) -> dict[Value[Any], QuantizedType]:
         """The quantized type of every value: that of its group, whose range is the hull of all it must represent.
 
-        `decided` holds the types of groups, by representative, that are not chosen here. A group that holds nothing but
-        softmax results has the softmax type. Where operands are so much larger than the result (a sum of millions
-        clamped to [0, 0.5]) that no multiplier expresses the ratio of their scales, the scale of the result is raised,
-        at the price of its resolution.
+        `decided` holds the types of groups, by representative, that are not chosen here; others take `storage`. A group
+        that holds nothing but softmax results has the softmax type. Where operands are so much larger than the result
+        (a sum of millions clamped to [0, 0.5]) that no multiplier expresses the ratio of their scales, the scale of the
+        result is raised, at the price of its resolution.
         """
         settled = dict(decided or {})
         values = dict.fromkeys([*ranges, *(op.result for op in self.operations)])
@@ -89,24 +93,26 @@ class TypeGroups:
         floors = dict.fromkeys(hulls, 0.0)
         while True:
             types = settled | {
-                root: SOFTMAX_TYPE if pinned[root] else activation_type(hull, smallest_scale=floors[root])
+                root: softmax_type(storage)
+                if pinned[root]
+                else activation_type(hull, smallest_scale=floors[root], storage=storage)
                 for root, hull in hulls.items()
             }
             raised = False
             for op in self.operations:
                 root = self.group(op.result)
-                floor = self._smallest_scale(op, types)
+                floor = self._smallest_scale(op, types, storage)
                 if root not in settled and floor > types[root].scale * 1.001 and not pinned[root]:
                     floors[root], raised = floor, True
             if not raised:
                 return {value: types[self.group(value)] for value in values}
 
-    def _smallest_scale(self, op: Operation, types: Mapping[Value[Any], QuantizedType]) -> float:
+    def _smallest_scale(self, op: Operation, types: Mapping[Value[Any], QuantizedType], storage: ScalarType) -> float:
         def scale(value: Value[Any]) -> float:
             producer = value.defining_op
             if isinstance(producer, DequantizeOp):
                 return quantized_element(producer.data.type).scale
-            return (constant_type(fixed_array(value)) if is_fixed(value) else types[self.group(value)]).scale
+            return (constant_type(fixed_array(value), storage) if is_fixed(value) else types[self.group(value)]).scale
 
         match op:
             case AddOp() | SubOp():
@@ -131,9 +137,9 @@ class TypeGroups:
             self._parents[other] = one
 
 
-def constant_type(array: Array) -> QuantizedType:
+def constant_type(array: Array, storage: ScalarType = I8) -> QuantizedType:
     """The type of a constant operand of element-wise arithmetic; ValueError if it holds NaN or infinity."""
-    return activation_type(Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))))
+    return activation_type(Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))), storage=storage)
 
 
 def _clamped(value: Value[Any], ranges: Mapping[Value[Any], Range]) -> Range:

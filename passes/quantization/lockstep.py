@@ -14,7 +14,7 @@ import numpy as np
 
 from ...dialects.core.interpreter import last_uses
 from ...dialects.core.operation import Constant, Module, Operation, Terminator, Value
-from ...dialects.core.types import I32, Array, TensorType
+from ...dialects.core.types import I32, I64, Array, TensorType
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elements import ClampedOperation
 from ...dialects.nn.matmul import MatmulOp
@@ -38,14 +38,14 @@ Layer = Conv2dOp | MatmulOp
 def weighted_layers(module: Module, baseline: Baseline) -> dict[Layer, Layer]:
     """The integer convolutions and products of @main with constant weights, and the float operation of each, in order.
 
-    Only those with 32-bit accumulators that one `quant.requantize` alone reads.
+    Only those whose accumulators one `quant.requantize` alone reads.
     """
     found: dict[Layer, Layer] = {}
     for op in module.main.body:
         source = baseline.layers.get(op)
         if source is not None and isinstance(op, (Conv2dOp, MatmulOp)) and isinstance(op.operands[1], Constant):
             assert isinstance(source, (Conv2dOp, MatmulOp))
-            if op.out.type.element == I32 and op.out.has_one_use and isinstance(op.out.users[0], RequantizeOp):
+            if op.out.type.element in (I32, I64) and op.out.has_one_use and isinstance(op.out.users[0], RequantizeOp):
                 found[op] = source
     return found
 

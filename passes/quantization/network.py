@@ -11,11 +11,12 @@ from ...dialects.core.types import F32, TensorType
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import QuantizedType
 from .conversion import Conversion
-from .decided import decided_types, dequantized_inputs, erase_unused, give_readers_integers, is_own, range_of
+from .decided import decided_types, dequantized_inputs, erase_unused, give_readers_integers, is_own
+from .formats import INT8, Format
 from .grouping import TypeGroups
 from .host import epilogue, prologue
 from .legality import check_convertible, check_integer, float_operations
-from .ranges import Range
+from .ranges import Range, range_of
 
 
 class FloatNetwork:
@@ -23,11 +24,11 @@ class FloatNetwork:
 
     `sources` are the values whose ranges are to be found: inputs of the integer part and what it computes, without
     those whose types the module has decided already; their order is the same for every copy of the module. Raises
-    CompileError listing the operations that have no integer form.
+    CompileError listing the operations that have no integer form. `format` are the integers to compute in.
     """
 
-    def __init__(self, module: Module) -> None:
-        self.module = module
+    def __init__(self, module: Module, format: Format = INT8) -> None:
+        self.module, self.format = module, format
         main = module.main
         self.prologue, self._epilogue = prologue(main), epilogue(main)
         self.operations = float_operations(main)
@@ -49,7 +50,7 @@ class FloatNetwork:
 
     def types(self, ranges: Mapping[Value[Any], Range]) -> dict[Value[Any], QuantizedType]:
         """The type of every value, every source having its range."""
-        return self.groups.types({**self._given, **ranges}, self._decided)
+        return self.groups.types({**self._given, **ranges}, self._decided, self.format.activation)
 
     def quantize(self, ranges: Mapping[Value[Any], Range]) -> Conversion:
         """Rewrite the module in place, every source having its range; returns what was done.
@@ -58,7 +59,7 @@ class FloatNetwork:
         weights were quantized here.
         """
         main = self.module.main
-        conversion = Conversion(self.module, self.types(ranges))
+        conversion = Conversion(self.module, self.types(ranges), self.format)
         first = main.body.first or main.body.terminator
         for value in self._inputs:
             _quantize(value, conversion, main, first)
@@ -76,7 +77,7 @@ class FloatNetwork:
 
     def trial(self, ranges: Mapping[Value[Any], Range]) -> Module:
         """The integer module that `quantize` would make of these ranges; this network stays as it is."""
-        copy = FloatNetwork(self.module.clone())
+        copy = FloatNetwork(self.module.clone(), self.format)
         twins = zip(copy.sources, self.sources, strict=True)
         copy.quantize({twin: ranges[source] for twin, source in twins})
         return copy.module

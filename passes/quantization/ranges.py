@@ -1,4 +1,4 @@
-"""Real intervals and the 8-bit types that cover them."""
+"""Real intervals and the quantized types that cover them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...dialects.core.types import I8
+from ...dialects.core.types import I8, I16, ScalarType
 from ...dialects.quant.types import QuantizedType
 
 SMALLEST_SCALE = 2.0**-100
@@ -44,18 +44,32 @@ class Range:
         return max(abs(self.low), abs(self.high))
 
 
-def activation_type(interval: Range, *, smallest_scale: float = SMALLEST_SCALE) -> QuantizedType:
-    """The int8 type whose 256 values span `interval` extended to hold 0, which is represented exactly.
+def activation_type(
+    interval: Range, *, smallest_scale: float = SMALLEST_SCALE, storage: ScalarType = I8
+) -> QuantizedType:
+    """The type whose integers span `interval` extended to hold 0, which is represented exactly.
 
-    scale = float32((high - low) / 255), zero point = rint(-128 - low / scale). An interval of width 0 (a tensor that
-    was always zero) takes scale 1 and zero point 0. `smallest_scale` is a floor that raises the scale.
+    int16 is symmetric with a bit of headroom for what calibration has not seen: scale = float32(2 * largest |x| /
+    32767), zero point 0. int8 is not: scale = float32((high - low) / 255), zero point = rint(-128 - low / scale). An
+    interval of width 0 (a tensor that was always zero) takes scale 1 and zero point 0. `smallest_scale` is a floor that
+    raises the scale.
     """
     low, high = min(interval.low, 0.0), max(interval.high, 0.0)
     if low == high:
-        return QuantizedType(I8, max(1.0, representable(smallest_scale)), 0)
+        return QuantizedType(storage, max(1.0, representable(smallest_scale)), 0)
+    if storage == I16:
+        wide = max(-low, high) * 2.0 / 32767.0
+        return QuantizedType(I16, representable(min(max(wide, smallest_scale), LARGEST_SCALE)), 0)
     scale = representable(min(max((high - low) / 255.0, smallest_scale), LARGEST_SCALE))
     zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
     return QuantizedType(I8, scale, zero_point)
+
+
+def range_of(element: QuantizedType) -> Range:
+    """The reals from the smallest to the largest integer of a type."""
+    return Range(
+        (element.low - element.zero_point) * element.scale, (element.high - element.zero_point) * element.scale
+    )
 
 
 def representable(scale: float) -> float:

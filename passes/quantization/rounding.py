@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...dialects.core.types import Array
-from .weights import WEIGHT_LIMIT
+from .formats import INT8
 
 DAMPING = 0.01
 """Added to the diagonal of a Hessian, in units of its mean: the value of Frantar et al. (2022), section 3.3."""
@@ -34,8 +34,8 @@ def clip_scales(weights: Array, scales: Array, importance: Array) -> Array:
 
 
 def nearest(steps: Array) -> Array:
-    """Integers within [-WEIGHT_LIMIT, WEIGHT_LIMIT], each rounded by itself."""
-    return np.clip(np.rint(steps), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    """8-bit weights, each rounded by itself."""
+    return np.clip(np.rint(steps), -INT8.weight_limit, INT8.weight_limit)
 
 
 def round_jointly(steps: Array, hessian: Array, damping: float = DAMPING) -> Array:

@@ -12,7 +12,8 @@ from ...dialects.core.types import I8, Array
 from ...dialects.quant.ops import DequantizeOp, ScaleOp
 from ...dialects.quant.types import quantized_element
 from .factors import quantize_factors
-from .weights import ACCUMULATOR_LIMIT, ACTIVATION_SPAN, QuantizedWeights, quantize_weights
+from .formats import FORMATS, INT8, Format
+from .weights import QuantizedWeights, quantize_weights
 
 SAME_SCALE = 2.0**-20
 """A bias counts as stored at the scale of data times weight up to this relative difference: both are float32."""
@@ -81,7 +82,7 @@ def _fits(integers: Array) -> bool:
 
 
 def fixed_weights(
-    weight: Value[Any], bias: Value[Any] | None, input_scale: float
+    weight: Value[Any], bias: Value[Any] | None, input_scale: float, format: Format = INT8
 ) -> tuple[QuantizedWeights, str | None]:
     """Weights [..., C] and bias [C] as integers, and what was not kept of those the model stores (None: nothing).
 
@@ -91,25 +92,29 @@ def fixed_weights(
     reals = None if bias is None else fixed_array(bias)
     stored = stored_integers(weight)
     if isinstance(weight, Constant) and reals is not None and weight.array.size == weight.type.shape[-1]:
-        return quantize_factors(weight.array, reals, input_scale), None
+        return quantize_factors(weight.array, reals, input_scale, format), None
     if stored is None:
         lost = None if isinstance(weight, Constant) else "the weights have scales along their inputs"
-        return quantize_weights(fixed_array(weight), reals, input_scale), lost
+        return quantize_weights(fixed_array(weight), reals, input_scale, format), lost
     if not _fits(stored.integers):
         low, high = int(stored.integers.min()), int(stored.integers.max())
         lost = f"the weights reach from {low} to {high} steps around their zero point, int8 from -128 to 127"
-        return quantize_weights(fixed_array(weight), reals, input_scale), lost
+        return quantize_weights(fixed_array(weight), reals, input_scale, format), lost
     channels = weight.type.shape[-1]
     scales = np.broadcast_to(input_scale * stored.scales, (channels,)).astype(np.float64)
     if not (scales > 0.0).all():
-        return quantize_weights(fixed_array(weight), reals, input_scale), "a scale of the weights is not positive"
+        return quantize_weights(
+            fixed_array(weight), reals, input_scale, format
+        ), "a scale of the weights is not positive"
     offsets, lost = (None, None) if bias is None else _bias(bias, scales)
     rows = np.abs(stored.integers.reshape(-1, channels)).sum(axis=0, dtype=np.int64)
-    if (ACTIVATION_SPAN * rows + (0 if offsets is None else np.abs(offsets)) >= ACCUMULATOR_LIMIT).any():
-        lost = "weights and bias may leave a 32-bit accumulator"
-        return quantize_weights(fixed_array(weight), reals, input_scale), lost
-    kept = None if offsets is None else offsets.astype(np.int32)
-    return QuantizedWeights(stored.integers.astype(np.int8), kept, scales, 0), lost
+    kept_format = format if format == INT8 else FORMATS["int16x8"]
+    sums = kept_format.activation_span * rows + (0 if offsets is None else np.abs(offsets))
+    if (sums >= kept_format.accumulator_limit).any():
+        lost = f"weights and bias may leave a {format.accumulator_bits}-bit accumulator"
+        return quantize_weights(fixed_array(weight), reals, input_scale, format), lost
+    kept = None if offsets is None else offsets.astype(format.bias_dtype)
+    return QuantizedWeights(stored.integers.astype(np.int8), kept, scales, 0, kept_format), lost
 
 
 def _bias(bias: Value[Any], scales: Array) -> tuple[Array, str | None]:

@@ -72,7 +72,7 @@ USAGE = [
     ),
     ("model.onnx --pass-pipeline fold-constant", "unknown pass 'fold-constant'; did you mean 'fold-constants'?"),
     ("model.onnx -O7", "argument -O: invalid choice: 7"),
-    ("model.onnx --precision int16", "argument --precision: invalid choice: 'int16'"),
+    ("model.onnx --precision int4", "argument --precision: invalid choice: 'int4'"),
     ("model.onnx --emti nn", "unrecognized arguments: --emti"),
 ]
 

@@ -93,12 +93,13 @@ def machine_start(passes: Sequence[Pass]) -> int:
 
 
 @cache
-def quantized(name: str, pipeline: str, count: int) -> Quantized:
+def quantized(name: str, pipeline: str, count: int, precision: str = "int8") -> Quantized:
     """The quantized module of a network, executed by the oracle and, operation by operation, by the interpreter."""
     given = network(name)
     module = import_model(given.model)
     macs = multiply_accumulates(module)
-    environment = Environment(calibration=CalibrationData({given.input: given.calibration}))
+    calibration = CalibrationData({given.input: given.calibration})
+    environment = Environment(calibration=calibration, precision=precision)
     PassManager(parse_pipeline(pipeline, PASSES)).run(module, environment)
     samples = given.samples(count)
     found = [compared(module, {given.input: sample[None]}) for sample in samples]
@@ -134,7 +135,9 @@ def multiply_accumulates(module: Module) -> int:
     return total
 
 
-def check(name: str, target_name: str, level: str, *, count: int = 8, thorough: bool = True) -> Agreement:
+def check(
+    name: str, target_name: str, level: str, *, precision: str = "int8", count: int = 8, thorough: bool = True
+) -> Agreement:
     """Compile, run every form, compare bit for bit, balance the ledger.
 
     The scheduled tile IR and the program run on all samples. `thorough` also runs the forms between on all of them,
@@ -143,7 +146,7 @@ def check(name: str, target_name: str, level: str, *, count: int = 8, thorough: 
     start = time.perf_counter()
     given, target = network(name), load_target(target_name)
     prefix, passes = split_pipeline(level)
-    reference = quantized(name, prefix, count)
+    reference = quantized(name, prefix, count, precision)
     forms, program, hazard = lowered_forms(reference.module, passes, target, given.input)
 
     total = len(reference.samples)

@@ -31,18 +31,31 @@ def samples_of(name: str) -> int:
     return 1 if name.startswith("light_") else 8
 
 
-def agree(case: Case, *, thorough: bool) -> None:
+def agree(case: Case, *, thorough: bool, precision: str = "int8") -> None:
     """Fail with a sentence for every form that differs and every sum that is wrong."""
     name, target, level = case
     try:
         network(name)
     except UnavailableError as error:
         pytest.skip(str(error))
-    found = check(name, target, level, count=samples_of(name), thorough=thorough)
+    found = check(name, target, level, precision=precision, count=samples_of(name), thorough=thorough)
     assert not found.differences, "\n".join(found.differences)
     assert all(found.equal.values())
     assert found.balanced
     assert found.distinct > 2, "the outputs hold too few different values to tell anything"
+
+
+WIDE: list[tuple[Case, str]] = [
+    ((name, TARGETS[row % len(TARGETS)], level), precision)
+    for row, (name, level) in enumerate((*((name, "O2") for name in TRAINED), ("digits_shufflenet", "O0")))
+    for precision in ("int16", "int16x8")
+    if precision == "int16" or name in ("digits_depthwise", "resnet8_cifar10")
+]
+
+
+@pytest.mark.parametrize(("case", "precision"), WIDE, ids=lambda value: "-".join(value) if value[0] != "i" else value)
+def test_every_form_computes_the_same_bits_in_16_bits(case: Case, precision: str) -> None:
+    agree(case, precision=precision, thorough=False)
 
 
 @pytest.mark.parametrize("case", DEFAULT, ids="-".join)

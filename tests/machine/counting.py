@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import SimpleNamespace
 
 
@@ -13,6 +14,9 @@ class Count:
     bank_stall: int = 0
     lines: int = 0
     slots: Counter = field(default_factory=Counter)
+
+
+BYTES = {"i8": 1, "i16": 2}
 
 
 def bank_of(line, target):
@@ -41,6 +45,10 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
     array, line_bytes = target.array, target.sram.line_bytes
     block = array.lanes * array.columns
     vectors = vectors_of(op, array.lanes)
+    size, weight_size = BYTES[op.element], BYTES[op.weights_element]
+    products = size * weight_size  # 8-bit products in one of these numbers
+    fraction = Fraction(array.int16_rate).limit_denominator(1000) * 4 / products if size > 1 else 1
+    step = -(-1 // min(fraction, 1))
     tiles = [
         list(range(first, min(first + op.tile_columns, op.out_c))) for first in range(0, op.out_c, op.tile_columns)
     ]
@@ -52,7 +60,7 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
             for first_vector in range(0, len(vectors), op.split_k):
                 step_vectors = vectors[first_vector : first_vector + op.split_k]
                 depth = sum(map(len, step_vectors))
-                lines = sum(-(-depth * len(tile) // line_bytes) for tile in step_tiles)
+                lines = sum(-(-depth * len(tile) * weight_size // line_bytes) for tile in step_tiles)
                 if op.weights_stride:
                     lines = sum(_stored_lines(op, v, t, line_bytes) for v in step_vectors for t in step_tiles)
                 rate = min(array.weight_lines_per_cycle, target.sram.interleave * target.sram.read_ports)
@@ -62,9 +70,11 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
                 for first_pixel in range(0, op.out_h * op.out_w, op.split_m):
                     pixels = range(first_pixel, min(first_pixel + op.split_m, op.out_h * op.out_w))
                     cycles, read = _pixel_step(op, target, addresses["input"], group, step_vectors, step_tiles, pixels)
+                    cycles = max(cycles, step)
                     result.lines += read
                     streams[-1] += cycles
-                    result.bank_stall += cycles - 1
+                    result.bank_stall += cycles - step
+                    result.slots["wide_numbers"] += (step - 1) * array.blocks * block
                     _charge(result.slots, op, array, step_vectors, step_tiles, len(pixels))
     shared = set(target.groups_of(addresses["input"], _span(op))) & set(
         target.groups_of(addresses["weights"], _weight_span(op, sum(map(len, vectors))))
@@ -81,19 +91,19 @@ def _stored_lines(op, vector, tile, line_bytes):
     """Lines of the rows of an activation that fill one block: the rows of the vector, or of the columns."""
     rows, run = (tile, len(vector)) if op.transposed else (vector, len(tile))
     starts_anywhere = run > 1 and op.weights_stride % line_bytes
-    return sum(-(-run // line_bytes) + bool(starts_anywhere) for _ in rows)
+    return sum(-(-run * BYTES[op.weights_element] // line_bytes) + bool(starts_anywhere) for _ in rows)
 
 
 def _weight_span(op, depth):
     if not op.weights_stride:
-        return depth * op.out_c * op.groups
+        return depth * op.out_c * op.groups * BYTES[op.weights_element]
     rows, run = (op.out_c, op.in_c) if op.transposed else (op.in_c, op.out_c)
-    return (rows - 1) * op.weights_stride + run
+    return (rows - 1) * op.weights_stride + run * BYTES[op.weights_element]
 
 
 def _span(op):
-    channels = (op.groups - 1) * op.input_group_stride + op.in_c
-    return (op.in_h - 1) * op.input_row_stride + (op.in_w - 1) * op.input_pixel_stride + channels
+    pixel = (op.groups - 1) * op.input_group_stride + op.in_c * BYTES[op.element]
+    return (op.in_h - 1) * op.input_row_stride + (op.in_w - 1) * op.input_pixel_stride + pixel
 
 
 def _pixel_step(op, target, address, group, vectors, tiles, pixels):
@@ -109,7 +119,9 @@ def _pixel_step(op, target, address, group, vectors, tiles, pixels):
                         continue
                     base = address + group * op.input_group_stride + y * op.input_row_stride + x * op.input_pixel_stride
                     channels = tile if op.diagonal else [channel]
-                    lines |= {(base + c) // target.sram.line_bytes for c in channels}
+                    size = BYTES[op.element]
+                    places = {base + c * size + byte for c in channels for byte in range(size)}
+                    lines |= {place // target.sram.line_bytes for place in places}
                 widest = max(widest, len(lines))
                 every |= lines
     busiest = max(Counter(bank_of(line, target) for line in every).values(), default=0)

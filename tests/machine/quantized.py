@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from accelc.dialects.builtin import ReturnOp
 from accelc.dialects.core.diagnostics import Location
-from accelc.dialects.core.operation import Module, Operation, Value
-from accelc.dialects.core.types import F32, I8, TensorType
+from accelc.dialects.core.operation import Constant, Module, Operation, Value
+from accelc.dialects.core.types import F32, I8, I16, TensorType
 from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn import (
     AddOp,
@@ -33,18 +33,29 @@ from accelc.dialects.nn import (
     SubOp,
     TransposeOp,
 )
+from accelc.dialects.quant.arithmetic import pre_shift_for
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from accelc.dialects.quant.tables import lrn_table, softmax_table
 from accelc.dialects.quant.types import QuantizedType, quantized_element
 
-COMMON = QuantizedType(I8, 0.05, -3)
-OTHER = QuantizedType(I8, 0.11, 17)
+COMMON = {8: QuantizedType(I8, 0.05, -3), 16: QuantizedType(I16, 0.0002, 0)}
+OTHER = {8: QuantizedType(I8, 0.11, 17), 16: QuantizedType(I16, 0.0005, 0)}
+"""The types of a network by the bits of their storage."""
+
+
+def bits_of(value: Value[Any]) -> int:
+    """The width of a quantized value."""
+    return 8 * quantized_element(value.type).dtype.itemsize
 
 
 class QuantizedNetwork:
-    """A module under construction; every operation has a name of its own, every constant is seeded."""
+    """A module under construction; every operation has a name of its own, every constant is seeded.
 
-    def __init__(self, *shapes: tuple[int, ...], seed: int = 0) -> None:
+    `widths` are the bits of what products and conversions may give; the inputs have the first.
+    """
+
+    def __init__(self, *shapes: tuple[int, ...], seed: int = 0, widths: tuple[int, ...] = (8,)) -> None:
+        self.widths = widths
         self.module = Module()
         self.random = np.random.default_rng(seed)
         names = ["x", "y", "z"][: len(shapes)]
@@ -53,7 +64,8 @@ class QuantizedNetwork:
         )
         self.count = 0
         self.inputs = [
-            self.add(QuantizeOp, [argument], argument.type.with_element(COMMON)) for argument in self.function.arguments
+            self.add(QuantizeOp, [argument], argument.type.with_element(COMMON[widths[0]]))
+            for argument in self.function.arguments
         ]
 
     def add(
@@ -71,41 +83,68 @@ class QuantizedNetwork:
         kind = None if element is None else TensorType(array.shape, element)
         return self.module.add_constant("c", array, kind)
 
-    def integers(self, *shape: int) -> np.ndarray:
-        return self.random.integers(-128, 128, shape).astype(np.int8)
+    def integers(self, *shape: int, bits: int = 8) -> np.ndarray:
+        limit = 1 << (bits - 1)
+        return self.random.integers(-limit, limit, shape).astype(f"i{bits // 8}")
 
-    def requantized(self, accumulator: Value[Any], depth: int, element: QuantizedType = COMMON) -> Value[Any]:
-        """A requantization, per channel or not, that spreads results over the whole range."""
+    def width(self) -> int:
+        """The bits of a result."""
+        return self.widths[self.random.integers(len(self.widths))]
+
+    def requantized(self, accumulator: Value[Any], depth: int, factors: int) -> Value[Any]:
+        """A requantization, per channel or not, that spreads results over the whole range.
+
+        `factors` are the bits of data and weights together.
+        """
         channels = accumulator.type.shape[-1] if self.random.integers(4) else 1
-        scale = self.random.uniform(0.5, 1.5, channels) / (100 * max(depth, 1) ** 0.5)
-        low, high = (element.zero_point, 127) if self.random.integers(2) else (-128, 127)
+        element = COMMON[self.width()]
+        span = 2.0 ** (factors - 16) / 2.0 ** (8 * element.dtype.itemsize - 8)
+        scale = self.random.uniform(0.5, 1.5, channels) / (100 * max(depth, 1) ** 0.5 * span)
+        low, high = (element.zero_point if self.random.integers(2) else element.low), element.high
         constant = self.constant(scale.astype(np.float32))
         kind = accumulator.type.with_element(element)
-        return self.add(RequantizeOp, [accumulator, constant], kind, low=low, high=high)
+        largest = max(depth, 1) * 2 ** (factors - 2) + 4000
+        shift = pre_shift_for(largest) if factors > 16 else 0
+        return self.add(RequantizeOp, [accumulator, constant], kind, low=low, high=high, pre_shift=shift)
+
+    def weights(self, data: Value[Any], *shape: int) -> tuple[Value[Any], int]:
+        """Constant weights no wider than the data, and the bits of both together."""
+        bits = 8 if bits_of(data) == 8 or self.random.integers(2) else 16
+        return self.constant(self.integers(*shape, bits=bits)), bits_of(data) + bits
 
     def conv(self, data: Value[Any], outputs: int, kernel: tuple[int, int] = (1, 1), **attributes: Any) -> Value[Any]:
         inputs = data.type.shape[-1] // attributes.get("groups", 1)
-        operands = [data, self.constant(self.integers(*kernel, inputs, outputs))]
+        weights, factors = self.weights(data, *kernel, inputs, outputs)
+        operands = [data, weights]
         if self.random.integers(4):
-            operands.append(self.constant(self.random.integers(-3000, 3000, outputs).astype(np.int32)))
-        return self.requantized(self.add(Conv2dOp, operands, **attributes), kernel[0] * kernel[1] * inputs)
+            kind = np.int32 if bits_of(data) == 8 else np.int64
+            operands.append(self.constant(self.random.integers(-3000, 3000, outputs).astype(kind)))
+        return self.requantized(self.add(Conv2dOp, operands, **attributes), kernel[0] * kernel[1] * inputs, factors)
 
     def matmul(self, data: Value[Any], outputs: int) -> Value[Any]:
         inputs = data.type.shape[-1]
-        product = self.add(MatmulOp, [data, self.constant(self.integers(inputs, outputs))])
-        return self.requantized(product, inputs)
+        weights, factors = self.weights(data, inputs, outputs)
+        return self.requantized(self.add(MatmulOp, [data, weights]), inputs, factors)
 
     def binary(self, op_class: type[Operation], lhs: Value[Any], rhs: Value[Any]) -> Value[Any]:
+        bits = bits_of(lhs)
+        if bits_of(rhs) != bits:
+            if isinstance(rhs, Constant):
+                rhs = self.constant(self.integers(*rhs.type.shape, bits=bits), OTHER[bits])
+            else:
+                rhs = self.rescale(rhs, OTHER[bits])
         shape = np.broadcast_shapes(lhs.type.shape, rhs.type.shape)
-        return self.add(op_class, [lhs, rhs], TensorType(shape, COMMON))
+        return self.add(op_class, [lhs, rhs], TensorType(shape, COMMON[bits]))
 
     def lookup(self, data: Value[Any]) -> Value[Any]:
-        return self.add(LookupOp, [data, self.constant(self.integers(256))], data.type.with_element(COMMON))
+        bits = bits_of(data)
+        table = self.constant(self.integers(256 if bits == 8 else 513, bits=bits))
+        return self.add(LookupOp, [data, table], data.type.with_element(COMMON[bits]))
 
     def prelu(self, data: Value[Any], *, per_channel: bool = True) -> Value[Any]:
         size = data.type.shape[-1] if per_channel else 1
         slope = self.constant(self.random.uniform(-0.5, 0.5, size).astype(np.float32))
-        return self.add(PReluOp, [data, slope], data.type.with_element(COMMON))
+        return self.add(PReluOp, [data, slope], data.type.with_element(COMMON[self.width()]))
 
     def rescale(self, data: Value[Any], element: QuantizedType) -> Value[Any]:
         scale = quantized_element(data.type).scale / element.scale
@@ -114,13 +153,15 @@ class QuantizedNetwork:
 
     def softmax(self, data: Value[Any]) -> Value[Any]:
         length = data.type.shape[-1]
-        table = self.constant(softmax_table(quantized_element(data.type).scale, length))
+        source = quantized_element(data.type)
+        table = self.constant(softmax_table(source.scale, length, source.storage))
         return self.add(SoftmaxOp, [data, table], axis=data.type.rank - 1)
 
     def lrn(self, data: Value[Any], size: int) -> Value[Any]:
         source = quantized_element(data.type)
-        table, shift = lrn_table(source, COMMON, size=size, alpha=0.1, beta=0.75, bias=1.0)
-        kind = data.type.with_element(COMMON)
+        target = COMMON[bits_of(data)]
+        table, shift = lrn_table(source, target, size=size, alpha=0.1, beta=0.75, bias=1.0)
+        kind = data.type.with_element(target)
         attributes = {"size": size, "alpha": 0.1, "beta": 0.75, "bias": 1.0, "shift": int(shift)}
         return self.add(LrnOp, [data, self.constant(table.astype(np.int32))], kind, **attributes)
 
@@ -176,7 +217,8 @@ def networks(draw: st.DrawFn, *, operations: int = 6) -> QuantizedNetwork:
     shape = (batch, draw(SIZES), draw(SIZES), draw(CHANNELS))
     if math.prod(shape) > LARGEST:
         shape = (*shape[:3], 3)
-    network = QuantizedNetwork(shape, seed=draw(st.integers(0, 5)))
+    widths = draw(st.sampled_from([(8,), (8,), (16,), (8, 16), (16, 8)]))
+    network = QuantizedNetwork(shape, seed=draw(st.integers(0, 5)), widths=widths)
     values = [network.inputs[0]]
     for _ in range(draw(st.integers(1, operations))):
         chosen = values[-draw(st.integers(1, min(3, len(values))))]
@@ -289,7 +331,7 @@ def _mean(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: 
     if data.type.rank != 4:
         return None
     axes = draw(st.sampled_from([(1,), (2,), (1, 2)]))
-    kind = data.type.with_element(COMMON)
+    kind = data.type.with_element(COMMON[bits_of(data)])
     keep = draw(st.booleans())
     shape = tuple(1 if i in axes else n for i, n in enumerate(kind.shape) if keep or i not in axes)
     return network.add(ReduceMeanOp, [data], kind.with_shape(shape), axes=axes, keepdims=keep)
@@ -304,12 +346,17 @@ def _binary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values
         other = draw(st.sampled_from(partners))
     elif kind == "mean" and data.type.rank == 4:
         other = network.add(
-            ReduceMeanOp, [data], TensorType((shape[0], 1, 1, shape[3]), COMMON), axes=(1, 2), keepdims=True
+            ReduceMeanOp,
+            [data],
+            TensorType((shape[0], 1, 1, shape[3]), COMMON[bits_of(data)]),
+            axes=(1, 2),
+            keepdims=True,
         )
     else:
         image = (*shape[:-1], 1)
         own = {"full": shape, "channels": shape[-1:], "scalar": (1,), "image": image}.get(kind, shape)
-        other = network.constant(network.integers(*own), OTHER)
+        bits = bits_of(data)
+        other = network.constant(network.integers(*own, bits=bits), OTHER[bits])
     return network.binary(op_class, *((data, other) if draw(st.booleans()) else (other, data)))
 
 
@@ -322,7 +369,7 @@ def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values:
     if kind == "lrn":
         return network.lrn(data, draw(st.sampled_from([1, 3, 5])))
     if kind == "rescale":
-        return network.rescale(data, draw(st.sampled_from([COMMON, OTHER])))
+        return network.rescale(data, draw(st.sampled_from([COMMON, OTHER]))[network.width()])
     return network.lookup(data) if kind == "lookup" else network.prelu(data, per_channel=kind == "prelu")
 
 
@@ -396,7 +443,8 @@ def _reorder(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], value
 
 
 def _constant(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    return network.constant(network.integers(*data.type.shape), COMMON)
+    bits = bits_of(data)
+    return network.constant(network.integers(*data.type.shape, bits=bits), COMMON[bits])
 
 
 _STEPS = (

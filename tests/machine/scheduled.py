@@ -107,8 +107,9 @@ def check_order(module: Module, before: np.ndarray) -> None:
     readers: dict[str, dict[int, list[int]]] = {space: defaultdict(list) for space in written}
     for op in module.main.body:
         if isinstance(op, HostWriteOp):
-            start = bases[op.buffer] + op.buffer_offset
-            written["dram"].update(dict.fromkeys(range(start, start + op.data.type.size), -1))
+            start, kind = bases[op.buffer] + op.buffer_offset, op.data.type
+            end = start + kind.size * kind.element.dtype.itemsize
+            written["dram"].update(dict.fromkeys(range(start, end), -1))
     for index, op in enumerate(instructions_of(module)):
         for region in op.regions():
             value = _operand(op, region)

@@ -84,7 +84,7 @@ def conv2d(op: Operation, data: np.ndarray, weight: np.ndarray, bias: np.ndarray
         tap = np.ascontiguousarray(weight[row, column].transpose(1, 2, 0))
         pixels = window_tap(op, image, row, column)
         total += np.einsum("nhwgi,goi->nhwgo", np.ascontiguousarray(pixels), tap)
-    return accumulated(total.reshape(op.result.type.shape), bias)
+    return accumulated(op, total.reshape(op.result.type.shape), bias)
 
 
 def matmul(op: Operation, lhs: np.ndarray, rhs: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -92,25 +92,32 @@ def matmul(op: Operation, lhs: np.ndarray, rhs: np.ndarray, bias: np.ndarray | N
     left, right = lhs - zero(op.operands[0]), rhs - zero(op.operands[1])
     if attribute(op, "transpose_rhs"):
         right = np.moveaxis(right, -1, -2)
-    return accumulated(np.einsum("...mk,...kn->...mn", left, right), bias)
+    return accumulated(op, np.einsum("...mk,...kn->...mn", left, right), bias)
 
 
-def accumulated(total: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """The accumulator with its bias; the contract keeps it within int32."""
+def accumulated(op: Operation, total: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """The accumulator with its bias; the contract keeps it within 32 bits, or 48 for 16-bit data."""
     if bias is not None:
         total = total + bias
-    assert np.abs(total).max(initial=0) < 2**31, "an accumulator leaves int32"
+    bits = {"i32": 32, "i64": 48}[str(element(op.result))]
+    assert np.abs(total).max(initial=0) < 2 ** (bits - 1), f"an accumulator leaves {bits} bits"
     return total
 
 
 def requantize(op: Operation, data: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """clip(rint((x - zp_in) * M * 2^-s) + zp_out, low, high), one (M, s) per channel."""
+    """clip(rint((x - zp_in) * M * 2^-s) + zp_out, low, high), one (M, s) per channel.
+
+    A 48-bit x is first divided by 2^pre_shift and rounded, ties up: the multiplier takes 32 bits.
+    """
     assert scales.dtype == np.float32
-    pairs = [fixed_point(Fraction(float(factor))) for factor in scales]
+    drop = 2 ** attribute(op, "pre_shift")
+    pairs = [fixed_point(Fraction(float(factor)) * drop) for factor in scales]
     multipliers, shifts = np.array(pairs, np.int64).T
     low, high = limits(op.result)
     least, most = attribute(op, "low"), attribute(op, "high")
-    steps = shifted((data - zero(op.operands[0])) * multipliers, shifts)
+    x = (data - zero(op.operands[0]) + drop // 2) // drop
+    assert np.abs(x).max(initial=0) < 2**31, "the multiplier takes 32 bits"
+    steps = shifted(x * multipliers, shifts)
     return np.clip(steps + zero(op.result), low if least is None else least, high if most is None else most)
 
 
@@ -139,7 +146,8 @@ def div(op: Operation, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     first, second = op.operands
     multiplier, shift = fixed_point(scale(first) / (scale(second) * scale(op.result)))
     a, b = np.broadcast_arrays((lhs - zero(first)) * multiplier, rhs - zero(second))
-    quotient = divided(np.where(b < 0, -a, a), np.where(b == 0, 1, np.abs(b)) << shift)
+    exact = np.where(b == 0, 1, np.abs(b)).astype(object) * 2**shift  # may need more than 64 bits
+    quotient = divided(np.where(b < 0, -a, a).astype(object), exact).astype(np.int64)
     return finished(op, np.where(b == 0, np.sign(a) << 20, quotient))
 
 
@@ -154,8 +162,12 @@ def prelu(op: Operation, data: np.ndarray, slope: np.ndarray) -> np.ndarray:
 
 
 def lookup(op: Operation, data: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """table[q - low]."""
-    return table[data - limits(op.operands[0])[0]]
+    """table[q - low]; for 16 bits a straight line between every 128th, rounded to nearest, ties up."""
+    place = data - limits(op.operands[0])[0]
+    if element(op.operands[0]).dtype.itemsize == 1:
+        return table[place]
+    knot, rest = place // 128, place % 128
+    return (table[knot] * (128 - rest) + table[knot + 1] * rest + 64) // 128
 
 
 def max_pool(op: Operation, data: np.ndarray) -> np.ndarray:
@@ -202,21 +214,35 @@ def mean(op: Operation, total: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def softmax(op: Operation, data: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """256 * e / sum(e) with e = table[maximum - q]; the table itself is compared with decimal arithmetic."""
-    axis = attribute(op, "axis")
-    np.testing.assert_array_equal(table, exponentials(scale(op.operands[0]), data.shape[axis]), "softmax table")
-    powers = table[data.max(axis=axis, keepdims=True) - data]
-    steps = divided(256 * powers, powers.sum(axis=axis, keepdims=True))
-    assert scale(op.result) == Fraction(1, 256) and zero(op.result) == -128
-    return np.minimum(steps, 255) - 128
+    """256 * e / sum(e) with e = table[maximum - q]; the table itself is compared with decimal arithmetic.
+
+    For 16 bits 2^15 * e / sum(e), where e is the rounded product of an entry for each byte of the distance.
+    """
+    axis, step = attribute(op, "axis"), scale(op.operands[0])
+    distance = data.max(axis=axis, keepdims=True) - data
+    if element(op.operands[0]).dtype.itemsize == 1:
+        expected = exponentials(step, sum_bits(data.shape[axis]))
+        powers, one, least = table[distance], 256, -128
+    else:
+        expected = np.append(exponentials(256 * step, sum_bits(data.shape[axis])), exponentials(step, 20))
+        powers, one, least = (table[distance // 256] * table[256 + distance % 256] + 2**19) // 2**20, 2**15, 0
+    np.testing.assert_array_equal(table, expected, "softmax table")
+    steps = divided(one * powers, powers.sum(axis=axis, keepdims=True))
+    assert scale(op.result) == Fraction(1, one) and zero(op.result) == least
+    return np.minimum(steps, one - 1) + least
 
 
-@cache
-def exponentials(step: Fraction, length: int) -> np.ndarray:
-    """rint(2^k * exp(-step * d)) for d = 0 .. 255, to 40 digits; k = 20, or so that `length` of them fit 31 bits."""
+def sum_bits(length: int) -> int:
+    """The scale of exponentials: 2^20, or so little that `length` of them fit 31 bits."""
     bits = 20
     while (length << bits) >= 2**31:
         bits -= 1
+    return bits
+
+
+@cache
+def exponentials(step: Fraction, bits: int) -> np.ndarray:
+    """rint(2^bits * exp(-step * d)) for d = 0 .. 255, to 40 digits."""
     with localcontext() as context:
         context.prec = 40
         exact = Decimal(step.numerator) / Decimal(step.denominator)
@@ -237,13 +263,17 @@ def lrn(op: Operation, data: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def gain(total: int, table: np.ndarray) -> int:
-    """The entry of one sum: 0 .. 31 one by one, then 32 equal steps in every octave, linear between them."""
+    """The entry of one sum: 0 .. 31 one by one, then 32 equal steps in every octave, linear between them.
+
+    The highest 26 bits of the place between two entries count.
+    """
     if total < 32:
         return int(table[total])
     octave = total.bit_length() - 6
     entry = 32 * octave + (total >> octave)
     here, following = int(table[entry]), int(table[entry + 1])
-    return here + ((following - here) * (total - (total >> octave << octave)) >> octave)
+    place, bits = total - (total >> octave << octave), min(octave, 26)
+    return here + ((following - here) * (place >> octave - bits) >> bits)
 
 
 def layer_norm(op: Operation, data: np.ndarray, scales: np.ndarray, offsets: np.ndarray) -> np.ndarray:

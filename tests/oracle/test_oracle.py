@@ -14,7 +14,7 @@ from oracle.rounding import common_fixed_point, divided, fixed_point, rounded, s
 
 from accelc.dialects.core.interpreter import run
 from accelc.dialects.core.operation import Operation
-from accelc.dialects.core.types import I32, ElementType
+from accelc.dialects.core.types import I16, I32, I64, ElementType
 from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn.activation import PReluOp
 from accelc.dialects.nn.convolution import Conv2dOp
@@ -35,9 +35,11 @@ from accelc.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from accelc.dialects.nn.reduction import ReduceMeanOp
 from accelc.dialects.nn.softmax import SoftmaxOp
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
-from accelc.dialects.quant.tables import lrn_table, softmax_table
+from accelc.dialects.quant.tables import lrn_table, softmax_table, softmax_type
+from accelc.dialects.quant.types import QuantizedType
 
 IN, OTHER, OUT = i8(0.05, 3), i8(0.031, -20), i8(0.07, -11)
+WIDE = tuple(QuantizedType(I16, scale, 0) for scale in (0.0004, 0.00023, 0.00051))
 PROBABILITY = i8(1 / 256, -128)
 
 
@@ -128,55 +130,70 @@ def test_float_arithmetic_has_no_meaning_here() -> None:
 Draw = Callable[..., Operand]
 
 
-def convolutions(draw: Draw, rng: np.random.Generator) -> list[tuple[Any, ...]]:
+def convolutions(draw: Draw, rng: np.random.Generator, bits: int) -> list[tuple[Any, ...]]:
     """Convolutions with groups, dilation, strides and uneven pads."""
+    weight_type, bias_type = (np.int8, np.int32) if bits == 8 else (np.int16, np.int64)
+    limit = np.iinfo(weight_type).max
     cases: list[tuple[Any, ...]] = []
     for groups, depth, outs in ((1, 5, 7), (4, 1, 8), (3, 2, 6)):
-        weight = constant(rng.integers(-127, 128, (3, 2, depth, outs)).astype(np.int8))
-        bias = constant(rng.integers(-(2**20), 2**20, outs).astype(np.int32))
+        weight = constant(rng.integers(-limit, limit + 1, (3, 2, depth, outs)).astype(weight_type))
+        bias = constant(rng.integers(-(2**20), 2**20, outs).astype(bias_type))
         for shape in ({}, {"strides": (2, 1), "pads": (1, 0, 2, 1)}, {"dilations": (2, 3), "pads": (3, 2, 1, 2)}):
             cases.append((Conv2dOp, (draw(2, 7, 6, groups * depth), weight, bias), None, {**shape, "groups": groups}))
     return cases
 
 
-def cases_of(seed: int) -> list[tuple[Any, ...]]:
+def cases_of(seed: int, bits: int = 8) -> list[tuple[Any, ...]]:
     """(class, operands, result element, attributes) of every integer operation, on seeded integers of any size."""
     rng = np.random.default_rng(seed)
+    source, other, target = (IN, OTHER, OUT) if bits == 8 else WIDE
+    storage, limit = source.storage, 1 << (bits - 1)
 
-    def draw(*shape: int, element: ElementType = IN) -> Operand:
-        return Operand(rng.integers(-128, 128, shape).astype(np.int8), element)
+    def integers(*shape: int) -> np.ndarray:
+        return rng.integers(-limit, limit, shape).astype(source.dtype)
 
-    a, b, image = draw(3, 4, 5), draw(4, 5, element=OTHER), draw(1, 6, 5, 3)
-    accumulator = Operand(rng.integers(-(2**31) + 1, 2**31, (2, 3, 4)).astype(np.int32), I32)
-    factors = constant((10 ** rng.uniform(-10, -5, 4)).astype(np.float32))
+    def draw(*shape: int, element: ElementType = source) -> Operand:
+        return Operand(integers(*shape), element)
+
+    a, b, image = draw(3, 4, 5), draw(4, 5, element=other), draw(1, 6, 5, 3)
+    sums, width = (I32, 31) if bits == 8 else (I64, 44)
+    accumulator = Operand(rng.integers(-(2**width) + 1, 2**width, (2, 3, 4)).astype(sums.dtype), sums)
+    factors = constant((10 ** rng.uniform(*((-10, -5) if bits == 8 else (-13, -8)), 4)).astype(np.float32))
+    shifted_by: dict[str, Any] = {} if bits == 8 else {"pre_shift": 13}
     half = constant(np.float32([0.5]))
     slope = constant(rng.uniform(-2, 2, 5).astype(np.float32))
-    table = constant(rng.integers(-128, 128, 256).astype(np.int8))
+    table = constant(integers(256 if bits == 8 else 513))
     lrn = {"size": 5, "alpha": 0.3, "beta": 0.75, "bias": 2.0}
-    gains, shift = lrn_table(IN, OUT, **lrn)
+    gains, shift = lrn_table(source, target, **lrn)
     window: dict[str, Any] = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1)}
     row = constant(rng.uniform(-2, 2, 9).astype(np.float32)), constant(rng.uniform(-1, 1, 9).astype(np.float32))
     real = Operand(np.float32(rng.normal(0, 5, (40, 25))))
     clamp = {"clamp_min": -0.5, "clamp_max": 1.7}
     return [
-        *convolutions(draw, rng),
+        *convolutions(draw, rng, bits),
         (MatmulOp, (draw(2, 6, 9), constant(rng.integers(-127, 128, (9, 4)).astype(np.int8))), None, {}),
-        (MatmulOp, (draw(2, 6, 9), draw(2, 9, 4, element=OTHER)), None, {}),
-        (MatmulOp, (draw(2, 6, 9), draw(2, 4, 9, element=OTHER)), None, {"transpose_rhs": True}),
-        *((LayerNormOp, (draw(2, 6, 9), *row), OUT, {"epsilon": 0.01, "centred": c}) for c in (True, False)),
-        (RequantizeOp, (accumulator, factors), OUT, {}),
-        (RequantizeOp, (accumulator, factors), OUT, {"low": -11, "high": 90}),
-        (RequantizeOp, (a, half), OUT, {}),
-        *((op, (a, b), OUT, extra) for op in (AddOp, SubOp, MulOp, DivOp) for extra in ({}, clamp)),
-        (PReluOp, (a, slope), OUT, {}),
-        (LookupOp, (a, table), OUT, {}),
+        (MatmulOp, (draw(2, 6, 9), draw(2, 9, 4, element=other)), None, {}),
+        (MatmulOp, (draw(2, 6, 9), draw(2, 4, 9, element=other)), None, {"transpose_rhs": True}),
+        *((LayerNormOp, (draw(2, 6, 9), *row), target, {"epsilon": 0.01, "centred": c}) for c in (True, False)),
+        (RequantizeOp, (accumulator, factors), target, shifted_by),
+        (RequantizeOp, (accumulator, factors), target, {"low": -11, "high": 90, **shifted_by}),
+        (RequantizeOp, (a, half), target, {}),
+        (RequantizeOp, (a, half), OUT if bits == 16 else WIDE[2], {}),
+        *((op, (a, b), target, extra) for op in (AddOp, SubOp, MulOp, DivOp) for extra in ({}, clamp)),
+        (PReluOp, (a, slope), target, {}),
+        (LookupOp, (a, table), target, {}),
         (MaxPoolOp, (image,), None, {**window, "dilations": (1, 2)}),
-        (AveragePoolOp, (image,), OUT, window),
-        (AveragePoolOp, (image,), OUT, {**window, "counted_pads": (1, 0, 0, 1), **clamp}),
-        (ReduceMeanOp, (image,), OUT, {"axes": (1, 2), "keepdims": False}),
-        (ReduceMeanOp, (image,), IN, {"axes": (3,)}),
-        (SoftmaxOp, (draw(3, 50), constant(softmax_table(IN.scale))), PROBABILITY, {"axis": 1}),
-        (LrnOp, (draw(2, 3, 9), constant(gains)), OUT, {**lrn, "shift": shift}),
+        (AveragePoolOp, (image,), target, window),
+        (AveragePoolOp, (image,), target, {**window, "counted_pads": (1, 0, 0, 1), **clamp}),
+        (ReduceMeanOp, (image,), target, {"axes": (1, 2), "keepdims": False}),
+        (ReduceMeanOp, (image,), source, {"axes": (3,)}),
+        (
+            SoftmaxOp,
+            (draw(3, 50), constant(softmax_table(source.scale, 50, storage))),
+            softmax_type(storage),
+            {"axis": 1},
+        ),
+        (LrnOp, (draw(2, 3, 9), constant(gains)), target, {**lrn, "shift": shift}),
         (ConcatOp, (a, draw(3, 2, 5)), None, {"axis": 1}),
         (SliceOp, (a,), None, {"starts": (0, 1, 0), "stops": (3, 4, 5), "steps": (1, 2, 3)}),
         (PadOp, (a,), None, {"low": (0, 1, 0), "high": (2, 0, 1), "value": 0.61}),
@@ -184,15 +201,16 @@ def cases_of(seed: int) -> list[tuple[Any, ...]]:
         (ReshapeOp, (a,), None, {"shape": (5, 12)}),
         (TransposeOp, (a,), None, {"permutation": (2, 0, 1)}),
         (PermuteChannelsOp, (a,), None, {"permutation": (4, 2, 0, 1, 3)}),
-        (QuantizeOp, (real,), IN, {}),
+        (QuantizeOp, (real,), source, {}),
         (DequantizeOp, (a,), None, {}),
     ]
 
 
 @pytest.mark.parametrize("index", range(len(cases_of(0))), ids=lambda i: f"{cases_of(0)[i][0].name}-{i}")
 @pytest.mark.parametrize("seed", range(2))
-def test_operation_computes_what_the_oracle_does(index: int, seed: int) -> None:
-    op_class, operands, out, attributes = cases_of(seed)[index]
+@pytest.mark.parametrize("bits", [8, 16])
+def test_operation_computes_what_the_oracle_does(index: int, seed: int, bits: int) -> None:
+    op_class, operands, out, attributes = cases_of(seed, bits)[index]
     module, inputs = built(op_class, operands, out, attributes)
     expected, actual = execute(module, inputs)["output0"], run(module, inputs)["output0"]
     assert actual.dtype == expected.dtype

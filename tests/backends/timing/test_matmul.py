@@ -53,6 +53,15 @@ def test_one_tile_loads_its_weights_and_streams_its_pixels():
     assert found.sram_read_lines == 16 + 32
 
 
+def test_sixteen_bits_take_the_cycles_of_their_products():
+    wide, mixed = matmul(8, 8, 32, 32, element="i16", weights_element="i16"), matmul(8, 8, 32, 32, element="i16")
+    assert timing(wide).occupancy == 2 * 32 + 4 * 64  # twice the lines of weights, four 8-bit products each
+    assert timing(mixed).occupancy == 32 + 2 * 64
+    assert timing(wide).slots == {"useful_mac": 64 * 1024, "wide_numbers": 3 * 64 * 1024, "weight_load": 64 * 1024}
+    none = replace(ARRAY32, array=replace(ARRAY32.array, int16_rate=0.0))
+    assert "'array.int16_rate' of the target is 0" in (matmul_problem(wide, none, pretend_addresses(wide, none)) or "")
+
+
 def test_weights_are_loaded_under_the_stream():
     assert timing(matmul(4, 4, 64, 32)).occupancy == 32 + max(16, 32) + 16
     assert timing(matmul(8, 8, 64, 32)).occupancy == 32 + max(64, 32) + 64
@@ -173,11 +182,14 @@ def test_vectors_must_start_a_line_where_lanes_cannot_rotate():
 @st.composite
 def cases(draw):
     """A small machine, any matmul on it, and any addresses."""
-    small = st.integers(1, 3)
+    small, rates = st.integers(1, 3), st.sampled_from([0.25, 0.3, 0.5, 1.0])
+    element, weights_element = draw(st.sampled_from([("i8", "i8"), ("i8", "i8"), ("i16", "i8"), ("i16", "i16")]))
     banks = draw(st.sampled_from([1, 2, 4]))
     target = replace(
         TILE32,
-        array=replace(TILE32.array, lanes=8, columns=4, blocks=4, weight_lines_per_cycle=draw(small)),
+        array=replace(
+            TILE32.array, lanes=8, columns=4, blocks=4, weight_lines_per_cycle=draw(small), int16_rate=draw(rates)
+        ),
         sram=replace(
             TILE32.sram,
             banks=4,
@@ -223,6 +235,8 @@ def cases(draw):
         split_k=splits[0],
         split_n=splits[1],
         split_m=splits[2],
+        element=element,
+        weights_element=weights_element,
     )
     return target, op, {"input": draw(st.integers(0, 700)), "weights": draw(st.integers(0, 2000)), "accumulator": 0}
 
