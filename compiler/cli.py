@@ -81,6 +81,8 @@ def _wants_program(options: argparse.Namespace) -> str:
         "--evaluate": options.evaluate,
         "--report": options.report,
         "--report-json": options.report_json,
+        "--trace": options.trace,
+        "--explain": options.explain,
     }
     return next((name for name, value in given.items() if value), "")
 
@@ -125,6 +127,9 @@ def _add_results(group: Any) -> None:
     add("--emit", choices=EMIT, help="stop at this level, or export integers as QDQ to ONNX (-o FILE)")
     add("--report", action="store_true", help="print where the cycles went, layer by layer")
     add("--report-json", metavar="FILE", type=Path, help="write the same as data")
+    explain_help = "print the mappings considered for LAYER (a name of the report) and its worst bank conflicts"
+    add("--explain", metavar="LAYER", action="append", default=[], help=explain_help)
+    add("--trace", metavar="FILE.json", type=Path, help="write the engines' timeline, for ui.perfetto.dev")
 
 
 def _add_execution(group: Any) -> None:

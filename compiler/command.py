@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,13 @@ from ..passes.registry import PASSES
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
 from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
+from .explaining import Explanation, explain, render_explanation
 from .exporter import export
 from .listing import operation_list, pass_list, target_list
 from .progress import terminal_progress
 from .report import Report, write_report
 from .report_text import WIDTH, accuracy_line, render_report, summary_line
+from .trace import write_trace
 from .usage import DEFAULT_OPT_LEVEL, UsageError
 
 
@@ -43,6 +46,7 @@ def execute(options: argparse.Namespace) -> None:
     if options.model is None:
         return
     path = Path(options.model)
+    explanations: Sequence[Explanation] = ()
     if kind_of(path) == "accel":
         program = _loaded(path, options)
     else:
@@ -54,7 +58,8 @@ def execute(options: argparse.Namespace) -> None:
             _write_ir(compiled, options.output_file)
             return
         program = Program(emit(compiled), compiled.reference)
-    _use(program, options)
+        explanations = [each for name in options.explain for each in explain(compiled, name)]
+    _use(program, options, explanations)
 
 
 def _loaded(path: Path, options: argparse.Namespace) -> Program:
@@ -73,6 +78,8 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         raise CompileError(
             f"{path}: already compiled, {given[0]} cannot change it; give the model it was compiled from"
         )
+    if options.explain:
+        raise CompileError(f"{path}: already compiled, --explain needs the model it was compiled from")
     return load(path, target=options.target)
 
 
@@ -145,7 +152,7 @@ def _write_ir(compiled: Compiled, path: Path | None) -> None:
         write_module(path, compiled.module)
 
 
-def _use(program: Program, options: argparse.Namespace) -> None:
+def _use(program: Program, options: argparse.Namespace, explanations: Sequence[Explanation]) -> None:
     if options.emit == "asm":
         _write_assembly(program.compiled, options.output_file)
     elif options.output_file:
@@ -154,12 +161,17 @@ def _use(program: Program, options: argparse.Namespace) -> None:
         _run(program, options.run, options.output_arrays, options.checked)
     if options.evaluate:
         _evaluate(program, options.evaluate, options.checked)
+    if options.trace:
+        write_trace(options.trace, program.compiled)
     if options.report or options.report_json:
-        _report(program.measure(), options)
+        data = tuple(explanation.to_json() for explanation in explanations)
+        _report(replace(program.measure(), explanations=data), options)
+    for explanation in explanations:
+        print(render_explanation(explanation), end="")
     if options.evaluate and not options.report:
         print(accuracy_line(program.accuracy))
     results = (options.run, options.evaluate, options.report, options.report_json, options.output_file, options.emit)
-    if not any(results):
+    if not any((*results, options.trace, explanations)):
         print(summary_line(program.measure()))
 
 

@@ -212,12 +212,14 @@ def emit(compiled: Compiled) -> Program:
     notes = Notes(
         opt_level=settings.opt_level if settings.passes is None else None,
         pipeline=compiled.pipeline,
-        layer_nodes=_layer_nodes(compiled.module),
+        layer_nodes=layer_nodes(compiled.module),
         sram={name: value for name, value in found.items() if isinstance(value, int)},
         products=compiled.products,
         shuffles=shuffle_notes(compiled.remarks, settings.target),
         warnings=tuple(compiled.warnings),
-        remarks=tuple(str(remark) for remark in compiled.remarks if remark.kind not in ("warning", "shuffle")),
+        remarks=tuple(
+            str(remark) for remark in compiled.remarks if remark.kind not in ("warning", "shuffle", "mapping")
+        ),
     )
     model, precision = compiled.name, settings.precision
     return emit_program(compiled.module, settings.target, model=model, precision=precision, report=notes.to_json())
@@ -237,7 +239,7 @@ def parse_passes(text: str) -> tuple[Pass, ...]:
     return passes
 
 
-def _layer_nodes(module: Module) -> tuple[tuple[str, ...], ...]:
+def layer_nodes(module: Module) -> tuple[tuple[str, ...], ...]:
     """The ONNX nodes of every layer, by index."""
     nodes: dict[int, tuple[str, ...]] = {}
     for op in module.walk():

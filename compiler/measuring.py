@@ -31,19 +31,8 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
     Raises CompileError if the notes are not what a compiler writes.
     """
     target, notes = program.target, read_notes(program)
-    ops = _operations(program)
-    queue = [
-        QueuedInstruction(
-            engine=op.engine,
-            timing=instruction_timing(op, target, instruction.addresses),
-            wait=op.wait,
-            signal=op.signal,
-            layer=int(layer),
-            name=op.name,
-        )
-        for op, instruction, layer in zip(ops, program.instructions, program.instruction_layers, strict=True)
-    ]
-    timeline = run_timeline(queue)
+    ops = operations(program)
+    timeline = run_timeline(queued(program, ops))
     ledger = balance(timeline, target)
     names = [layer.name for layer in program.layers]
     summary = summarize(timeline, ledger, target, names, notes.sram.get("peak_bytes", 0))
@@ -108,7 +97,22 @@ def _cycles(bounds: Bounds) -> dict[str, int]:
     return {f"{name}_cycles": cycles for name, cycles in bounds.by_name.items()}
 
 
-def _operations(program: Program) -> list[InstructionOp]:
+def queued(program: Program, ops: Sequence[InstructionOp]) -> list[QueuedInstruction]:
+    """The engines' queues of a program, for `run_timeline`; `ops` are its `operations`."""
+    return [
+        QueuedInstruction(
+            engine=op.engine,
+            timing=instruction_timing(op, program.target, instruction.addresses),
+            wait=op.wait,
+            signal=op.signal,
+            layer=int(layer),
+            name=op.name,
+        )
+        for op, instruction, layer in zip(ops, program.instructions, program.instruction_layers, strict=True)
+    ]
+
+
+def operations(program: Program) -> list[InstructionOp]:
     """The instructions as tile operations at absolute addresses, with the model's MACs, which are not encoded."""
     ops = [instruction.operation() for instruction in program.instructions]
     for op, macs in zip(ops, program.useful_macs.tolist(), strict=True):

@@ -137,6 +137,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
+    explanations: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -183,6 +184,8 @@ class Report:
         }
         if self.accuracy is not None:
             data["accuracy"] = dict(self.accuracy)
+        if self.explanations:
+            data["explanations"] = [dict(explanation) for explanation in self.explanations]
         return data
 
     def _layer(self, layer: Layer) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from .lowering.elementwise import (
     emit_softmax,
 )
 from .lowering.emission import Emitter
-from .lowering.mapping import MappingSearch
+from .lowering.mapping import Decision, MappingSearch
 from .lowering.matmul import Product, emit_product
 from .lowering.movement import emit_input, emit_movement, emit_output
 from .lowering.placement import Placement
@@ -87,6 +87,8 @@ class LowerToTile(Pass):
                 failed |= set(op.results)
         if errors:
             raise CompileError(errors)
+        for decision in search.decisions:
+            _remark(environment, self.name, decision)
         for op in (*emitter.placement.allocations, *emitter.operations):
             function.body.append(op)
         kept = set(function.body)
@@ -102,6 +104,17 @@ class LowerToTile(Pass):
             "layer_kinds": tuple(layer.kind for layer in emitter.layers),
             "layer_macs": tuple(layer.macs for layer in emitter.layers),
         }
+
+
+def _remark(environment: Environment, name: str, decision: Decision) -> None:
+    """What a product runs as, and every candidate as (mapping, estimated cycles or None, why it is not possible)."""
+    candidates = [
+        (str(mapping), None, price) if isinstance(price, str) else (str(mapping), price, "")
+        for mapping, price in decision.candidates.items()
+    ]
+    message = f"runs as '{decision.chosen}', of {len(candidates)} mappings considered"
+    location, chosen = decision.operation.location, str(decision.chosen)
+    environment.remark(name, "mapping", message, location=location, candidates=candidates, chosen=chosen)
 
 
 def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:

@@ -81,3 +81,4 @@ def test_commands(names, source):
     text = ZipFile(wheel).read(entry_points).decode()
     assert "accelc = accelc.compiler.cli:main" in text
     assert "accelc-opt = accelc.compiler.opt:main" in text
+    assert "accelc-pack = accelc.compiler.pack:main" in text

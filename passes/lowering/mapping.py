@@ -84,6 +84,15 @@ class Mapping:
     diagonal: bool = False
     on_vector_unit: bool = False
 
+    def __str__(self) -> str:
+        """In the words of the report: folding, diagonal, blocks over reduction (K), columns (N), pixels (M), groups."""
+        if self.on_vector_unit:
+            return "vector unit"
+        parts = [self.fold] if self.fold != "none" else []
+        parts += ["diagonal"] if self.diagonal else []
+        counts = {"K": self.split_k, "N": self.split_n, "M": self.split_m, "pack": self.pack}
+        return " ".join([*parts, *(f"{name}{count}" for name, count in counts.items() if count > 1)]) or "one block"
+
     def attributes(self) -> dict[str, AttributeValue]:
         """The mapping as attributes of tile.matmul."""
         names = ("fold", "split_k", "split_n", "split_m", "diagonal", "pack")
@@ -102,6 +111,15 @@ class Mapping:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was chosen for an operation, and all that was considered: estimated cycles, or why it is not possible."""
+
+    operation: Operation
+    candidates: dict[Mapping, float | str]
+    chosen: Mapping
+
+
 @dataclass
 class MappingSearch:
     """Chooses mappings for one target; equal layers are searched once.
@@ -112,6 +130,7 @@ class MappingSearch:
     target: Target
     effort: int
     memo: dict[tuple[Geometry, tuple[int, ...]], dict[Mapping, float | str]] = field(default_factory=dict[Any, Any])
+    decisions: list[Decision] = field(default_factory=list[Decision])
 
     def choose(self, op: Operation, geometry: Geometry, input_strides: tuple[int, ...]) -> Mapping:
         """The cheapest mapping; `input_strides` are the row and pixel strides of the input in bytes.
@@ -122,7 +141,9 @@ class MappingSearch:
         prices = {mapping: price for mapping, price in candidates.items() if not isinstance(price, str)}
         if not prices:
             raise op.error(f"does not map onto the blocks of the target: {next(iter(candidates.values()))}")
-        return min(prices, key=lambda mapping: prices[mapping])
+        chosen = min(prices, key=lambda mapping: prices[mapping])
+        self.decisions.append(Decision(op, candidates, chosen))
+        return chosen
 
     def candidates(self, geometry: Geometry, input_strides: tuple[int, ...]) -> dict[Mapping, float | str]:
         """Every mapping tried, with its estimated cycles for the whole layer or why it is not possible."""
