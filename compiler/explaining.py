@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..backends.target import Target
@@ -13,6 +13,7 @@ from ..backends.timing.engine import Timeline, run_timeline
 from ..backends.timing.program import queue_instructions
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Value
+from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.instruction import InstructionOp
 from ..passes.framework.environment import Remark
 from .driver import Compiled, layer_nodes
@@ -177,19 +178,39 @@ def _inside(op: InstructionOp, stalls: int, target: Target, add: Any) -> None:
     """Stalls of one instruction: those that go when its buffers lie in groups of their own, and the rest."""
     if not stalls:
         return
-    apart = instruction_timing(op, target, pretend_addresses(op, target)).bank_stall_cycles
+    apart = min(stalls, _stalls(op, target))
     names = list(dict.fromkeys(str(value.name) for value, _, _ in _spans(op, target)))
     if stalls > apart:
         what = f"{' and '.join(names)} share banks in one instruction"
         add(stalls - apart, op.engine, names, what, "these buffers in different bank groups, at the start of lines")
     if apart:
-        what = (
-            f"{op.name.removeprefix('tile.')} reads or writes {' and '.join(names)} at strides that meet in few banks"
-        )
-        remedy = "more banks in a group, more ports, or other channel counts"
-        if not target.sram.swizzle and target.sram.interleave > 1:
-            remedy = "sram.swizzle in the target, " + remedy
-        add(min(stalls, apart), op.engine, names, what, remedy)
+        # The weights of a matmul lie line by line: what stalls is its input.
+        names = names[:1] if isinstance(op, MatmulOp) else names
+        what = f"{op.name.removeprefix('tile.')} meets few banks at a time in {' and '.join(names)}"
+        add(apart, op.engine, names, what, _remedies(op, target, apart))
+
+
+def _stalls(op: InstructionOp, target: Target) -> int:
+    """The stalls of an instruction whose buffers lie in bank groups of their own."""
+    return instruction_timing(op, target, pretend_addresses(op, target)).bank_stall_cycles
+
+
+def _remedies(op: InstructionOp, target: Target, stalls: int) -> str:
+    """The changes to the target that are measured to help, with the stalls that they leave, or what else may."""
+    sram, crossbar = target.sram, target.crossbar
+    variants = {
+        "sram.swizzle = true": replace(target, sram=replace(sram, swizzle=True)),
+        f"sram.read_ports = {2 * sram.read_ports}": replace(target, sram=replace(sram, read_ports=2 * sram.read_ports)),
+        f"sram.write_ports = {2 * sram.write_ports}": replace(
+            target, sram=replace(sram, write_ports=2 * sram.write_ports)
+        ),
+        f"crossbar.lines_per_vector = {2 * crossbar.lines_per_vector}": replace(
+            target, crossbar=replace(crossbar, lines_per_vector=2 * crossbar.lines_per_vector)
+        ),
+    }
+    left = {name: _stalls(op, variant) for name, variant in variants.items()}
+    found = [f"{name} (leaves {count:,})" for name, count in left.items() if count < stalls]
+    return " or ".join(found) or "other channel counts or strides; no single change to ports or crossbar helps"
 
 
 def _beside(op: InstructionOp, holder: InstructionOp, cycles: int, target: Target, add: Any) -> None:
