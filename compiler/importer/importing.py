@@ -17,8 +17,8 @@ from .folding import fold, folds
 from .lowering import ConstantPool, Imported, Known, Lowering, Unsupported
 from .model import GraphInput, Model, Node
 from .ordering import ordered_nodes
-from .quantized import REASONS
 from .reading import read_model
+from .refusals import REASONS
 from .schema import check_node, opset_of_operator
 from .signature import inferred_types, resolve_inputs
 from .table import CONTROL_FLOW, find_operator

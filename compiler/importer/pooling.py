@@ -1,10 +1,10 @@
-"""Pooling: MaxPool, AveragePool, their global forms, and means over axes."""
+"""Pooling: MaxPool, AveragePool and their global forms."""
 
 from __future__ import annotations
 
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
-from ...dialects.nn.reduction import ReduceMeanOp
 from .lowering import Imported, Lowering, Unsupported
+from .reductions import global_mean
 from .windows import WINDOW_LIMIT, Window, resolve_window, spatial_rank
 
 
@@ -55,28 +55,7 @@ def lower_global_average_pool(lowering: Lowering) -> Imported:
     rank = len(lowering.shape(0))
     if rank < 3:
         raise lowering.error(f"data has rank {rank}, expected at least 3")
-    return _mean(lowering, tuple(range(2, rank)), keep=True)
-
-
-def lower_reduce_mean(lowering: Lowering) -> Imported:
-    """ReduceMean over any axes; no axes mean all of them, or none with noop_with_empty_axes."""
-    rank = len(lowering.shape(0))
-    axes = lowering.axes(1, rank)
-    if not axes:
-        if lowering.node.integer("noop_with_empty_axes", 0):
-            return lowering.input(0)
-        axes = tuple(range(rank))
-    if not axes:
-        return lowering.input(0)
-    return _mean(lowering, tuple(sorted(axes)), keep=bool(lowering.node.integer("keepdims", 1)))
-
-
-def _mean(lowering: Lowering, axes: tuple[int, ...], *, keep: bool) -> Imported:
-    data = lowering.input(0)
-    if axes != (2, 3) or len(lowering.shape(0)) != 4:
-        return lowering.emit(ReduceMeanOp, data, axes=axes, keepdims=keep)
-    mean = lowering.emit(ReduceMeanOp, lowering.channels_last(data), axes=(1, 2), keepdims=keep)
-    return lowering.channels_first(mean, 4) if keep else mean
+    return global_mean(lowering, tuple(range(2, rank)), keep=True)
 
 
 def _window(lowering: Lowering) -> tuple[int, Window]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from . import (
     activation,
     arithmetic,
+    attention,
     convolution,
     functions,
     layer_normalization,
@@ -15,7 +16,11 @@ from . import (
     normalization,
     pooling,
     quantized,
+    reductions,
+    resampling,
+    selection,
     shapes,
+    transposed_convolution,
 )
 from .lowering import Imported, Lowering
 from .reading import EXPORTED, FIRST_OPSET, LAST_OPSET
@@ -52,6 +57,13 @@ ONE_SCALE = "one scale for an activation, any for constants"
 OPERATORS: tuple[Operator, ...] = (
     Operator("Abs", functions.lower_abs, "nn.abs"),
     Operator("Add", arithmetic.lower_add, "nn.add"),
+    Operator(
+        "Attention",
+        attention.lower_attention,
+        "nn.matmul, nn.softmax, nn.matmul",
+        "no past, one output; a mask that is constant or float",
+        first=23,
+    ),
     Operator("AveragePool", pooling.lower_average_pool, "nn.average_pool", IMAGES),
     Operator(
         "BatchNormalization", normalization.lower_batch_normalization, "nn.batch_norm", "inference form, spatial = 1"
@@ -64,7 +76,14 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Constant", shapes.lower_constant, "a constant", "no strings"),
     Operator("ConstantOfShape", shapes.lower_constant_of_shape, "a constant", "constant shape", first=9),
     Operator("Conv", convolution.lower_conv, "nn.conv2d", IMAGES),
+    Operator(
+        "ConvTranspose",
+        transposed_convolution.lower_conv_transpose,
+        "nn.conv2d, nn.reshape and nn.transpose",
+        f"{IMAGES}, constant weight and bias",
+    ),
     Operator("Cos", functions.lower_cos, "nn.cos"),
+    Operator("DepthToSpace", resampling.lower_depth_to_space, "nn.reshape and nn.transpose"),
     Operator(
         "DequantizeLinear",
         quantized.lower_dequantize,
@@ -77,6 +96,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Elu", functions.lower_elu, "nn.elu"),
     Operator("Erf", functions.lower_erf, "nn.erf", first=9),
     Operator("Exp", functions.lower_exp, "nn.exp"),
+    Operator("Expand", selection.lower_expand, "nn.gather", "constant shape", first=8),
     Operator("Flatten", shapes.lower_flatten, "nn.reshape"),
     Operator("Floor", functions.lower_floor, "nn.floor"),
     Operator("Gather", movement.lower_gather, "nn.gather or nn.slice", "constant indices"),
@@ -136,9 +156,22 @@ OPERATORS: tuple[Operator, ...] = (
         first=23,
     ),
     Operator("Reciprocal", functions.lower_reciprocal, "nn.reciprocal"),
-    Operator("ReduceMean", pooling.lower_reduce_mean, "nn.reduce_mean", "constant axes; in integers: spatial axes"),
+    Operator("ReduceL1", reductions.lower_reduce_l1, "nn.abs and nn.reduce_mean", "constant axes"),
+    Operator("ReduceL2", reductions.lower_reduce_l2, "nn.pow, nn.reduce_mean and nn.sqrt", "constant axes"),
+    Operator("ReduceMax", reductions.lower_reduce_max, "nn.max_pool", "constant axes"),
+    Operator("ReduceMean", reductions.lower_reduce_mean, "nn.reduce_mean", "constant axes"),
+    Operator("ReduceMin", reductions.lower_reduce_min, "nn.neg, nn.max_pool and nn.neg", "constant axes"),
+    Operator("ReduceSum", reductions.lower_reduce_sum, "nn.reduce_mean", "constant axes"),
+    Operator("ReduceSumSquare", reductions.lower_reduce_sum_square, "nn.pow and nn.reduce_mean", "constant axes"),
     Operator("Relu", activation.lower_relu, "nn.relu"),
     Operator("Reshape", shapes.lower_reshape, "nn.reshape", "constant shape"),
+    Operator(
+        "Resize",
+        resampling.lower_resize,
+        "nn.gather (nearest) or nn.matmul (linear)",
+        "constant scales or sizes; linear: one or two spatial axes",
+        first=10,
+    ),
     Operator("Round", functions.lower_round, "nn.round", first=11),
     Operator("Selu", functions.lower_selu, "nn.elu"),
     Operator("Shape", shapes.lower_shape, "a constant"),
@@ -147,9 +180,10 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Sin", functions.lower_sin, "nn.sin"),
     Operator("Size", shapes.lower_size, "a constant"),
     Operator("Slice", movement.lower_slice, "nn.slice, nn.gather for negative steps", "constant bounds"),
-    Operator("Softmax", normalization.lower_softmax, "nn.softmax", "in integers: over channels, or the last axis"),
+    Operator("Softmax", normalization.lower_softmax, "nn.softmax"),
     Operator("Softplus", functions.lower_softplus, "nn.softplus"),
     Operator("Softsign", functions.lower_softsign, "nn.softsign"),
+    Operator("SpaceToDepth", resampling.lower_space_to_depth, "nn.reshape and nn.transpose"),
     Operator("Split", movement.lower_split, "nn.slice", "constant sizes"),
     Operator("Sqrt", functions.lower_sqrt, "nn.sqrt"),
     Operator("Squeeze", shapes.lower_squeeze, "nn.reshape", "constant axes"),
@@ -158,8 +192,17 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Swish", functions.lower_swish, "nn.silu", first=24),
     Operator("Tanh", activation.lower_tanh, "nn.tanh"),
     Operator("ThresholdedRelu", functions.lower_thresholded_relu, "nn.relu", "alpha = 0", first=10),
+    Operator("Tile", selection.lower_tile, "nn.gather", "constant repeats"),
     Operator("Transpose", shapes.lower_transpose, "nn.transpose"),
     Operator("Unsqueeze", shapes.lower_unsqueeze, "nn.reshape", "constant axes"),
+    Operator(
+        "Upsample",
+        resampling.lower_upsample,
+        "nn.gather (nearest) or nn.matmul (linear)",
+        "constant scales",
+        last=9,
+    ),
+    Operator("Where", selection.lower_where, "nn.mul and nn.add", "constant condition", first=9),
 )
 """In alphabetical order. Besides these, any deterministic standard operator on constants is evaluated at import."""
 

@@ -14,9 +14,10 @@ from .elements import ClampedOperation, is_quantized, real_or_quantized, require
 
 
 class ReduceMeanOp(ClampedOperation):
-    """The mean over `axes` (sorted, counted from 0), kept with length 1 if `keepdims`; f32 or quantized.
+    """`factor` times the mean over `axes` (sorted, counted from 0), kept with length 1 if `keepdims`; f32 or quantized.
 
-    Quantized: clip(rint(sum(x - zp_in) * M * 2^-s) + zp_out) with (M, s) = fixed_point(scale_in / (scale_out * n));
+    With the number of elements n as the factor it is the sum. Quantized: clip(rint(sum(x - zp_in) * M * 2^-s) + zp_out)
+    with (M, s) = fixed_point(factor * scale_in / (scale_out * n));
     the result type is the data's element type unless given.
     """
 
@@ -25,6 +26,7 @@ class ReduceMeanOp(ClampedOperation):
     data = operand(TensorType)
     axes = list_attribute(int)
     keepdims = attribute(bool, default=True)
+    factor = attribute(float, default=1.0)
 
     @property
     def count(self) -> int:
@@ -58,11 +60,12 @@ class ReduceMeanOp(ClampedOperation):
     def fixed_point(self) -> tuple[Array, Array]:
         """(M, s) that turn the sum into the mean, for quantized data."""
         source, target = quantized_element(self.data.type), quantized_element(self.out.type)
-        return fixed_point(source.scale / (target.scale * self.count))
+        return fixed_point(self.factor * source.scale / (target.scale * self.count))
 
     def evaluate(self, data: Array) -> Array:
         if not is_quantized(self.data):
-            return self.clamp(np.asarray(data.mean(axis=self.axes, keepdims=self.keepdims, dtype=np.float32)))
+            total = np.asarray(data.sum(axis=self.axes, keepdims=self.keepdims, dtype=np.float32))
+            return self.clamp(total * np.float32(self.factor / self.count))
         source, target = quantized_element(self.data.type), quantized_element(self.out.type)
         total = (
             np.asarray(data.sum(axis=self.axes, keepdims=self.keepdims, dtype=np.int64))

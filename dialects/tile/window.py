@@ -9,6 +9,9 @@ from ..core.types import Array, Type
 from .elements import ElementOp
 from .instruction import Region
 
+LARGEST_WINDOW = 2**12
+"""The kernel of an instruction is smaller along each axis."""
+
 
 class WindowOp(ElementOp):
     """Reads `in_h` x `in_w` pixels of SRAM and produces `out_h` x `out_w` windows of kernel_h x kernel_w taps.

@@ -84,7 +84,7 @@ def _mean_square(value: Value[Any], data: Value[Any]) -> float | None:
     mean = defined_by(value if shifted is None else shifted.lhs, ReduceMeanOp)
     if epsilon is None or not epsilon >= 0 or mean is None or (shifted is not None and shifted.is_clamped):
         return None
-    if mean.axes != (data.type.rank - 1,) or not mean.keepdims or mean.is_clamped:
+    if mean.factor != 1.0 or mean.axes != (data.type.rank - 1,) or not mean.keepdims or mean.is_clamped:
         return None
     square = mean.data.defining_op
     is_power = isinstance(square, PowOp) and square.exponent == 2.0 and square.data is data
@@ -98,7 +98,8 @@ def _centred(data: Value[Any]) -> Value[Any] | None:
     mean = None if difference is None else defined_by(difference.rhs, ReduceMeanOp)
     if difference is None or mean is None or difference.is_clamped or mean.is_clamped or not mean.keepdims:
         return None
-    return difference.lhs if mean.data is difference.lhs and mean.axes == (data.type.rank - 1,) else None
+    plain = mean.factor == 1.0 and mean.axes == (data.type.rank - 1,)
+    return difference.lhs if plain and mean.data is difference.lhs else None
 
 
 def _affine(op: MulOp | AddOp) -> tuple[LayerNormOp | None, Array | None]:

@@ -14,6 +14,7 @@ from ...dialects.nn.movement import PadOp, ReshapeOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.windows import window_counts
+from ...dialects.tile.window import LARGEST_WINDOW
 from ..framework.matching import defined_by
 from ..framework.rewriting import RewritePattern, Rewriter
 
@@ -25,6 +26,8 @@ class PoolInsteadOfMean(RewritePattern[ReduceMeanOp]):
     def rewrite(self, op: ReduceMeanOp, rewriter: Rewriter) -> None:
         shape = op.data.type.shape
         if len(shape) != 4 or op.axes != (1, 2) or op.data.type.element != op.out.type.element:
+            return
+        if op.factor != 1.0 or max(shape[1:3]) >= LARGEST_WINDOW:
             return
         pool = AveragePoolOp.build(op.data, kernel=shape[1:3], clamp_min=op.clamp_min, clamp_max=op.clamp_max)
         if op.keepdims:

@@ -16,6 +16,7 @@ from ...dialects.quant.arithmetic import fixed_point
 from ...dialects.quant.ops import LookupOp, RequantizeOp
 from ...dialects.quant.types import quantized_element
 from ...dialects.tile import normalization, pooling, records, vector
+from ...dialects.tile.window import LARGEST_WINDOW
 from .emission import Emitter, row_strides
 from .views import Shape4, View, axis4, dense_view, element_name, number_size, shape4
 
@@ -156,12 +157,19 @@ def emit_average_pool(emitter: Emitter, op: AveragePoolOp) -> None:
     emitter.written(op.result)
 
 
+def is_pooled(op: ReduceMeanOp) -> bool:
+    """True if the mean is over rows and pixels that fit the window of an average pool."""
+    rank, shape = op.data.type.rank, op.data.type.shape
+    axes = [axis4(rank, axis) for axis in op.axes]
+    return set(axes) <= {1, 2} and max(shape[axis] for axis in op.axes) < LARGEST_WINDOW
+
+
 def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
     """nn.reduce_mean over rows and pixels: an average pool with one window over them."""
-    rank = len(op.data.type.shape)
+    rank = op.data.type.rank
+    if not is_pooled(op):
+        raise op.error(f"axes are {list(op.axes)} of {rank}, expected short axes between samples and channels")
     axes = {axis4(rank, axis) for axis in op.axes}
-    if not axes <= {1, 2}:
-        raise op.error(f"axes are {list(op.axes)} of {rank}, expected axes between samples and channels")
     emitter.begin_layer(op, "average pool")
     n, h, w, c = shape4(op.data.type.shape)
     kernel_h, kernel_w = h if 1 in axes else 1, w if 2 in axes else 1
@@ -194,12 +202,27 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
 
 
 def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
-    """nn.softmax over channels."""
-    if op.axis != len(op.data.type.shape) - 1:
-        raise op.error(f"axis is {op.axis}, expected the last, {len(op.data.type.shape) - 1}")
+    """nn.softmax: over channels as it is, over another axis with a move before and one after."""
     emitter.begin_layer(op, "softmax")
     table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array.astype("<i4"))
-    _emit_channelwise(emitter, op, table, normalization.SoftmaxOp, {})
+    if op.axis == op.data.type.rank - 1:
+        _emit_channelwise(emitter, op, table, normalization.SoftmaxOp, {})
+        return
+    source, whole = emitter.view(op.data), emitter.whole_output(op.result)
+    axis = axis4(op.data.type.rank, op.axis)
+    if axis is None:
+        raise op.error(f"axis is {op.axis} of {op.data.type}, expected one of its last four axes")
+    order = (*(other for other in range(4) if other != axis), axis)
+    channels = emitter.temporary(source.permuted(order).shape, "channels", source.size)
+    emitter.move(source.permuted(order), channels)
+    for sample in range(channels.shape[0]):
+        part = channels.sample(sample)
+        places = {**row_strides("input", part), **row_strides("output", part)}
+        operands = [part.buffer, table, part.buffer]
+        emitter.add(normalization.SoftmaxOp, operands, element=element_name(op.result), **places, **_extent(part))
+    emitter.move(channels, whole.permuted(order))
+    emitter.scatter(op.result, whole)
+    emitter.written(op.result)
 
 
 def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
@@ -258,7 +281,8 @@ def _emit_channelwise(
 
 def _average_table(emitter: Emitter, op: AveragePoolOp | ReduceMeanOp, taps: int) -> Value[Any]:
     source, target = quantized_element(op.data.type), quantized_element(op.result.type)
-    multiplier, shift = fixed_point(source.scale / (target.scale * np.arange(1, taps + 1)))
+    factor = op.factor if isinstance(op, ReduceMeanOp) else 1.0
+    multiplier, shift = fixed_point(factor * source.scale / (target.scale * np.arange(1, taps + 1)))
     words = records.pack_multipliers(np.append(0, multiplier), np.append(0, shift))
     return emitter.load_constant(emitter.name("multipliers"), words)
 

@@ -16,7 +16,7 @@ from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
-from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp
+from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp, TransposeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
@@ -25,6 +25,7 @@ from ...dialects.quant.arithmetic import clamp_bounds, pre_shift_for
 from ...dialects.quant.ops import DequantizeOp, LookupOp, RequantizeOp
 from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table, softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
+from ..lowering.elementwise import is_pooled
 from .factors import quantize_factors
 from .formats import INT8, Format
 from .grouping import constant_type
@@ -267,7 +268,27 @@ def _prelu(op: PReluOp, conversion: Conversion) -> Value[Any]:
 
 
 def _average(op: AveragePoolOp | ReduceMeanOp, conversion: Conversion) -> Value[Any]:
+    if isinstance(op, ReduceMeanOp) and not is_pooled(op):
+        return _product_with_ones(op, conversion)
     return conversion.build(op, type(op), [conversion.same_storage(op, 0)], conversion.types[op.out])
+
+
+def _product_with_ones(op: ReduceMeanOp, conversion: Conversion) -> Value[Any]:
+    """The sum of any elements is their product with ones, exactly; they are moved to the end where they are not."""
+    data, shape, rank = conversion.operand(op, 0), op.data.type.shape, op.data.type.rank
+    order = (*(axis for axis in range(rank) if axis not in op.axes), *op.axes)
+    if order != tuple(range(rank)):
+        data = conversion.insert(op, TransposeOp.build(data, permutation=order)).result
+    samples = 1 if 0 in op.axes else shape[0]
+    rows = (samples, op.data.type.size // (samples * op.count), op.count)
+    data = conversion.insert(op, ReshapeOp.build(data, shape=rows)).result
+    ones = conversion.constant(_label(op), "ones", np.ones((op.count, 1), np.int8))
+    total = conversion.insert(op, MatmulOp.build(data, ones, macs=0)).result
+    bounds = clamp_bounds(conversion.types[op.out], op.clamp_min, op.clamp_max)
+    factor = np.asarray(quantized_element(data.type).scale * op.factor / op.count)
+    largest = op.count * conversion.format(data).activation_span
+    mean = conversion.requantize(op, total, factor, bounds, largest)
+    return conversion.insert(op, ReshapeOp.build(mean, shape=op.out.type.shape)).result
 
 
 def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:

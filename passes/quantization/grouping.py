@@ -121,7 +121,9 @@ class TypeGroups:
                 return scale(op.lhs) * scale(op.rhs) / LARGEST_RATIO
             case DivOp():
                 return scale(op.lhs) / (scale(op.rhs) * LARGEST_RATIO)
-            case AveragePoolOp() | ReduceMeanOp():
+            case ReduceMeanOp():
+                return scale(op.data) * max(1.0, op.factor) / LARGEST_RATIO
+            case AveragePoolOp():
                 return scale(op.data) / LARGEST_RATIO
             case PReluOp():
                 assert isinstance(op.slope, Constant)

@@ -43,11 +43,17 @@ def weighted_layers(module: Module, baseline: Baseline) -> dict[Layer, Layer]:
     found: dict[Layer, Layer] = {}
     for op in module.main.body:
         source = baseline.layers.get(op)
-        if source is not None and isinstance(op, (Conv2dOp, MatmulOp)) and isinstance(op.operands[1], Constant):
+        if source is not None and _has_weights(op):
+            assert isinstance(op, (Conv2dOp, MatmulOp))
             assert isinstance(source, (Conv2dOp, MatmulOp))
             if op.out.type.element in (I32, I64) and op.out.has_one_use and isinstance(op.out.users[0], RequantizeOp):
                 found[op] = source
     return found
+
+
+def _has_weights(op: Operation) -> bool:
+    """True for a convolution, and for a product with one constant matrix."""
+    return op.has_weights if isinstance(op, MatmulOp) else isinstance(op, Conv2dOp)
 
 
 def requantization(layer: Layer) -> RequantizeOp:

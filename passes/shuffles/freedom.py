@@ -61,7 +61,7 @@ def freedom(op: Operation) -> Freedom:
         case Conv2dOp():
             return _convolution(op)
         case MatmulOp():
-            constant = isinstance(op.rhs, Constant) and (op.bias is None or isinstance(op.bias, Constant))
+            constant = op.has_weights and (op.bias is None or isinstance(op.bias, Constant))
             return Freedom(blocks={0: 1, RESULT: 1}) if constant else FIXED
         case BinaryOperation():
             return _broadcast(op, (0, 1))

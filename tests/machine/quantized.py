@@ -151,11 +151,11 @@ class QuantizedNetwork:
         factor = self.constant(np.array([scale], np.float32))
         return self.add(RequantizeOp, [data, factor], data.type.with_element(element))
 
-    def softmax(self, data: Value[Any]) -> Value[Any]:
-        length = data.type.shape[-1]
-        source = quantized_element(data.type)
+    def softmax(self, data: Value[Any], axis: int | None = None) -> Value[Any]:
+        axis = data.type.rank - 1 if axis is None else axis
+        source, length = quantized_element(data.type), data.type.shape[axis]
         table = self.constant(softmax_table(source.scale, length, source.storage))
-        return self.add(SoftmaxOp, [data, table], axis=data.type.rank - 1)
+        return self.add(SoftmaxOp, [data, table], axis=axis)
 
     def lrn(self, data: Value[Any], size: int) -> Value[Any]:
         source = quantized_element(data.type)
@@ -334,7 +334,8 @@ def _mean(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: 
     kind = data.type.with_element(COMMON[bits_of(data)])
     keep = draw(st.booleans())
     shape = tuple(1 if i in axes else n for i, n in enumerate(kind.shape) if keep or i not in axes)
-    return network.add(ReduceMeanOp, [data], kind.with_shape(shape), axes=axes, keepdims=keep)
+    factor = draw(st.sampled_from([1.0, 1.0, 4.0]))
+    return network.add(ReduceMeanOp, [data], kind.with_shape(shape), axes=axes, keepdims=keep, factor=factor)
 
 
 def _binary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
@@ -365,7 +366,7 @@ def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values:
     if kind in ("norm", "rms"):
         return network.layer_norm(data, centred=kind == "norm")
     if kind == "softmax":
-        return network.softmax(data)
+        return network.softmax(data, draw(st.sampled_from([data.type.rank - 1, data.type.rank - 1, 0, 1])))
     if kind == "lrn":
         return network.lrn(data, draw(st.sampled_from([1, 3, 5])))
     if kind == "rescale":

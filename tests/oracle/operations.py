@@ -206,6 +206,8 @@ def reduce_mean(op: Operation, data: np.ndarray) -> np.ndarray:
 def mean(op: Operation, total: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Sums over `counts` elements each, divided and rescaled with one rounding."""
     ratio = scale(op.operands[0]) / scale(op.result)
+    if "factor" in op.attribute_fields:
+        ratio *= Fraction(attribute(op, "factor"))
     steps = np.zeros_like(total)
     for count in np.unique(counts):
         multiplier, shift = fixed_point(ratio / int(count))

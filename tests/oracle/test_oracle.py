@@ -187,6 +187,7 @@ def cases_of(seed: int, bits: int = 8) -> list[tuple[Any, ...]]:
         (AveragePoolOp, (image,), target, {**window, "counted_pads": (1, 0, 0, 1), **clamp}),
         (ReduceMeanOp, (image,), target, {"axes": (1, 2), "keepdims": False}),
         (ReduceMeanOp, (image,), source, {"axes": (3,)}),
+        (ReduceMeanOp, (image,), target, {"axes": (0, 2, 3), "factor": 3.0}),
         (
             SoftmaxOp,
             (draw(3, 50), constant(softmax_table(source.scale, 50, storage))),

@@ -31,6 +31,9 @@ def tensor(values, dtype=np.float32):
     return numpy_helper.from_array(np.array(values, dtype))
 
 
+ALIGNED = {"coordinate_transformation_mode": "align_corners"}
+PYTORCH = {"coordinate_transformation_mode": "pytorch_half_pixel"}
+
 CASES = [
     # convolution
     ("Conv", [IMAGE, weights(5, 6, 3, 3)], {}),
@@ -151,6 +154,40 @@ CASES = [
     ("ReduceMean", [IMAGE], {"axes": [1], "keepdims": 0}),
     ("ReduceMean", [IMAGE], {}),
     ("ReduceMean", [IMAGE], {"keepdims": 0}),
+    ("ReduceL1", [IMAGE], {"axes": [1, -1]}),
+    ("ReduceL2", [IMAGE], {"axes": [2], "keepdims": 0}),
+    ("ReduceSumSquare", [IMAGE], {}),
+    ("ReduceMax", [IMAGE], {"axes": [2, 3]}),
+    ("ReduceMax", [IMAGE], {"axes": [2, 3], "keepdims": 0}),
+    ("ReduceMax", [IMAGE], {"axes": [1], "keepdims": 0}),
+    ("ReduceMax", [IMAGE], {"axes": [0, 2]}),
+    ("ReduceMax", [(3, 4)], {"keepdims": 0}),
+    ("ReduceMin", [IMAGE], {"axes": [-1]}),
+    # resampling
+    ("Resize", [IMAGE, None, np.float32([1, 1, 2, 3])], {"coordinate_transformation_mode": "asymmetric"}),
+    ("Resize", [IMAGE, None, np.float32([1, 1, 2, 2])], {}),
+    ("Resize", [IMAGE, None, np.float32([1, 1, 0.6, 1.7])], {"nearest_mode": "ceil"}),
+    ("Resize", [IMAGE, None, None, ints(2, 6, 14, 4)], {"nearest_mode": "floor"}),
+    ("Resize", [IMAGE, None, None, ints(2, 6, 14, 4)], {"nearest_mode": "round_prefer_ceil"}),
+    ("Resize", [IMAGE, None, np.float32([1, 1, 2, 2])], {"mode": "linear"}),
+    ("Resize", [IMAGE, None, np.float32([1, 1, 1, 2.5])], {"mode": "linear"}),
+    ("Resize", [IMAGE, None, None, ints(2, 6, 5, 13)], {"mode": "linear", **ALIGNED}),
+    ("Resize", [IMAGE, None, None, ints(2, 6, 1, 13)], {"mode": "linear", **PYTORCH}),
+    ("Resize", [(2, 4, 11), None, np.float32([1, 1, 2])], {"mode": "linear"}),
+    ("DepthToSpace", [(2, 12, 3, 5)], {"blocksize": 2}),
+    ("DepthToSpace", [(2, 12, 3, 5)], {"blocksize": 2, "mode": "CRD"}),
+    ("SpaceToDepth", [(2, 3, 6, 4)], {"blocksize": 2}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 3, 3)], {}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 2, 2), weights(4)], {"strides": [2, 2]}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 3, 4), weights(4)], {"strides": [2, 3], "pads": [1, 0, 2, 1]}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 3, 3)], {"strides": [2, 2], "output_padding": [1, 1], "pads": [1] * 4}),
+    ("ConvTranspose", [IMAGE, weights(6, 2, 3, 3), weights(6)], {"group": 3, "strides": [2, 2]}),
+    ("ConvTranspose", [IMAGE, weights(6, 1, 4, 4)], {"group": 6, "strides": [2, 2], "pads": [1] * 4}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 2, 3)], {"strides": [3, 2], "dilations": [2, 3]}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 1, 1)], {"strides": [3, 3]}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 4, 4)], {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 3, 3)], {"strides": [2, 2], "output_shape": [15, 18]}),
+    ("ConvTranspose", [(2, 4, 11), weights(4, 3, 4), weights(3)], {"strides": [3], "pads": [1, 2]}),
     # shapes
     ("Reshape", [IMAGE, ints(2, -1)], {}),
     ("Reshape", [IMAGE, ints(0, 3, 0, -1)], {}),
@@ -181,6 +218,11 @@ CASES = [
     ("Gather", [IMAGE, np.array(-2)], {"axis": 3}),
     ("Gather", [IMAGE, np.array([[0, 1], [2, 2]])], {"axis": 2}),
     ("Gather", [IMAGE, ints(1, 2, 3)], {"axis": 1}),
+    ("Expand", [(3, 1, 4), ints(2, 1, 5, 4)], {}),
+    ("Expand", [(3, 4), ints(1)], {}),
+    ("Tile", [(2, 3), ints(2, 3)], {}),
+    ("Where", [np.array([[True, False, True]]), (2, 3), (2, 3)], {}),
+    ("Where", [np.array([[True], [False]]), (2, 3), np.float32(5)], {}),
 ]
 
 OLDER = [  # (opset, case): what attributes said before they became inputs, and other meanings of old
@@ -222,6 +264,16 @@ OLDER = [  # (opset, case): what attributes said before they became inputs, and 
     (18, ("Mish", [IMAGE], {})),
     (24, ("Swish", [IMAGE], {"alpha": 1.5})),
     (21, ("GroupNormalization", [IMAGE, weights(6), weights(6)], {"num_groups": 2, "epsilon": 0.1})),
+    (13, ("ReduceSum", [IMAGE, ints(1, -1)], {})),
+    (11, ("ReduceSum", [IMAGE], {"axes": [2, 3], "keepdims": 0})),
+    (18, ("ReduceMax", [IMAGE, ints(3)], {"keepdims": 0})),
+    (7, ("Upsample", [IMAGE], {"scales": [1.0, 1.0, 2.0, 3.0]})),
+    (9, ("Upsample", [IMAGE, np.float32([1, 1, 2, 2])], {"mode": "linear"})),
+    (10, ("Resize", [IMAGE, np.float32([1, 1, 2, 2])], {"mode": "nearest"})),
+    (18, ("Resize", [IMAGE, None, np.float32([2, 3])], {"axes": [2, 3], "mode": "linear"})),
+    (23, ("Attention", [(2, 5, 12), (2, 7, 12), (2, 7, 12)], {"q_num_heads": 3, "kv_num_heads": 3})),
+    (23, ("Attention", [(2, 4, 5, 3), (2, 2, 5, 3), (2, 2, 5, 3)], {"is_causal": 1, "scale": 0.5})),
+    (23, ("Attention", [(1, 2, 5, 3), (1, 2, 4, 3), (1, 2, 4, 3), weights(5, 4)], {"softcap": 2.0})),
     (23, ("RMSNormalization", [(2, 3, 8), weights(8)], {"epsilon": 0.1})),
     (23, ("RMSNormalization", [(2, 3, 8), weights(3, 8)], {"axis": -2})),
     (14, ("Reshape", [IMAGE, ints(6, 2, 63)], {"allowzero": 1})),

@@ -1,0 +1,152 @@
+"""Operators of transformers and decoders, alone: oracle == quantized IR == program, bit for bit, and near the float."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from endtoend.agreement import machine_start
+from models import graph_model, node_model
+from onnx import helper
+from oracle.execution import execute
+from reference import random_inputs, reference_outputs
+
+from accelc.backends.emitter import emit
+from accelc.backends.program import program_from_bytes
+from accelc.backends.simulator.simulator import Simulator
+from accelc.backends.target import load_target
+from accelc.compiler.importer import import_model
+from accelc.dialects.core.interpreter import run
+from accelc.passes.framework.environment import CalibrationData, Environment
+from accelc.passes.framework.pass_manager import PassManager
+from accelc.passes.framework.pipeline import parse_pipeline
+from accelc.passes.pipelines import PIPELINES
+from accelc.passes.registry import PASSES
+
+RNG = np.random.default_rng(11)
+TOKENS = (1, 7, 12)
+IMAGE = (1, 6, 5, 7)
+
+
+def weights(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
+    *((name, [IMAGE], {}, 20) for name in ("Abs", "Cos", "Elu", "Erf", "Exp", "Gelu", "Mish", "Neg", "Selu", "Sin")),
+    *((name, [IMAGE], {}, 20) for name in ("Softplus", "Softsign", "Celu")),
+    ("Gelu", [IMAGE], {"approximate": "tanh"}, 20),
+    ("Pow", [IMAGE, np.float32(3)], {}, 17),
+    ("Max", [IMAGE, IMAGE], {}, 17),
+    ("Min", [IMAGE, np.float32(0.5)], {}, 17),
+    ("MatMul", [(1, 2, 7, 5), (1, 2, 5, 9)], {}, 17),
+    ("MatMul", [(1, 2, 7, 5), weights(2, 5, 9)], {}, 17),
+    ("MatMul", [weights(4, 7), TOKENS], {}, 17),
+    ("LayerNormalization", [TOKENS, weights(12), weights(12)], {}, 17),
+    ("LayerNormalization", [TOKENS, weights(7, 12)], {"axis": 1}, 17),
+    ("RMSNormalization", [TOKENS, weights(12)], {}, 23),
+    ("InstanceNormalization", [IMAGE, weights(6), weights(6)], {}, 17),
+    ("GroupNormalization", [IMAGE, weights(6), weights(6)], {"num_groups": 2}, 21),
+    *(("Softmax", [IMAGE], {"axis": axis}, 17) for axis in (1, 2, 3)),
+    *(("ReduceMean", [IMAGE], {"axes": axes}, 17) for axes in ([1], [3], [1, 2], [1, 2, 3])),
+    ("ReduceSum", [TOKENS, ints(2)], {}, 13),
+    ("ReduceMax", [TOKENS], {"axes": [2], "keepdims": 0}, 17),
+    ("ReduceMin", [TOKENS], {"axes": [1]}, 17),
+    ("ReduceL2", [TOKENS], {"axes": [2]}, 17),
+    ("Expand", [(1, 1, 12), ints(1, 7, 12)], {}, 17),
+    ("Tile", [TOKENS, ints(1, 2, 3)], {}, 17),
+    ("Where", [np.tri(7, 12, dtype=bool), TOKENS, np.float32(0.5)], {}, 17),
+    ("Resize", [IMAGE, None, np.float32([1, 1, 2, 2])], {}, 17),
+    ("Resize", [IMAGE, None, np.float32([1, 1, 2, 1.5])], {"mode": "linear"}, 17),
+    ("DepthToSpace", [(1, 12, 3, 5)], {"blocksize": 2}, 17),
+    ("SpaceToDepth", [(1, 3, 4, 6)], {"blocksize": 2}, 17),
+    ("ConvTranspose", [IMAGE, weights(6, 4, 3, 3), weights(4)], {"strides": [2, 2], "pads": [1] * 4}, 17),
+    ("ConvTranspose", [IMAGE, weights(6, 2, 2, 2)], {"strides": [2, 2], "group": 3}, 17),
+    ("Attention", [TOKENS, (1, 5, 12), (1, 5, 12)], {"q_num_heads": 3, "kv_num_heads": 3}, 23),
+]
+"""(operator, inputs, attributes, opset); inputs as in `node_model`."""
+
+
+def label(case: tuple[str, list[Any], dict[str, Any], int]) -> str:
+    return f"{case[0]}{case[2]}".replace(" ", "")
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+@pytest.mark.parametrize(("level", "target"), [("O0", "tile16"), ("O2", "tile32")])
+def test_an_operator_computes_the_same_bits_in_every_form(
+    case: tuple[str, list[Any], dict[str, Any], int], level: str, target: str
+) -> None:
+    op_type, inputs, attributes, opset = case
+    assert agreed(node_model(op_type, inputs, opset=opset, **attributes), level, target) > 20
+
+
+def spelled_out_attention() -> onnx.ModelProto:
+    """What PyTorch writes for one block of a transformer: fused projections, scaling by a division, GELU by erf."""
+    node = helper.make_node
+    nodes = [
+        node("LayerNormalization", ["x", "g", "b"], ["norm"]),
+        node("MatMul", ["norm", "wqkv"], ["qkv"]),
+        node("Reshape", ["qkv", "split"], ["five"]),
+        node("Transpose", ["five"], ["heads"], perm=[2, 0, 3, 1, 4]),
+        *(node("Gather", ["heads", f"i{n}"], [name], axis=0) for n, name in enumerate(("q", "k", "v"))),
+        node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["q", "kt"], ["raw"]),
+        node("Div", ["raw", "two"], ["scores"]),
+        node("Softmax", ["scores"], ["p"], axis=-1),
+        node("MatMul", ["p", "v"], ["mixed"]),
+        node("Transpose", ["mixed"], ["back"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["back", "flat"], ["joined"]),
+        node("MatMul", ["joined", "wo"], ["projected"]),
+        node("Add", ["x", "projected"], ["residual"]),
+        node("Div", ["residual", "root"], ["scaled"]),
+        node("Erf", ["scaled"], ["erf"]),
+        node("Add", ["erf", "one"], ["shifted"]),
+        node("Mul", ["residual", "shifted"], ["twice"]),
+        node("Mul", ["twice", "half"], ["gelu"]),
+        node("MatMul", ["gelu", "w2"], ["y"]),
+    ]
+    values: dict[str, Any] = {"x": TOKENS, "g": weights(12), "b": weights(12), "wqkv": weights(12, 36) / 4}
+    values |= {
+        "wo": weights(12, 12) / 4,
+        "w2": weights(12, 9) / 4,
+        "split": ints(0, 0, 3, 3, 4),
+        "flat": ints(0, 0, -1),
+    }
+    values |= {f"i{n}": np.array(n) for n in range(3)}
+    values |= {"two": np.float32(2), "root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
+    return graph_model(nodes, values, ["y"])
+
+
+@pytest.mark.parametrize("target", ["tile16", "tile32", "array32", "tile64"])
+@pytest.mark.parametrize("level", PIPELINES)
+def test_a_block_of_a_transformer_computes_the_same_bits_in_every_form(level: str, target: str) -> None:
+    assert agreed(spelled_out_attention(), level, target) > 20
+
+
+def agreed(model: onnx.ModelProto, level: str, target_name: str) -> float:
+    """Compile for real, compare all forms, and return the least signal-to-noise ratio of an output in dB."""
+    module, target = import_model(model), load_target(target_name)
+    inputs = random_inputs(module)
+    expected = reference_outputs(model, inputs)
+    passes = parse_pipeline(PIPELINES[level], PASSES)
+    cut = machine_start(passes)
+    data = CalibrationData({name: np.stack([array, array]) for name, array in inputs.items()})
+    PassManager(passes[:cut]).run(module, Environment(calibration=data))
+    quantized, exact = run(module, inputs), execute(module, inputs)
+    PassManager(passes[cut:]).run(module, Environment(target=target))
+    program = program_from_bytes(emit(module, target).to_bytes())
+    forms = {"lowered": run(module, inputs), "oracle": exact}
+    forms |= {mode: Simulator(program, mode=mode).run(inputs) for mode in ("fast", "plain", "checked")}
+    for form, outputs in forms.items():
+        for name, array in quantized.items():
+            assert np.array_equal(outputs[name], array), f"{form}: {name} differs"
+    return min(
+        10 * float(np.log10((wanted**2).sum() / max(((quantized[name] - wanted) ** 2).sum(), 1e-30)))
+        for name, wanted in expected.items()
+    )
