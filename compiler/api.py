@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
 from ..backends import program as backend
 from ..backends.simulator.simulator import Simulator
 from ..backends.target import DEFAULT_TARGET, Target, load_target
+from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
 from ..dialects.core.types import Array, TensorType
 from ..passes.framework.base import Pass
 from ..passes.framework.environment import Progress, silent_progress
+from .agreement import agreement, is_quantized, read_onnx
 from .arrays import checked_labels, checked_samples, filled_samples
 from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
 from .evaluation import compare, run_float
@@ -32,6 +36,7 @@ class Program:
         self.compiled = compiled
         self.reference = reference
         self.accuracy: dict[str, Any] | None = None
+        self.agreement: dict[str, Any] | None = None
         self._simulators: dict[str, Simulator] = {}
 
     @property
@@ -86,13 +91,29 @@ class Program:
         self.accuracy = compare(outputs, real, classes)
         return self.accuracy
 
+    def compare_onnxruntime(
+        self, inputs: Mapping[str, Array], model: str | Path | ModelProto, *, progress: Progress = silent_progress
+    ) -> dict[str, Any]:
+        """How far the program is from onnxruntime on a quantized `model`: the one it was compiled from, or exported as.
+
+        See the report's key `onnxruntime`, which the result is from now on. Raises CompileError as `run` does, if
+        onnxruntime is not installed, and for a model without integers.
+        """
+        proto = model if isinstance(model, ModelProto) else read_onnx(Path(model))
+        if not is_quantized(proto):
+            raise CompileError("the model is not quantized, expected one with QuantizeLinear or operators on integers")
+        samples = checked_samples(inputs, self.inputs, "inputs")
+        outputs = self._run(samples, False, progress)
+        self.agreement = agreement(self.compiled, proto, samples, outputs, progress=progress)
+        return self.agreement
+
     def report(self) -> dict[str, Any]:
         """What the program costs and why, as JSON data: the same as `--report-json`."""
         return self.measure().to_json()
 
     def measure(self) -> Report:
         """What the program costs and why, as objects."""
-        return measure(self.compiled, self.accuracy)
+        return measure(self.compiled, self.accuracy, self.agreement)
 
     def save(self, path: str | Path) -> None:
         """Write the program file; equal programs give equal bytes. Raises CompileError if it cannot be written."""

@@ -79,6 +79,7 @@ def _wants_program(options: argparse.Namespace) -> str:
     given = {
         "--run": options.run,
         "--evaluate": options.evaluate,
+        "--compare-onnxruntime": options.compare_onnxruntime,
         "--report": options.report,
         "--report-json": options.report_json,
         "--trace": options.trace,
@@ -137,6 +138,8 @@ def _add_execution(group: Any) -> None:
     add("--run", metavar="INPUT.npz", type=Path, help="run on arrays named after the inputs; first axis: samples")
     add("--output", dest="output_arrays", metavar="OUT.npz", type=Path, help="where --run writes its outputs")
     add("--evaluate", metavar="LABELLED.npz", type=Path, help="compare with the float model, on inputs and `labels`")
+    compare_help = "compare with onnxruntime on the quantized model, or on the exported one, in steps of the integers"
+    add("--compare-onnxruntime", metavar="INPUT.npz", type=Path, help=compare_help)
     add("--checked", action="store_true", help="refuse to read memory that was never written (slower)")
 
 

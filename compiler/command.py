@@ -24,15 +24,16 @@ from ..passes.framework.printing import PrintIr
 from ..passes.framework.semantics import VerifySemantics
 from ..passes.framework.timing import TimePasses
 from ..passes.registry import PASSES
+from .agreement import KeepIntegers, is_quantized, read_onnx
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
 from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
 from .explaining import Explanation, explain, render_explanation
-from .exporter import export
+from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
 from .progress import terminal_progress
 from .report import Report, write_report
-from .report_text import WIDTH, accuracy_line, render_report, summary_line
+from .report_text import WIDTH, accuracy_line, agreement_lines, render_report, summary_line
 from .trace import write_trace
 from .usage import DEFAULT_OPT_LEVEL, UsageError
 
@@ -58,6 +59,8 @@ def execute(options: argparse.Namespace) -> None:
             _write_ir(compiled, options.output_file)
             return
         program = Program(emit(compiled), compiled.reference)
+        if options.compare_onnxruntime:
+            _compare(program, path, compiled, options.compare_onnxruntime)
         explanations = [each for name in options.explain for each in explain(compiled, name)]
     _use(program, options, explanations)
 
@@ -71,6 +74,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "--print-ir-*": _prints_ir(options),
         "--verify-semantics": options.verify_semantics,
         "--time-passes": options.time_passes,
+        "--compare-onnxruntime": options.compare_onnxruntime is not None,
         f"--emit={options.emit}": options.emit in (*LEVELS, EXPORT),
     }
     given = [name for name, value in compiling.items() if value is not None and value is not False]
@@ -126,6 +130,8 @@ def _watchers(options: argparse.Namespace) -> list[Instrumentation]:
         watchers.append(PrintIr(before, after, everything, changes, options.print_ir_tree_dir, sys.stderr))
     if options.verify_semantics:
         watchers.append(VerifySemantics())
+    if options.compare_onnxruntime:
+        watchers.append(KeepIntegers())
     return watchers
 
 
@@ -170,8 +176,10 @@ def _use(program: Program, options: argparse.Namespace, explanations: Sequence[E
         print(render_explanation(explanation), end="")
     if options.evaluate and not options.report:
         print(accuracy_line(program.accuracy))
+    if program.agreement and not options.report:
+        print("\n".join(agreement_lines(program.agreement)))
     results = (options.run, options.evaluate, options.report, options.report_json, options.output_file, options.emit)
-    if not any((*results, options.trace, explanations)):
+    if not any((*results, program.agreement, options.trace, explanations)):
         print(summary_line(program.measure()))
 
 
@@ -202,6 +210,18 @@ def _evaluate(program: Program, source: Path, checked: bool) -> None:
     samples = checked_samples(arrays, program.inputs, str(source))
     labels = checked_labels(arrays, len(next(iter(samples.values()))), program.classes, str(source))
     program.evaluate(samples, labels, checked=checked, progress=terminal_progress)
+
+
+def _compare(program: Program, path: Path, compiled: Compiled, source: Path) -> None:
+    """Compare with the model of the file if that is quantized, else with what the integers are exported as."""
+    samples = checked_samples(read_npz(source), program.inputs, str(source))
+    model = read_onnx(path) if kind_of(path) == "onnx" else None
+    if model is None or not is_quantized(model):
+        kept = next(each for each in compiled.settings.instrumentation if isinstance(each, KeepIntegers))
+        if kept.module is None:
+            raise CompileError(f"{path}: the pipeline holds no integers to export, expected insert-quantization in it")
+        model = export_model(kept.module, path.stem)
+    program.compare_onnxruntime(samples, model, progress=terminal_progress)
 
 
 def _report(report: Report, options: argparse.Namespace) -> None:

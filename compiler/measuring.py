@@ -25,8 +25,10 @@ from .notes import Notes, ShuffleNote, read_notes
 from .report import BlockMapping, Layer, Machine, Product, Report, Shuffle
 
 
-def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Report:
-    """The report of a program, from its instructions, from the notes in it, and from an evaluation.
+def measure(
+    program: Program, accuracy: Mapping[str, Any] | None = None, agreement: Mapping[str, Any] | None = None
+) -> Report:
+    """The report of a program, from its instructions, from the notes in it, and from what it was compared with.
 
     Raises CompileError if the notes are not what a compiler writes.
     """
@@ -68,6 +70,7 @@ def measure(program: Program, accuracy: Mapping[str, Any] | None = None) -> Repo
         warnings=notes.warnings,
         remarks=notes.remarks,
         accuracy=accuracy,
+        agreement=agreement,
     )
 
 

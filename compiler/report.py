@@ -138,6 +138,7 @@ class Report:
     remarks: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
     explanations: tuple[Mapping[str, Any], ...] = ()
+    agreement: Mapping[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
@@ -186,6 +187,8 @@ class Report:
             data["accuracy"] = dict(self.accuracy)
         if self.explanations:
             data["explanations"] = [dict(explanation) for explanation in self.explanations]
+        if self.agreement is not None:
+            data["onnxruntime"] = dict(self.agreement)
         return data
 
     def _layer(self, layer: Layer) -> dict[str, Any]:

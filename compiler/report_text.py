@@ -157,6 +157,8 @@ def _summary(report: Report) -> Table:
     ]
     if report.accuracy is not None:
         rows.append(("accuracy", accuracy_line(report.accuracy)))
+    if report.agreement is not None:
+        rows += [("runtime", line) for line in agreement_lines(report.agreement)]
     for name, text in rows:
         table.add_row(name, text)
     return table
@@ -194,6 +196,33 @@ def accuracy_line(facts: Mapping[str, Any] | None) -> str:
         f"{samples}, {facts['float']:.2%} in float: {difference:+.2f} points (95 % interval {low} to {high}), "
         f"{facts['flips']} flips, {noise}"
     )
+
+
+def agreement_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What a comparison with onnxruntime found (see `agreement.agreement`), in sentences."""
+    lines = [_runtime_line(facts, word) for word in ("disabled", "enabled")]
+    alone, first = facts["alone"], facts["first_difference"]
+    text = f"{alone['share']:.5%} of the elements of {facts['tensors']} tensors differ where operands are equal"
+    lines.append(text + (f", most in {_tensor(alone['worst'])}" if alone["worst"] else ""))
+    if first:
+        lines.append(f"the first tensor that differs is {_tensor(first)}")
+    return lines
+
+
+def _runtime_line(facts: Mapping[str, Any], word: str) -> str:
+    found = facts[word]
+    total = sum(found["steps"].values())
+    by_one = sum(found["steps"].get(step, 0) for step in ("-1", "1"))
+    more = total - by_one - found["steps"].get("0", 0)
+    parts = [f"{found['equal']:.2%} of the outputs equal"]
+    parts += [f"{by_one / total:.2%} one step off"] if by_one else []
+    parts += [f"{more / total:.2%} up to {found['largest']} steps off"] if more else []
+    head = f"onnxruntime {facts['version']}, optimisations {word}, {facts['samples']} samples"
+    return f"{head}: {', '.join(parts)}, {found['flips']} flips"
+
+
+def _tensor(facts: Mapping[str, Any]) -> str:
+    return f"{facts['tensor']} ({facts['share']:.4%} by up to {facts['largest']})"
 
 
 def summary_line(report: Report) -> str:
