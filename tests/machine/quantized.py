@@ -169,10 +169,15 @@ class QuantizedNetwork:
         channels = data.type.shape[-1]
         scale = self.constant(self.random.uniform(-1.5, 1.5, channels).astype(np.float32))
         bias = self.constant(self.random.uniform(-1, 1, channels).astype(np.float32))
-        return self.add(LayerNormOp, [data, scale, bias], data.type.with_element(COMMON), centred=centred)
+        kind = data.type.with_element(COMMON[bits_of(data)])
+        return self.add(LayerNormOp, [data, scale, bias], kind, centred=centred)
 
     def activation_product(self, lhs: Value[Any], rhs: Value[Any], **attributes: Any) -> Value[Any]:
-        return self.requantized(self.add(MatmulOp, [lhs, rhs], **attributes), lhs.type.shape[-1])
+        """A product of two activations; the right one is converted where it is wider than the left one."""
+        if bits_of(rhs) > bits_of(lhs):
+            rhs = self.rescale(rhs, OTHER[bits_of(lhs)])
+        product = self.add(MatmulOp, [lhs, rhs], **attributes)
+        return self.requantized(product, lhs.type.shape[-1], bits_of(lhs) + bits_of(rhs))
 
     def drop(self, value: Value[Any], kept: list[Value[Any]]) -> None:
         """Remove an operation, and what only it reads."""
@@ -286,11 +291,13 @@ def _attention(
         columns = draw(CHANNELS)
         transposed = draw(st.booleans())
         last = (columns, shape[-1]) if transposed else (shape[-1], columns)
-        element = draw(st.sampled_from([COMMON, OTHER]))
-        other = network.constant(network.integers(*stack, *last), element)
+        bits = draw(st.sampled_from([8, bits_of(data)]))
+        element = draw(st.sampled_from([COMMON, OTHER]))[bits]
+        other = network.constant(network.integers(*stack, *last, bits=bits), element)
         return network.activation_product(data, other, transpose_rhs=transposed)
     if kind == "constant left":
-        other = network.constant(network.integers(draw(st.integers(1, 9)), shape[-2]), OTHER)
+        bits = bits_of(data)
+        other = network.constant(network.integers(draw(st.integers(1, 9)), shape[-2], bits=bits), OTHER[bits])
         return network.activation_product(other, data)
     partners = [v for v in values if v.type.rank == data.type.rank and v.type.shape == shape]
     return network.activation_product(data, draw(st.sampled_from(partners)), transpose_rhs=True)
