@@ -19,6 +19,7 @@ from ..passes.framework.environment import Progress, silent_progress
 from .agreement import agreement, is_quantized, read_onnx
 from .arrays import checked_labels, checked_samples, filled_samples
 from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
+from .driver import save_calibration as write_calibration
 from .evaluation import compare, run_float
 from .measuring import measure
 from .report import Report
@@ -154,6 +155,9 @@ def compile(
     opt_level: int = DEFAULT_OPT_LEVEL,
     precision: str = "int8",
     calibration: Calibration | None = None,
+    calibration_method: str | None = None,
+    save_calibration: str | Path | None = None,
+    load_calibration: str | Path | None = None,
     batch: int = 1,
     passes: str | Sequence[Pass] | None = None,
     verify_each: bool = True,
@@ -164,9 +168,11 @@ def compile(
     `model` is the path of an .onnx or .air file, the bytes of an ONNX file, an `onnx.ModelProto` or a module.
     `target` is a preset, the path of a .toml file or a `Target`. `calibration` holds sample inputs: an .npz file, a
     folder of .npz and .npy files, or arrays by input name (first axis: samples); without it ranges come from noise,
-    cycles are right and accuracy is not. `batch` is the size of a symbolic batch dimension. `passes` (pipeline text or
-    passes) replaces the pipeline of `opt_level` 0 to 3. Raises CompileError with a located message if anything is
-    wrong with these.
+    cycles are right and accuracy is not. `calibration_method` is auto (default), min-max, mean-min-max,
+    percentile-99.99, percentile-99.999, mse or entropy; `save_calibration` is a file to write ranges and histograms to,
+    `load_calibration` one to take them from, which needs no samples. `batch` is the size of a symbolic batch
+    dimension. `passes` (pipeline text or passes) replaces the pipeline of `opt_level` 0 to 3. Raises CompileError with
+    a located message if anything is wrong with these.
     """
     settings = Settings(
         target=target if isinstance(target, Target) else load_target(target),
@@ -174,11 +180,15 @@ def compile(
         precision=precision,
         batch=batch,
         calibration=calibration,
+        calibration_method=calibration_method,
+        load_calibration=load_calibration,
         passes=parse_passes(passes) if isinstance(passes, str) else passes,
         verify_each=verify_each,
         progress=progress,
     )
     compiled = compile_module(model, settings, keep_reference=True)
+    if save_calibration is not None:
+        write_calibration(compiled, Path(save_calibration))
     return Program(emit(compiled), compiled.reference)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from .. import __version__
 from ..backends.target import DEFAULT_TARGET
 from .ending import exit_status
-from .usage import DEFAULT_OPT_LEVEL, OPT_LEVELS, PRECISIONS, USAGE, UsageError
+from .usage import CALIBRATION_METHODS, DEFAULT_OPT_LEVEL, OPT_LEVELS, PRECISIONS, USAGE, UsageError
 
 EMIT = ("nn", "quant", "tile", "asm", "program", "onnx")
 
@@ -71,6 +71,12 @@ def _check_usage(options: argparse.Namespace) -> None:
         raise UsageError(f"--emit={options.emit} is given without -o FILE")
     if options.emit not in (None, "program", "asm") and (wanted := _wants_program(options)):
         raise UsageError(f"--emit={options.emit} stops before there is a program, which {wanted} needs")
+    if options.pass_pipeline is not None and options.calibration_method:
+        raise UsageError("--calibration-method stands in --pass-pipeline as insert-quantization{method=...}, give one")
+    if options.save_calibration and options.load_calibration:
+        raise UsageError("--save-calibration would write what --load-calibration reads, give one")
+    if options.save_calibration and options.emit == "nn":
+        raise UsageError("--emit=nn stops before calibration, which --save-calibration needs")
     if options.checked and not (options.run or options.evaluate):
         raise UsageError("--checked is given without --run or --evaluate, which it would watch")
 
@@ -118,6 +124,11 @@ def _add_compilation(group: Any) -> None:
         help="what to quantize to (default int8); int16x8: 16 bits with 8-bit weights",
     )
     add("--calibration-data", metavar="FILE.npz|DIR", type=Path, help="sample inputs that the ranges are taken from")
+    method_help = "how ranges follow from the samples (default auto: for each tensor by executing the integers)"
+    add("--calibration-method", choices=CALIBRATION_METHODS, help=method_help)
+    add("--save-calibration", metavar="FILE.json", type=Path, help="write the ranges and histograms of all tensors")
+    load_help = "ranges from such a file, no samples needed; passes that want samples do nothing without them"
+    add("--load-calibration", metavar="FILE.json", type=Path, help=load_help)
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
 

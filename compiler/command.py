@@ -27,7 +27,7 @@ from ..passes.registry import PASSES
 from .agreement import KeepIntegers, is_quantized, read_onnx
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
-from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes
+from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes, save_calibration
 from .explaining import Explanation, explain, render_explanation
 from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
@@ -70,6 +70,9 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "-O": options.level,
         "--batch": options.batch != 1,
         "--calibration-data": options.calibration_data,
+        "--calibration-method": options.calibration_method,
+        "--save-calibration": options.save_calibration,
+        "--load-calibration": options.load_calibration,
         "--pass-pipeline": options.pass_pipeline is not None,
         "--print-ir-*": _prints_ir(options),
         "--verify-semantics": options.verify_semantics,
@@ -94,6 +97,8 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         precision=options.precision,
         batch=options.batch,
         calibration=options.calibration_data,
+        calibration_method=options.calibration_method,
+        load_calibration=options.load_calibration,
         passes=None if options.pass_pipeline is None else _passes(options.pass_pipeline),
         stop=options.emit if options.emit in (*LEVELS, EXPORT) else None,
         verify_each=options.verify_each,
@@ -108,6 +113,8 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
                 print(watcher, file=sys.stderr)
     for warning in compiled.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if options.save_calibration:
+        save_calibration(compiled, options.save_calibration)
     return compiled
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -23,7 +23,10 @@ from ..passes.framework.environment import CalibrationData, Environment, Progres
 from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
+from ..passes.insert_quantization import InsertQuantization
 from ..passes.pipelines import PIPELINES, require_order
+from ..passes.quantization.calibration_table import CalibrationTable, load_table
+from ..passes.quantization.clipping import NAMED_METHODS
 from ..passes.quantization.legality import float_operations
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
@@ -57,7 +60,8 @@ class Settings:
     """What to compile for and how. `passes` replaces the pipeline of `opt_level`; `stop` is a level, or None for all.
 
     `calibration` is where sample inputs come from: data, arrays by input name, or a file or folder of them.
-    `instrumentation` watches the passes.
+    `calibration_method` (a name of `CALIBRATION_METHODS`) replaces `auto`, and `load_calibration` is a file of
+    `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes.
     """
 
     target: Target
@@ -65,6 +69,8 @@ class Settings:
     precision: str = "int8"
     batch: int = 1
     calibration: Calibration | None = None
+    calibration_method: str | None = None
+    load_calibration: str | Path | None = None
     passes: Sequence[Pass] | None = None
     stop: str | None = None
     verify_each: bool = True
@@ -86,6 +92,8 @@ class Compiled:
     pipeline: str
     products: dict[str, Product]
     remarks: list[Remark] = field(default_factory=list[Remark])
+    table: CalibrationTable | None = None
+    """What calibration found out; None where it had nothing to find out."""
 
     @property
     def name(self) -> str:
@@ -175,9 +183,12 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
         if settings.opt_level not in OPT_LEVELS:
             raise CompileError(f"opt_level is {settings.opt_level}, expected 0 to 3")
         passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
+    if settings.calibration_method is not None:
+        passes = [_with_method(each, settings.calibration_method) for each in passes]
     environment = Environment(
         target=settings.target,
         calibration=_calibration(settings.calibration, module),
+        table=None if settings.load_calibration is None else load_table(Path(settings.load_calibration)),
         precision=settings.precision,
         progress=settings.progress,
     )
@@ -190,6 +201,7 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
         format_pipeline(passes),
         products,
         environment.remarks,
+        environment.baseline.table,
     )
 
 
@@ -246,6 +258,25 @@ def layer_nodes(module: Module) -> tuple[tuple[str, ...], ...]:
         if isinstance(op, InstructionOp):
             nodes[op.layer] = op.location.merged(Location(nodes.get(op.layer, ()))).nodes
     return tuple(nodes.get(index, ()) for index in range(max(nodes, default=-1) + 1))
+
+
+def save_calibration(compiled: Compiled, path: Path) -> None:
+    """Write what calibration found out; CompileError if it found nothing or the file cannot be written."""
+    if compiled.table is None:
+        raise CompileError(f"{path}: nothing to write: no tensor was calibrated")
+    compiled.table.save(path)
+
+
+def _with_method(given: Pass, name: str) -> Pass:
+    """The pass, if it calibrates with the method called `name` instead of its own."""
+    if not isinstance(given, InsertQuantization):
+        return given
+    if name == "auto":
+        return replace(given, method="auto")
+    if name not in NAMED_METHODS:
+        raise CompileError(f"calibration_method is '{name}', expected auto, {', '.join(NAMED_METHODS)}")
+    method, percentile = NAMED_METHODS[name]
+    return replace(given, method=method, percentile=percentile)
 
 
 def _calibration(given: Calibration | None, module: Module) -> CalibrationData | None:

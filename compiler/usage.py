@@ -12,5 +12,16 @@ DEFAULT_OPT_LEVEL = 2
 PRECISIONS = ("int8", "int16", "int16x8")
 
 
+CALIBRATION_METHODS = (
+    "auto",
+    "min-max",
+    "mean-min-max",
+    "percentile-99.99",
+    "percentile-99.999",
+    "mse",
+    "entropy",
+)
+
+
 class UsageError(CompileError):
     """The command line contradicts itself: exit status 2."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
+from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module, Terminator
 from ..dialects.core.types import Array
 from .equalization.absorption import absorb_factors
@@ -14,6 +17,7 @@ from .equalization.extremes import channel_extremes
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .insert_quantization import InsertQuantization
+from .quantization.calibration_table import CalibrationTable
 from .quantization.grouping import TypeGroups
 from .quantization.legality import is_quantizable
 from .quantization.lockstep import walk_capacity
@@ -43,6 +47,9 @@ class EqualizeChannels(Pass):
 
     def run(self, module: Module, environment: Environment) -> None:
         main = module.main
+        if environment.table is not None:
+            self._repeat(module, environment, environment.table)
+            return
         data = environment.calibration
         if data is None and self.noise:
             data = synthetic_samples(main, synthetic_count(main), 0)
@@ -68,8 +75,22 @@ class EqualizeChannels(Pass):
                 environment.remark(self.name, "missed", message, **facts)
                 return
         count = absorb_factors(module, classes, factors)
+        environment.baseline.factors = tuple(factors.tolist())
         message = f"equalized the channels of {count} operations{suffix}"
         environment.remark(self.name, "applied", message, operations=count, **facts)
+
+    def _repeat(self, module: Module, environment: Environment, table: CalibrationTable) -> None:
+        """Divide by the factors of an earlier calibration, whose ranges are those of the equalized network."""
+        if not table.factors:
+            return
+        classes, factors = ChannelClasses(module.main), np.asarray(table.factors)
+        if factors.shape != (classes.count,):
+            message = f"the calibration has {len(factors)} channel factors, this network takes {classes.count}"
+            raise CompileError(f"{message}; calibrate it again")
+        count = absorb_factors(module, classes, factors)
+        environment.baseline.factors = table.factors
+        message = f"equalized the channels of {count} operations as an earlier calibration did"
+        environment.remark(self.name, "applied", message, operations=count)
 
     def _errors(
         self, module: Module, factors: Array, seen: CalibrationData, measured: CalibrationData

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from ..dialects.core.operation import Function, Module, Value
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .quantization.calibration import calibrate
+from .quantization.calibration_table import CalibratedTensor, CalibrationTable, tensor_names
 from .quantization.clipping import Method, range_method
 from .quantization.formats import FORMATS, INT8
 from .quantization.measure import decibels, held_back
@@ -18,6 +20,7 @@ from .quantization.network import FloatNetwork
 from .quantization.range_search import choose_ranges
 from .quantization.ranges import Range
 from .quantization.sampling import synthetic_count, synthetic_samples
+from .quantization.statistics import TensorStatistics
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,48 @@ class InsertQuantization(Pass):
 
     def _ranges(self, network: FloatNetwork, environment: Environment) -> tuple[dict[Value[Any], Range], str]:
         """The range of every source, and in words what they come from."""
+        table, baseline = environment.table, environment.baseline
+        baseline.module = network.module.clone()
+        if table is not None and environment.calibration is None:
+            return self._tabled(network, table), f"an earlier calibration with {table.samples} samples"
         samples = self._samples(network.module.main, environment)
-        data, measured = held_back(network.module, samples)
-        baseline = environment.baseline
-        baseline.module, baseline.calibration, baseline.measured = network.module.clone(), data, measured
+        baseline.calibration, baseline.measured = data, measured = held_back(network.module, samples)
+        if table is not None:
+            return self._tabled(network, table), f"an earlier calibration with {table.samples} samples"
         statistics = calibrate(network.module, data, network.sources, progress=environment.progress)
-        wanted: Method = self.method if network.format == INT8 else "min-max"
+        wanted = self._wanted(network)
+        ranges, names = self._chosen(network, statistics, environment, measured)
+        named = tensor_names(network.sources, network.prologue)
+        tensors = {named[v]: CalibratedTensor(statistics[v], ranges[v], names[v]) for v in network.sources}
+        baseline.table = CalibrationTable(samples.count, tensors, baseline.factors)
+        words = "percentile" if wanted == "auto" and environment.calibration is None else wanted
+        return ranges, f"{samples.count} samples ({words})"
+
+    def _wanted(self, network: FloatNetwork) -> Method:
+        """The method; 16 bits have room for everything that was seen."""
+        return self.method if network.format == INT8 else "min-max"
+
+    def _tabled(self, network: FloatNetwork, table: CalibrationTable) -> dict[Value[Any], Range]:
+        """The ranges of an earlier calibration: as they were chosen, or by another method from its statistics."""
+        ranges: dict[Value[Any], Range] = {}
+        for value, name in tensor_names(network.sources, network.prologue).items():
+            if name not in table.tensors:
+                op = value.defining_op or value.users[0]
+                note = "it was made for another model or other passes; calibrate this one again"
+                raise op.error(f"the calibration has no tensor '{name}'", notes=(note,))
+            seen, method = table.tensors[name], self._wanted(network)
+            ranges[value] = seen.range if method == "auto" else range_method(method, self.percentile)(seen.statistics)
+        return ranges
+
+    def _chosen(
+        self,
+        network: FloatNetwork,
+        statistics: Mapping[Value[Any], TensorStatistics],
+        environment: Environment,
+        measured: CalibrationData,
+    ) -> tuple[dict[Value[Any], Range], dict[Value[Any], str]]:
+        """The range of every source, and the method it comes from."""
+        wanted = self._wanted(network)
         if wanted == "auto" and environment.calibration is not None:
             choice = choose_ranges(network, statistics, measured, progress=environment.progress)
             counts = ", ".join(f"{count} {name}" for name, count in Counter(choice.names.values()).most_common())
@@ -88,10 +127,11 @@ class InsertQuantization(Pass):
                 f"{decibels(choice.error):.1f} dB on {measured.count} held-back samples after {choice.trials} trials"
             )
             environment.remark(self.name, "analysis", message, error=choice.error, trials=choice.trials)
-            return choice.ranges, f"{samples.count} samples ({self.method})"
+            return choice.ranges, choice.names
         name: Method = "percentile" if wanted == "auto" else wanted
         method = range_method(name, self.percentile)
-        return {value: method(seen) for value, seen in statistics.items()}, f"{samples.count} samples ({name})"
+        label = f"{name}-{self.percentile:g}" if name == "percentile" else name
+        return {value: method(seen) for value, seen in statistics.items()}, dict.fromkeys(statistics, label)
 
     def _samples(self, main: Function, environment: Environment) -> CalibrationData:
         given = environment.calibration

@@ -11,6 +11,7 @@ from ...backends.target import Target
 from ...dialects.core.diagnostics import UNKNOWN, CompileError, Location
 from ...dialects.core.operation import Module, Operation
 from ...dialects.core.types import Array
+from ..quantization.calibration_table import CalibrationTable
 
 Advance = Callable[[int], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
@@ -77,16 +78,24 @@ class Baseline:
     module: Module | None = None
     calibration: CalibrationData | None = None
     measured: CalibrationData | None = None
+    table: CalibrationTable | None = None
+    """What calibration found out, for `--save-calibration`."""
+    factors: tuple[float, ...] = ()
+    """By what `equalize-channels` has divided the channels, class by class; empty where it has not."""
     layers: dict[Operation, Operation] = field(default_factory=dict[Operation, Operation])
     """The operation of `module` that each integer convolution or product with constant weights stands for."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The surroundings of a pipeline. Remarks are only ever appended."""
+    """The surroundings of a pipeline. Remarks are only ever appended.
+
+    `table` holds the results of an earlier calibration, which then take the place of those from `calibration`.
+    """
 
     target: Target | None = None
     calibration: CalibrationData | None = None
+    table: CalibrationTable | None = None
     precision: str = "int8"
     remarks: list[Remark] = field(default_factory=list[Remark])
     progress: Progress = silent_progress

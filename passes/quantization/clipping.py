@@ -15,6 +15,16 @@ from .statistics import HISTOGRAM_BINS, TensorStatistics
 Method = Literal["auto", "min-max", "mean-min-max", "percentile", "mse", "entropy"]
 """The names of the methods; `auto` chooses one of the others for every tensor."""
 
+NAMED_METHODS: dict[str, tuple[Method, float]] = {
+    "min-max": ("min-max", 100.0),
+    "mean-min-max": ("mean-min-max", 100.0),
+    "percentile-99.99": ("percentile", 99.99),
+    "percentile-99.999": ("percentile", 99.999),
+    "mse": ("mse", 100.0),
+    "entropy": ("entropy", 100.0),
+}
+"""What a tensor may take: method and percentile by the name that users and remarks give them."""
+
 LEVELS = 256
 """Stored integers of an int8 type: a range is cut into LEVELS - 1 steps."""
 

@@ -18,22 +18,12 @@ from ...dialects.core.operation import Value
 from ...dialects.core.types import TensorType
 from ...dialects.quant.types import QuantizedType
 from ..framework.environment import Advance, CalibrationData, Progress, silent_progress
-from .clipping import Method, range_method
+from .clipping import NAMED_METHODS, range_method
 from .consumers import consumer_errors
 from .measure import Fidelity
 from .network import FloatNetwork
 from .ranges import Range
 from .statistics import TensorStatistics
-
-CANDIDATES: dict[str, tuple[Method, float]] = {
-    "min-max": ("min-max", 100.0),
-    "mean-min-max": ("mean-min-max", 100.0),
-    "percentile 99.99": ("percentile", 99.99),
-    "percentile 99.999": ("percentile", 99.999),
-    "mse": ("mse", 100.0),
-    "entropy": ("entropy", 100.0),
-}
-"""What a group may take: method and percentile by the name that remarks show."""
 
 UNCLIPPED = "min-max"
 """What outputs take."""
@@ -85,12 +75,12 @@ def choose_ranges(
     """The ranges for all sources of `network`, by executing it on the samples `measured`."""
     table = {
         name: {source: range_method(method, percentile)(statistics[source]) for source in network.sources}
-        for name, (method, percentile) in CANDIDATES.items()
+        for name, (method, percentile) in NAMED_METHODS.items()
     }
     groups = _grouped(network, table)
     fidelity = Fidelity(network.module, measured)
     limit = _trial_limit(network, fidelity.count)
-    with progress("choosing ranges", len(CANDIDATES) + 2 + limit) as advance:
+    with progress("choosing ranges", len(NAMED_METHODS) + 2 + limit) as advance:
         candidates = {root: tuple(group.types.values()) for root, group in groups.items()}
         for root, errors in consumer_errors(network, candidates, measured).items():
             groups[root].errors = dict(zip(groups[root].types, errors.tolist(), strict=True))
@@ -119,7 +109,7 @@ class _Search:
         """Take the best of: every group's own best, and each method for all groups that may choose."""
         self._try({root: min(group.errors, key=group.errors.__getitem__) for root, group in self.groups.items()})
         advance(1)
-        for name in CANDIDATES:
+        for name in NAMED_METHODS:
             self._try({root: group.alias[name] for root, group in self.groups.items()})
             advance(1)
         if not self.chosen and self.problem is not None:
@@ -168,7 +158,7 @@ def _grouped(network: FloatNetwork, table: Mapping[str, Mapping[Value[Any], Rang
     outputs = {network.groups.group(network.integer_value(value)) for value in network.module.main.returns}
     types = {name: network.types(ranges) for name, ranges in table.items()}
     for root, group in groups.items():
-        for name in CANDIDATES:
+        for name in NAMED_METHODS:
             wanted = UNCLIPPED if root in outputs else name
             type = types[wanted][root]
             group.alias[name] = next((other for other, known in group.types.items() if known == type), wanted)

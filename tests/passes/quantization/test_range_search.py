@@ -10,11 +10,11 @@ from accelc.passes.framework.environment import CalibrationData, Environment
 from accelc.passes.insert_quantization import InsertQuantization
 from accelc.passes.quantization import range_search
 from accelc.passes.quantization.calibration import calibrate
-from accelc.passes.quantization.clipping import range_method
+from accelc.passes.quantization.clipping import NAMED_METHODS, range_method
 from accelc.passes.quantization.consumers import consumer_errors
 from accelc.passes.quantization.measure import Fidelity
 from accelc.passes.quantization.network import FloatNetwork
-from accelc.passes.quantization.range_search import CANDIDATES, Choice, choose_ranges
+from accelc.passes.quantization.range_search import Choice, choose_ranges
 from accelc.passes.quantization.ranges import Range, activation_type
 
 NETWORK = """const @w : tensor<8x4xf32> = dense<{weight}>
@@ -73,7 +73,7 @@ def test_the_result_is_at_least_as_good_as_every_method_alone() -> None:
         statistics = calibrate(module, data, float_network.sources)
         fidelity = Fidelity(module, data)
         assert choice.error == fidelity.error(float_network.trial(choice.ranges))
-        for method, percentile in CANDIDATES.values():
+        for method, percentile in NAMED_METHODS.values():
             ranges = {value: range_method(method, percentile)(seen) for value, seen in statistics.items()}
             ranges[float_network.sources[-1]] = statistics[float_network.sources[-1]].limits
             assert choice.error <= fidelity.error(float_network.trial(ranges))
@@ -91,7 +91,7 @@ def test_refinement_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(range_search, "FEWEST_TRIALS", 2)
     monkeypatch.setattr(range_search, "BUDGET_SECONDS", 0.0)
     monkeypatch.setattr(range_search, "WORTH_TRYING", np.inf)
-    assert chosen(network(), outliers())[1].trials == 1 + len(CANDIDATES) + 2
+    assert chosen(network(), outliers())[1].trials == 1 + len(NAMED_METHODS) + 2
 
 
 def test_the_choice_is_the_same_every_time_and_is_told() -> None:
