@@ -24,6 +24,7 @@ from ..dialects.tile.memory import LoadOp, StoreOp
 from ..dialects.tile.movement import FillOp, MoveOp
 from ..dialects.tile.normalization import LayerNormOp, LrnOp, SoftmaxOp
 from ..dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
+from ..dialects.tile.residual import RequantizeAddOp
 from ..dialects.tile.types import BufferType
 from ..dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 
@@ -36,6 +37,7 @@ OPCODES: dict[int, type[InstructionOp]] = {
     0x10: MatmulOp,
     0x20: RequantizeOp,
     0x21: BinaryOp,
+    0x24: RequantizeAddOp,
     0x22: LookupOp,
     0x23: RescaleOp,
     0x28: MaxPoolOp,

@@ -19,11 +19,13 @@ _QUANTIZE = "equalize-channels,insert-quantization,round-weights,correct-bias"
 
 _PLACE = "allocate-banks,insert-tokens"
 
+_RUN = f"fuse-residuals,schedule,{_PLACE}"
+
 PIPELINES: dict[str, str] = {
     "O0": f"{_GRAPH},insert-quantization,lower-to-tile{{effort=0}},schedule{{lookahead=0.0}},{_PLACE}",
-    "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},schedule,{_PLACE}",
-    "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},schedule,{_PLACE}",
-    "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},schedule,{_PLACE}",
+    "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},{_RUN}",
+    "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},{_RUN}",
+    "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN}",
 }
 """Pipeline text by name; a name may stand in a pipeline wherever a pass may.
 
@@ -62,6 +64,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("correct-bias", "lower-to-tile", "layers are compared with the float network one by one"),
     Constraint("insert-quantization", "pad-channels", "padding is filled with the zero point"),
     Constraint("insert-quantization", "lower-to-tile", "instructions exist for integers only"),
+    Constraint("lower-to-tile", "fuse-residuals", "sums join the requantization of a product"),
+    Constraint("fuse-residuals", "schedule", "whole layers are joined, not strips"),
     Constraint("lower-to-tile", "schedule", "strips are cut from instructions"),
     Constraint("schedule", "allocate-banks", "only strips fit the memory"),
     Constraint("allocate-banks", "insert-tokens", "buffers that share an address must be kept in order"),

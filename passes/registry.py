@@ -14,6 +14,7 @@ from .fold_qdq import FoldQdq
 from .framework.base import Pass
 from .fuse_activations import FuseActivations
 from .fuse_functions import FuseFunctions
+from .fuse_residuals import FuseResiduals
 from .insert_quantization import InsertQuantization
 from .insert_tokens import InsertTokens
 from .lower_to_tile import LowerToTile
@@ -40,6 +41,7 @@ PASSES: tuple[type[Pass], ...] = (
     CorrectBias,
     PadChannels,
     LowerToTile,
+    FuseResiduals,
     Schedule,
     AllocateBanks,
     InsertTokens,

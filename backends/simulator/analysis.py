@@ -23,6 +23,7 @@ from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ...dialects.tile.records import RECORD_BYTES
+from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.types import strided_view
 from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import Instruction, space_of
@@ -45,6 +46,7 @@ _CONSTANT_OPERANDS: dict[type[InstructionOp], tuple[str, ...]] = {
     MatmulOp: ("weights",),
     DepthwiseOp: ("weights", "parameters"),
     RequantizeOp: ("parameters",),
+    RequantizeAddOp: ("parameters",),
     RescaleOp: ("parameters",),
     LookupOp: ("table",),
     AveragePoolOp: ("multipliers",),
@@ -170,6 +172,8 @@ class _Analyser:
         return self.result
 
     def is_fast(self, index: int, op: InstructionOp) -> bool:
+        if isinstance(op, RequantizeAddOp) and _shifts_in_place(op):
+            return False
         if isinstance(op, (MatmulOp, RequantizeOp)):
             return self.result.product(index) is not None
         if isinstance(op, (BinaryOp, LookupOp, RescaleOp)) and _shifts_in_place(op):
@@ -351,10 +355,15 @@ def _shifts_in_place(op: InstructionOp) -> bool:
     return any(
         read.offset < output.end
         and output.offset < read.end
-        and (read.offset, read.shape, read.strides) != (output.offset, output.shape, output.strides)
+        and (read.offset, _moving(read)) != (output.offset, _moving(output))
         for read in reads
-        if read.operand in ("input", "lhs", "rhs")
+        if read.operand in ("input", "lhs", "rhs", "residual")
     )
+
+
+def _moving(region: Region) -> list[tuple[int, int]]:
+    """(count, stride) of the axes along which there is more than one element."""
+    return [axis for axis in zip(region.shape, region.strides, strict=True) if axis[0] > 1]
 
 
 def _without(span: tuple[int, int, Product], start: int, end: int) -> list[tuple[int, int, Product]]:

@@ -12,14 +12,15 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
+from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import space_of
 from ..program import Program
 from .analysis import Analysis, Product
-from .elementwise import binary_step, copy_step, fill_step, lookup_step, region_view, rescale_step
+from .elementwise import binary_step, copy_step, fill_step, lookup_step, region_view, rescale_step, residual_step
 from .integer import integer_product
 from .memory import Memory, Scratch
-from .plain import Step, plain_step
+from .plain import Step, plain_step, sequence
 from .pooling import average_pool_step, depthwise_step, max_pool_step, requantization
 from .products import dense_product
 from .taps import tap_product
@@ -86,6 +87,10 @@ class _Binder:
         image = values.reshape(self.memory.samples, op.groups, op.out_h, op.out_w, op.out_c)
         shape = (op.groups, 1, 1, op.out_c)
         out = op.grouped_output_view(self.memory.sram)
+        if isinstance(op, RequantizeAddOp):
+            own = self.scratch.take("requantized", out.shape, np.int8)
+            first = requantization(op, self.known(index, "parameters"), image, own, shape, self.scratch)
+            return sequence([first, residual_step(op, own, self.memory.sram, out, self.scratch)])
         return requantization(op, self.known(index, "parameters"), image, out, shape, self.scratch)
 
     def copy(self, op: InstructionOp) -> Step:

@@ -9,6 +9,7 @@ from ...dialects.quant.tables import looked_up
 from ...dialects.tile.instruction import Region
 from ...dialects.tile.movement import FillOp
 from ...dialects.tile.records import unpack_multipliers
+from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.types import strided_view
 from ...dialects.tile.vector import BinaryOp, LookupOp, RescaleOp, UnaryVectorOp
 from .memory import Scratch
@@ -48,28 +49,17 @@ def binary_step(op: BinaryOp, sram: Array, scratch: Scratch) -> Step:
     out = op.output_view(sram)
     scale = 2.0**-op.shift
     clip = (op.zero_point, op.low, op.high)
-    is_product = op.kind == "mul"
     first = op.lhs_multiplier * scale
-    second = op.rhs_multiplier * scale * (-1 if op.kind == "sub" else 1)
-    offset = -(op.lhs_zero * first + op.rhs_zero * second)
+    if op.kind != "mul":
+        second = op.rhs_multiplier * scale * (-1 if op.kind == "sub" else 1)
+        offset = -(op.lhs_zero * first + op.rhs_zero * second)
+        return _sum_step((left, first), (right, second), offset, out, clip, scratch)
     blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []
     for index in block_slices(out.shape):
-        shape = out[index].shape
-        total = scratch.take("binary", shape, np.float64)
-        other = scratch.take("binary other", shape, np.float64)
-        rounding = Rounding(
-            total, out[index], first if is_product else 1.0, 0.0 if is_product else offset, clip, scratch
-        )
+        total = scratch.take("binary", out[index].shape, np.float64)
+        other = scratch.take("binary other", out[index].shape, np.float64)
+        rounding = Rounding(total, out[index], first, 0.0, clip, scratch)
         blocks.append((left[index], right[index], total, other, rounding))
-
-    def add() -> None:
-        for a, b, total, other, rounding in blocks:
-            np.copyto(total, a)
-            np.multiply(total, first, out=total)
-            np.copyto(other, b)
-            np.multiply(other, second, out=other)
-            np.add(total, other, out=total)
-            rounding()
 
     def multiply() -> None:
         for a, b, total, other, rounding in blocks:
@@ -80,7 +70,45 @@ def binary_step(op: BinaryOp, sram: Array, scratch: Scratch) -> Step:
             np.multiply(total, other, out=total)
             rounding()
 
-    return multiply if is_product else add
+    return multiply
+
+
+def _sum_step(
+    left: tuple[Array, float],
+    right: tuple[Array, float],
+    offset: float,
+    out: Array,
+    clip: tuple[int, int, int],
+    scratch: Scratch,
+) -> Step:
+    """Bind out = round(left * factor + right * factor + offset), each side with its factor; exact in float64."""
+    (one, first), (two, second) = left, right
+    blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []
+    for index in block_slices(out.shape):
+        total = scratch.take("binary", out[index].shape, np.float64)
+        other = scratch.take("binary other", out[index].shape, np.float64)
+        rounding = Rounding(total, out[index], 1.0, offset, clip, scratch)
+        blocks.append((one[index], two[index], total, other, rounding))
+
+    def add() -> None:
+        for a, b, total, other, rounding in blocks:
+            np.copyto(total, a)
+            np.multiply(total, first, out=total)
+            np.copyto(other, b)
+            np.multiply(other, second, out=other)
+            np.add(total, other, out=total)
+            rounding()
+
+    return add
+
+
+def residual_step(op: RequantizeAddOp, own: Array, sram: Array, out: Array, scratch: Scratch) -> Step:
+    """Bind the sum behind a requantization whose result is `own` [samples, 1, h, w, c]."""
+    scale = 2.0**-op.sum_shift
+    first, second = op.own_multiplier * scale, op.residual_multiplier * scale
+    offset = -(op.zero_point * first + op.residual_zero * second)
+    clip = (op.sum_zero, op.sum_low, op.sum_high)
+    return _sum_step((own, first), (op.residual_view(sram), second), offset, out, clip, scratch)
 
 
 def lookup_step(op: LookupOp, table: Array, sram: Array) -> Step:

@@ -201,6 +201,12 @@ def _requantize(op: Any) -> Work:
     return Work(elements, (("parameters", records),), (("output", output),))
 
 
+def _requantize_add(op: Any) -> Work:
+    work, sizes = _requantize(op), (op.out_h, op.out_w, op.out_c)
+    strides = (op.residual_row_stride, op.residual_pixel_stride, _size(op, "residual"))
+    return work._replace(reads=(*work.reads, ("residual", _box(op, "residual", sizes, strides))))
+
+
 def _binary(op: Any) -> Work:
     sizes = (op.out_h, op.out_w, op.out_c)
     lhs = _box(op, "lhs", sizes, (op.lhs_row_stride, op.lhs_pixel_stride, op.lhs_channel_stride))
@@ -287,6 +293,7 @@ def _fill(op: Any) -> Work:
 
 _WORK: dict[str, Callable[[Any], Work]] = {
     "tile.requantize": _requantize,
+    "tile.requantize_add": _requantize_add,
     "tile.binary": _binary,
     "tile.lookup": _lookup,
     "tile.rescale": _rescale,

@@ -9,6 +9,7 @@ from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
 from .movement import FillOp, MoveOp
 from .normalization import LayerNormOp, LrnOp, SoftmaxOp
 from .pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
+from .residual import RequantizeAddOp
 from .types import BufferType
 from .vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 
@@ -17,6 +18,7 @@ INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
     StoreOp,
     MatmulOp,
     RequantizeOp,
+    RequantizeAddOp,
     BinaryOp,
     LookupOp,
     RescaleOp,

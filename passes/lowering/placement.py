@@ -8,7 +8,7 @@ from typing import Any
 from ...backends.target import Target
 from ...dialects.core.operation import Constant, Function, Operation, Value
 from ...dialects.core.types import TensorType
-from ...dialects.nn import ConcatOp, PadOp, PReluOp, ReshapeOp, SliceOp, TransposeOp
+from ...dialects.nn import ConcatOp, Conv2dOp, MatmulOp, PadOp, PReluOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.quant.ops import LookupOp, RequantizeOp
 from ...dialects.quant.types import QuantizedType
@@ -106,7 +106,7 @@ class Placement:
         place = self.home(op.result)
         if len(self.destinations[op.result]) > 1:
             return  # the second destination would be computed from the result in the first
-        for value in op.operands:
+        for value in sorted(op.operands, key=_is_product):
             if (
                 place is not None
                 and not isinstance(value, Constant)
@@ -137,6 +137,13 @@ class Placement:
             self.placed.add((op, index))
             found = self.destinations.setdefault(root, [])
             found += [Destination(first, count, part) for part in parts if part is not None]
+
+
+def _is_product(value: Value[Any]) -> bool:
+    """True for the result of a product with one reader: a sum can join it, and then it needs no place."""
+    op = value.defining_op
+    product = op.data.defining_op if isinstance(op, RequantizeOp) else None
+    return isinstance(product, (Conv2dOp, MatmulOp)) and value.has_one_use
 
 
 _VIEWS = (ConcatOp, PadOp, SliceOp, ReshapeOp, TransposeOp)

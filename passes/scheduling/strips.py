@@ -10,6 +10,7 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
 from ...dialects.tile.pooling import AveragePoolOp
+from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.vector import RequantizeOp, VectorOp
 from ...dialects.tile.window import WindowOp
 
@@ -45,7 +46,7 @@ def cut_rows(op: InstructionT, start: int, count: int) -> InstructionT:
             return _cut_window(op, start, count)
         case VectorOp():
             changes: dict[str, AttributeValue] = {"out_h": count}
-            for name in ("input", "lhs", "rhs", "output"):
+            for name in ("input", "lhs", "rhs", "residual", "output"):
                 stride = op.attributes.get(f"{name}_row_stride")
                 if isinstance(stride, int):
                     changes[f"{name}_offset"] = _integer(op, f"{name}_offset") + start * stride
@@ -100,6 +101,7 @@ def cut_tiles(
                     group_columns=end - begin,
                     parameters_offset=op.parameters_offset + op.record_bytes * skipped,
                     output_offset=op.output_offset + skipped * op.size_of("output"),
+                    **_residual(op, skipped),
                 )
             )
     return with_attributes(matmul, **changes), cut
@@ -133,6 +135,13 @@ def cut_groups(
                 )
             )
     return with_attributes(matmul, **changes), cut
+
+
+def _residual(op: RequantizeOp, channels: int) -> dict[str, AttributeValue]:
+    """The place of the residual, if there is one, so many channels further."""
+    if not isinstance(op, RequantizeAddOp):
+        return {}
+    return {"residual_offset": op.residual_offset + channels * op.size_of("residual")}
 
 
 def cut_depth(matmul: MatmulOp, first: int, count: int) -> MatmulOp:

@@ -14,6 +14,7 @@ from accelc.dialects.tile.movement import FillOp, MoveOp
 from accelc.dialects.tile.normalization import LayerNormOp, LrnOp, SoftmaxOp
 from accelc.dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from accelc.dialects.tile.records import pack_multipliers, pack_requantization
+from accelc.dialects.tile.residual import RequantizeAddOp
 from accelc.dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 
 from .programs import instruction, program_around
@@ -149,8 +150,22 @@ def matmul_programs(draw: st.DrawFn) -> Program:
     kinds = {"element": target, "accumulator_element": element, "pre_shift": drop}
     columns = {"group_columns": out_c, "first_column": first, "out_c": count, "tile_columns": TILE}
     shape = {"out_h": window["out_h"], "out_w": width, "groups": groups - group, "output_group_stride": step * out_size}
-    clip = _clip(draw, target)
-    body.append(instruction(RequantizeOp, **places, output=out, **columns, **shape, **output, **clip, **kinds))
+    common = {**places, "output": out, **columns, **shape, **output, **_clip(draw, target), **kinds}
+    small = groups - group == 1 and target == "i8" and memory.input_bytes >= count
+    if small and draw(st.booleans()):
+        pixel = draw(st.sampled_from([count, count + 3]))
+        fits = (window["out_h"] * width - 1) * pixel + count <= memory.input_bytes
+        strides = (width * pixel, pixel) if fits else (0, 0)
+        common |= dict(zip(("residual_row_stride", "residual_pixel_stride"), strides, strict=True))
+        common |= {f"sum_{name.removesuffix('_point')}": value for name, value in _clip(draw, target).items()}
+        multiplier, shift = fixed_point(draw(st.floats(0.01, 2.0)))
+        common |= {"own_multiplier": int(multiplier), "residual_multiplier": -int(multiplier) // 3}
+        common |= {"residual": 0, "residual_zero": draw(INT8), "sum_shift": int(shift)}
+        if fits and draw(st.booleans()):
+            common |= {"output": 0, "output_row_stride": strides[0], "output_pixel_stride": strides[1]}
+        body.append(instruction(RequantizeAddOp, **common))
+    else:
+        body.append(instruction(RequantizeOp, **common))
     return memory.program(body, draw(st.sampled_from([None, (out, out + size)])))
 
 

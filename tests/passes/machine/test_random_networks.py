@@ -24,6 +24,7 @@ from accelc.dialects.core.verifier import verify
 from accelc.dialects.tile.array import MatmulOp
 from accelc.passes.allocate_banks import AllocateBanks
 from accelc.passes.framework.environment import Environment
+from accelc.passes.fuse_residuals import FuseResiduals
 from accelc.passes.insert_tokens import InsertTokens
 from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
@@ -33,12 +34,13 @@ LONGEST = 1500
 
 
 def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lookahead: float) -> bool:
-    """Run the four passes with all checks; False if the network does not fit, which must be a located error."""
+    """Run the passes with all checks; False if the network does not fit, which must be a located error."""
     module, inputs = network.module, network.samples()
     expected = run(module, inputs)
     environment = Environment(target)
     try:
-        for step in (LowerToTile(effort), Schedule(lookahead), AllocateBanks(), InsertTokens()):
+        fused = (FuseResiduals(),) if effort else ()
+        for step in (LowerToTile(effort), *fused, Schedule(lookahead), AllocateBanks(), InsertTokens()):
             step.run(module, environment)
             verify(module)
             if not isinstance(step, InsertTokens):
@@ -70,7 +72,7 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], w
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(networks(), targets(), st.integers(0, 2), st.sampled_from([0.0, 1.0]))
-def test_the_four_passes_keep_results_memory_and_order_sound(
+def test_the_passes_keep_results_memory_and_order_sound(
     network: QuantizedNetwork, target: Target, effort: int, lookahead: float
 ) -> None:
     compile_and_check(network, target, effort, lookahead)
