@@ -22,6 +22,9 @@ from .scheduling.residency import Residency
 BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
 """Fractions of the SRAM that are tried as the sum of live buffers, until the addresses can be packed."""
 
+ROOMS = (1.0, 0.8, 0.0)
+"""Fractions of the budget within which layers overlap, tried until the addresses can be packed."""
+
 LOOKAHEADS = (1.0, 0.9, 0.8, 0.65, 0.5, 0.35)
 """Fractions of the budget that loads may fill ahead, tried until the addresses can be packed."""
 
@@ -68,14 +71,23 @@ def _fit(program: Program, target: Target, lookahead: float) -> tuple[list[Opera
         plan = Residency.decide(program, target, budget, double_buffered=double_buffered)
         if plan is None:
             continue
-        operations = StripEmitter(plan).emit()
-        if assign(operations, target) is None:
+        operations = _packable(plan)
+        if operations is None:
             continue
         for fraction in LOOKAHEADS if lookahead else ():
             ahead = prefetch(operations, int(budget * lookahead * fraction))
             if assign(ahead, target) is not None:
                 return ahead, plan
         return operations, plan
+    return None
+
+
+def _packable(plan: Residency) -> list[Operation] | None:
+    """The instructions with as much overlap of layers as can be packed, None if even those without cannot be."""
+    for room in ROOMS if plan.double_buffered else (0.0,):
+        operations = StripEmitter(plan, room).emit()
+        if assign(operations, plan.target) is not None:
+            return operations
     return None
 
 

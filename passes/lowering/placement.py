@@ -10,7 +10,7 @@ from ...dialects.core.operation import Constant, Function, Operation, Value
 from ...dialects.core.types import TensorType
 from ...dialects.nn import ConcatOp, Conv2dOp, MatmulOp, PadOp, PReluOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.elementwise import BinaryOperation
-from ...dialects.quant.ops import LookupOp, RequantizeOp
+from ...dialects.quant.ops import LookupOp, QuantizeOp, RequantizeOp
 from ...dialects.quant.types import QuantizedType
 from ...dialects.tile.memory import AllocOp
 from ...dialects.tile.types import BufferType
@@ -106,7 +106,7 @@ class Placement:
         place = self.home(op.result)
         if len(self.destinations[op.result]) > 1:
             return  # the second destination would be computed from the result in the first
-        for value in sorted(op.operands, key=_is_product):
+        for value in sorted(op.operands, key=_should_stay):
             if (
                 place is not None
                 and not isinstance(value, Constant)
@@ -139,9 +139,15 @@ class Placement:
             found += [Destination(first, count, part) for part in parts if part is not None]
 
 
-def _is_product(value: Value[Any]) -> bool:
-    """True for the result of a product with one reader: a sum can join it, and then it needs no place."""
+def _should_stay(value: Value[Any]) -> bool:
+    """True for what a sum had better not overwrite if it has a choice.
+
+    The result of a product with one reader needs no place once the sum has joined it. An input that nothing writes can
+    be loaded from where the host puts it, as often as needed.
+    """
     op = value.defining_op
+    if isinstance(op, QuantizeOp):
+        return True
     product = op.data.defining_op if isinstance(op, RequantizeOp) else None
     return isinstance(product, (Conv2dOp, MatmulOp)) and value.has_one_use
 

@@ -31,6 +31,11 @@ class Chunking:
         """The weights of one chunk of columns over the whole reduction."""
         return self._column_bytes(op, op.in_c)
 
+    def is_whole(self, op: InstructionOp) -> bool:
+        """True if the weights of the product are one chunk."""
+        assert isinstance(op, MatmulOp)
+        return self.tiles >= op.column_tiles and self.groups >= op.groups and self.depth >= op.in_c
+
     def _column_bytes(self, op: MatmulOp, depth: int) -> int:
         if op.weights_stride:
             return 0  # a tensor

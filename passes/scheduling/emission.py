@@ -1,8 +1,8 @@
-"""Emits the strips and chunks of every unit, software-pipelined over the four engines."""
+"""Emits the pieces of all units in an order in which the four engines overlap."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...dialects.core.operation import Operation
 from ...dialects.tile.array import MatmulOp
@@ -10,10 +10,11 @@ from ...dialects.tile.memory import LoadOp
 from ...dialects.tile.pooling import DepthwiseOp
 from ..lowering.emission import Share
 from .buffers import Buffers, Step
+from .interleaving import Interleaver
 from .layers import Unit
+from .pieces import Piece, Touch, Track, estimate, piece_rows, pieces_of, touches_of
 from .products import ProductSteps
 from .residency import Cut, Residency
-from .strips import cut_rows
 
 
 @dataclass
@@ -21,6 +22,8 @@ class StripEmitter:
     """Builds the scheduled operations; buffers of the lowered program are replaced by buffers that fit."""
 
     plan: Residency
+    room: float = 1.0
+    """The fraction of the budget within which units overlap; 0 runs one after the other."""
     operations: list[Operation] = field(default_factory=list[Operation])
     buffers: Buffers = field(init=False)
 
@@ -29,49 +32,106 @@ class StripEmitter:
 
     def emit(self) -> list[Operation]:
         """All instructions in order."""
-        for unit, cut in zip(self.plan.program.units, self.plan.cuts, strict=True):
-            if isinstance(unit.main, LoadOp) and self.buffers.spills.keep_input(unit.main):
-                continue
-            if isinstance(unit.main, MatmulOp):
-                self._pipeline(ProductSteps(self.buffers, unit, cut).steps())
+        tracks: list[Track] = []
+        for index, (unit, cut) in enumerate(zip(self.plan.program.units, self.plan.cuts, strict=True)):
+            if not (isinstance(unit.main, LoadOp) and self.buffers.spills.keep_input(unit.main)):
+                tracks.append(self._track(index, unit, cut))
+        products: dict[Track, ProductSteps] = {}
+        accounts: dict[Track, Share] = {}
+        pipeline = Pipeline(self.operations, self.plan.double_buffered)
+        for track, piece in Interleaver(self.plan, tracks, self.room).order():
+            if isinstance(track.unit.main, MatmulOp):
+                if track not in products:
+                    products[track] = ProductSteps(self.buffers, track.unit, track.cut)
+                steps = products[track]
+                made = steps.strip(piece.operations) if track.cut.can_interleave else steps.steps()
             else:
-                self._pipeline(self._steps(unit, cut))
+                macs = track.unit.main.useful_macs if isinstance(track.unit.main, DepthwiseOp) else 0
+                made = [self._step(track.unit, piece, accounts.setdefault(track, Share(macs, track.unit.rows)))]
+            for step in made:
+                pipeline.add(track, step, piece.touches)
+        pipeline.flush()
         return self.operations
 
-    def _pipeline(self, steps: list[Step]) -> None:
-        """Stages in an order in which the array of one step overlaps the vector unit and the stores of earlier ones.
+    def _track(self, index: int, unit: Unit, cut: Cut) -> Track:
+        """The pieces of a unit; a product that does not keep its weights while its strips pass is one piece."""
+        if not cut.can_interleave:
+            array, vector = estimate(unit.operations, self.plan.target)
+            whole = Piece([*unit.operations], touches_of(self.plan, unit.operations), array, vector)
+            return Track(index, unit, cut, [whole])
+        if self.plan.double_buffered and (cut.chunks is None or cut.chunks.is_whole(unit.main)):
+            cut = replace(cut, rows=piece_rows(unit, cut, self.plan.target))
+        return Track(index, unit, cut, list(pieces_of(self.plan, unit, cut)))
 
-        Without double buffering every step ends before the next begins.
-        """
-        if not self.plan.double_buffered:
-            for step in steps:
-                self.operations += step.loads + step.array + step.vector + step.stores
+    def _step(self, unit: Unit, piece: Piece, macs: Share) -> Step:
+        (op,) = piece.operations
+        if isinstance(op, DepthwiseOp):
+            op.useful_macs = macs.next(op.out_h)
+        strips = self.buffers.strips(unit, [op])
+        step = Step(self.buffers.constants(unit) + strips.loads, stores=strips.stores)
+        own = self.buffers.bound([op], strips)
+        match op.engine:
+            case "load":
+                step.loads += own
+            case "store":
+                step.stores[:0] = own
+            case _:
+                step.vector += own
+        return step
+
+
+@dataclass
+class Pipeline:
+    """Appends steps so that the array of one overlaps the vector unit and the stores of earlier ones.
+
+    Program order says what must not change, and how long buffers live: the vector part of a step comes behind the array
+    part of the next one, and its stores behind the vector part of that, so that these have buffers of their own. Where
+    the next step reads or overwrites what is still to come, that comes first. Without `overlap` every step ends before
+    the next begins.
+    """
+
+    operations: list[Operation]
+    overlap: bool
+    computed: tuple[object, Step, list[Touch]] | None = None
+    """The step whose vector part and stores are still to come."""
+    written: tuple[object, Step, list[Touch]] | None = None
+    """The step whose stores are still to come."""
+
+    def add(self, owner: object, step: Step, touches: list[Touch]) -> None:
+        """Append a step; steps of one `owner` never depend on each other."""
+        if not self.overlap:
+            self.operations += step.loads + step.array + step.vector + step.stores
             return
-        for index in range(len(steps) + 2):
-            if index < len(steps):
-                self.operations += steps[index].loads + steps[index].array
-            if 0 < index <= len(steps):
-                self.operations += steps[index - 1].vector
-            if index > 1:
-                self.operations += steps[index - 2].stores
+        if self._conflicts(self.computed, owner, touches):
+            self._finish_computed()
+        if self._conflicts(self.written, owner, touches):
+            self._finish_written()
+        self.operations += step.loads + step.array
+        if step.array:
+            self._finish_computed()
+            self.computed = (owner, step, touches)
+        else:
+            self.operations += step.vector
+            self._finish_written()
+            self.written = (owner, step, touches)
 
-    def _steps(self, unit: Unit, cut: Cut) -> list[Step]:
-        steps: list[Step] = []
-        macs = Share(unit.main.useful_macs if isinstance(unit.main, DepthwiseOp) else 0, unit.rows)
-        for start in range(0, unit.rows, cut.rows):
-            count = min(cut.rows, unit.rows - start)
-            op = cut_rows(unit.main, start, count)
-            if isinstance(op, DepthwiseOp):
-                op.useful_macs = macs.next(count)
-            strips = self.buffers.strips(unit, [op])
-            step = Step(self.buffers.constants(unit) + strips.loads, stores=strips.stores)
-            own = self.buffers.bound([op], strips)
-            match op.engine:
-                case "load":
-                    step.loads += own
-                case "store":
-                    step.stores[:0] = own
-                case _:
-                    step.vector += own
-            steps.append(step)
-        return steps
+    def flush(self) -> None:
+        """Append all that is still to come."""
+        self._finish_computed()
+        self._finish_written()
+
+    def _conflicts(self, waiting: tuple[object, Step, list[Touch]] | None, owner: object, touches: list[Touch]) -> bool:
+        if waiting is None or waiting[0] is owner:
+            return False
+        return any(mine.conflicts(theirs) for mine in touches for theirs in waiting[2])
+
+    def _finish_computed(self) -> None:
+        if self.computed is not None:
+            self.operations += self.computed[1].vector
+            self._finish_written()
+            self.written, self.computed = self.computed, None
+
+    def _finish_written(self) -> None:
+        if self.written is not None:
+            self.operations += self.written[1].stores
+            self.written = None

@@ -37,6 +37,11 @@ class Unit:
         return row_count(self.main)
 
     @property
+    def constant_bytes(self) -> int:
+        """Bytes of weights, parameters and tables."""
+        return sum(load.size for load in (*self.constants, *([self.weights] if self.weights else ())))
+
+    @property
     def layer(self) -> int:
         """The layer it belongs to."""
         return self.main.layer

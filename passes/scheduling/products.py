@@ -47,6 +47,13 @@ class ProductSteps:
         steps[0].loads[:0] = constants
         return steps
 
+    def strip(self, operations: list[InstructionOp]) -> list[Step]:
+        """The steps of one strip, where the weights stay."""
+        constants = self.buffers.constants(self.unit)
+        steps = self._strip(operations, _chunks(self.op, self.chunks))
+        steps[0].loads[:0] = constants
+        return steps
+
     def _strip(self, strip: list[InstructionOp], chunks: list[Chunk]) -> list[Step]:
         """One strip through some chunks: what it reads comes before the first, what it writes goes after the last."""
         pieces = [_cut_chunk(strip, chunk) for chunk in chunks]
@@ -76,7 +83,7 @@ class ProductSteps:
             part.set_operands([part.input, self.cached[key], accumulator])
             step.array += self.buffers.bound([part], strips)
         for op in requantize:
-            op.set_operands([accumulator, op.parameters, op.output])
+            op.set_operand(0, accumulator)
         step.vector += self.buffers.bound(list(requantize), strips)
         return step
 

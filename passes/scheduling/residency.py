@@ -33,6 +33,11 @@ class Cut:
     weights_stay: bool = True
     chunks_outside: bool = False
 
+    @property
+    def can_interleave(self) -> bool:
+        """True if every strip finds all weights in SRAM, so that other units may run between two strips."""
+        return self.weights_stay and not self.chunks_outside
+
 
 @dataclass
 class Residency:
@@ -83,7 +88,7 @@ class Residency:
             and program.first_use.get(tensor, 1 << 60) <= index <= program.last_use.get(tensor, -1)
         )
 
-    def _strips(self, unit: Unit, rows: int) -> int:
+    def bytes_of_strips(self, unit: Unit, rows: int) -> int:
         """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap."""
         copies = 2 if rows < unit.rows and self.double_buffered else 1
         spilled = [v for v in self._operands(unit) if v in self.spilled]
@@ -95,7 +100,7 @@ class Residency:
         if not any(v in self.spilled for v in self._operands(unit)):
             return rows
         pieces = 1
-        while rows > 1 and self._strips(unit, rows) > self.budget // STRIP_SHARE:
+        while rows > 1 and self.bytes_of_strips(unit, rows) > self.budget // STRIP_SHARE:
             pieces += 1 + pieces // 4
             rows = -(-unit.rows // pieces)
         return rows
@@ -117,7 +122,7 @@ class Residency:
         if isinstance(unit.main, MatmulOp) and cut.chunks is not None and unit.weights is not None:
             copies = 2 if self.double_buffered else 1
             weights = min(unit.main.weight_bytes, copies * cut.chunks.weight_bytes(unit.main))
-        return self._live(index) + self._strips(unit, cut.rows) + constants + weights
+        return self._live(index) + self.bytes_of_strips(unit, cut.rows) + constants + weights
 
     def _victim(self, index: int) -> Value[Any] | None:
         """The resident tensor whose spilling costs least traffic for each byte it frees at unit `index`."""
@@ -146,7 +151,7 @@ class Residency:
         strips = -(-unit.rows // cut.rows)
         total = unit.main.weight_bytes
         constants = sum(load.size for load in unit.constants)
-        room = self.budget - self._live(index) - self._strips(unit, cut.rows) - constants
+        room = self.budget - self._live(index) - self.bytes_of_strips(unit, cut.rows) - constants
         if total <= room or strips == 1:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)
         columns = cut.chunks.column_bytes(unit.main)

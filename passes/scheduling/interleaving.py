@@ -1,0 +1,127 @@
+"""The order of pieces: neighbouring layers overlap, so that the array and the vector unit both have work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...dialects.core.operation import Value
+from .pieces import Piece, Track
+from .residency import Residency
+
+
+class Interleaver:
+    """Orders the pieces of all units by an estimate of when they could start.
+
+    A piece comes after the pieces of earlier units whose rows it reads or overwrites, or that read what it writes. Of
+    the pieces that may come next, the one that could start first does, and of several the one of the latest unit, which
+    is closest to freeing memory. A unit starts beside others only if all that is live then takes at most the fraction
+    `room` of the budget.
+    """
+
+    def __init__(self, plan: Residency, tracks: list[Track], room: float) -> None:
+        self.plan, self.tracks = plan, tracks
+        self.room = int(plan.budget * room)
+        self.users: dict[Value[Any], list[Track]] = {}
+        for track in tracks:
+            for tensor in track.firsts:
+                self.users.setdefault(tensor, []).append(track)
+        self.array = self.vector = 0.0
+        self.pending = (0.0, 0.0)
+        """When the results of the last product are there, and how long the vector unit takes for them after that."""
+        self.drained = (0.0, 0.0)
+        """When the vector unit has emptied the accumulators of the last product but one, and of the last."""
+        self.arrival = _arrivals(plan, tracks)
+        self.open: list[Track] = []
+        self.opened = 0
+
+    def order(self) -> Iterator[tuple[Track, Piece]]:
+        """All pieces in their order."""
+        while True:
+            candidates = [(start, track) for track in self._candidates() if (start := self._start(track)) is not None]
+            if not candidates:
+                return
+            start, track = min(candidates, key=lambda each: (each[0], -each[1].index))
+            if track not in self.open:
+                self.open.append(track)
+                self.opened += 1
+            piece = track.next
+            track.ends.append(self._run(piece, start))
+            if track.is_done:
+                self.open.remove(track)
+            yield track, piece
+
+    def _candidates(self) -> list[Track]:
+        """The units under way, and the next one if there is room for it."""
+        if self.opened == len(self.tracks):
+            return self.open
+        following = self.tracks[self.opened]
+        if not self.open or self._fits(following):
+            return [*self.open, following]
+        return self.open
+
+    def _fits(self, following: Track) -> bool:
+        if not (following.cut.can_interleave and all(track.cut.can_interleave for track in self.open)):
+            return False
+        first = min(track.index for track in self.open)
+        program, plan = self.plan.program, self.plan
+        live = sum(
+            size
+            for tensor, size in program.tensors.items()
+            if tensor not in plan.spilled
+            and program.first_use.get(tensor, 1 << 60) <= following.index
+            and program.last_use.get(tensor, -1) >= first
+        )
+        together = [*self.open, following]
+        strips = max(plan.bytes_of_strips(track.unit, track.cut.rows) for track in together)
+        return live + 2 * strips + sum(track.unit.constant_bytes for track in together) <= self.room
+
+    def _start(self, track: Track) -> float | None:
+        """The estimated start of the next piece of a unit, None if it must wait for pieces that are not done."""
+        piece = track.next
+        start = self.arrival[track.index]
+        for touch in piece.touches:
+            for other in self.users[touch.tensor]:
+                if other.index >= track.index:
+                    break
+                ready = other.ready(touch)
+                if ready is None:
+                    return None
+                start = max(start, ready)
+        if piece.array:
+            return max(start, self.array, self.drained[0])
+        return max(start, self.vector) if piece.vector else start
+
+    def _run(self, piece: Piece, start: float) -> float:
+        """Advance the engines; returns the end."""
+        target = self.plan.target
+        if piece.array:
+            self._drain()
+            self.array = start + piece.array
+            self.pending = (self.array + target.array.latency_cycles, piece.vector)
+            end = max(self.vector, self.pending[0]) + piece.vector + target.vector.latency_cycles
+            self.drained = (self.drained[1], end)
+            return end
+        if not piece.vector:
+            return start
+        if start >= self.pending[0]:
+            self._drain()
+        self.vector = max(self.vector, start) + piece.vector
+        return self.vector + target.vector.latency_cycles
+
+    def _drain(self) -> None:
+        """Let the vector unit take the last product's results: behind what it was given meanwhile."""
+        ready, cycles = self.pending
+        self.vector = max(self.vector, ready) + cycles
+        self.pending = (self.vector, 0.0)
+
+
+def _arrivals(plan: Residency, tracks: list[Track]) -> dict[int, float]:
+    """When the weights and parameters of every unit could be there, by its index, if nothing delayed the DMA."""
+    found: dict[int, float] = {}
+    loaded = 0.0
+    dma = plan.target.dma
+    for track in tracks:
+        loaded += track.unit.constant_bytes
+        found[track.index] = loaded / dma.bytes_per_cycle + dma.latency_cycles if track.unit.constant_bytes else 0.0
+    return found

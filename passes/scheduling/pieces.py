@@ -1,0 +1,176 @@
+"""Pieces: the strips of a unit with the rows they touch and about how long they keep the engines busy."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...backends.target import Target
+from ...backends.timing.vector import work_of
+from ...dialects.core.operation import Value
+from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import TransferOp
+from .chunks import rows_touched
+from .layers import Unit
+from .residency import Cut, Residency
+from .strips import cut_rows
+
+MOST_PIECES = 12
+"""A unit is cut into at most so many pieces for overlap (more where the memory demands it)."""
+
+LEAST_CYCLES = 128
+"""A piece for overlap keeps its engine busy for at least so many cycles; latencies are a tenth of that."""
+
+ACCEPTED_LOSS = 0.05
+"""So much longer may all pieces of a product take together than the product as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Rows [first, last) of a tensor that a piece reads, or also writes."""
+
+    tensor: Value[Any]
+    first: int
+    last: int
+    writes: bool
+
+    def conflicts(self, other: Touch) -> bool:
+        """True if the order of the two matters."""
+        overlaps = self.first < other.last and other.first < self.last
+        return self.tensor is other.tensor and overlaps and (self.writes or other.writes)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One strip of a unit. `array` and `vector` are estimates of cycles that take no bank conflicts into account."""
+
+    operations: list[InstructionOp]
+    touches: list[Touch]
+    array: float
+    vector: float
+
+
+@dataclass(eq=False)
+class Track:
+    """The pieces of a unit in order, and how many of them are done; `ends` are the estimated times of those."""
+
+    index: int
+    unit: Unit
+    cut: Cut
+    pieces: list[Piece]
+    ends: list[float] = field(default_factory=list[float])
+    firsts: dict[Value[Any], list[int]] = field(init=False)
+    writes: set[Value[Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.firsts = {}
+        self.writes = {touch.tensor for piece in self.pieces for touch in piece.touches if touch.writes}
+        for number in reversed(range(len(self.pieces))):
+            for touch in self.pieces[number].touches:
+                rows = self.firsts.setdefault(touch.tensor, [1 << 60] * len(self.pieces))
+                rows[number] = min(rows[number], touch.first)
+        for rows in self.firsts.values():
+            for number in reversed(range(len(rows) - 1)):
+                rows[number] = min(rows[number], rows[number + 1])
+
+    @property
+    def is_done(self) -> bool:
+        """True once all pieces are done."""
+        return len(self.ends) == len(self.pieces)
+
+    @property
+    def next(self) -> Piece:
+        """The first piece that is not done."""
+        return self.pieces[len(self.ends)]
+
+    def ready(self, touch: Touch) -> float | None:
+        """When a later unit's touch may follow: the time of this unit's last piece that matters, None if not done."""
+        if touch.tensor not in self.firsts or not (touch.writes or touch.tensor in self.writes):
+            return 0.0
+        number = bisect_left(self.firsts[touch.tensor], touch.last)  # pieces before it touch rows above the last
+        if number > len(self.ends):
+            return None
+        return self.ends[number - 1] if number else 0.0
+
+
+def pieces_of(plan: Residency, unit: Unit, cut: Cut) -> Iterator[Piece]:
+    """The pieces of a unit, `cut.rows` output rows each."""
+    for start in range(0, unit.rows, cut.rows):
+        operations = [cut_rows(op, start, min(cut.rows, unit.rows - start)) for op in unit.operations]
+        array, vector = estimate(operations, plan.target)
+        yield Piece(operations, touches_of(plan, operations), array, vector)
+
+
+def touches_of(plan: Residency, operations: list[InstructionOp]) -> list[Touch]:
+    """The rows of tensors that instructions touch."""
+    found: list[Touch] = []
+    for op in operations:
+        names = [declared.name for declared in op.operand_fields]
+        written = {op.operands[names.index(region.operand)] for region in op.regions() if region.writes}
+        for value in dict.fromkeys(op.operands):
+            if value in plan.program.tensors:
+                rows = rows_touched(op, value, plan.row_stride(value))
+                found.append(Touch(value, *rows, value in written))
+    return found
+
+
+def piece_rows(unit: Unit, cut: Cut, target: Target) -> int:
+    """Output rows of a piece: as few as overlap can use, without making the whole much longer."""
+    fewest = -(-unit.rows // cut.rows)
+    main, best = unit.main, cut.rows
+    whole = _cycles(unit, cut.rows, target) * fewest
+    for pieces in range(fewest + 1, min(MOST_PIECES, unit.rows) + 1):
+        rows = -(-unit.rows // pieces)
+        cycles = _cycles(unit, rows, target)
+        if cycles < LEAST_CYCLES:
+            break
+        if not isinstance(main, MatmulOp) or cycles * -(-unit.rows // rows) <= whole * (1 + ACCEPTED_LOSS):
+            best = rows
+    return best
+
+
+def _cycles(unit: Unit, rows: int, target: Target) -> float:
+    if isinstance(unit.main, TransferOp):
+        return unit.main.size * rows / unit.rows / target.dma.bytes_per_cycle
+    return max(estimate([unit.main], target, rows))
+
+
+def estimate(operations: list[InstructionOp], target: Target, rows: int | None = None) -> tuple[float, float]:
+    """Cycles of the array and of the vector unit; of `rows` output rows only, if given."""
+    array, vector = 0.0, 0.0
+    for op in operations:
+        if isinstance(op, MatmulOp):
+            array += product_cycles(op, target, rows or op.out_h)
+        elif op.engine == "vector":
+            share = 1.0 if rows is None else rows / max(1, getattr(op, "out_h", rows))
+            vector += vector_cycles(op, target) * share
+    return array, vector
+
+
+def vector_cycles(op: InstructionOp, target: Target) -> float:
+    """Cycles of a vector instruction: its element passes, or the bytes that it moves in whole lines."""
+    passes = work_of(op).element_passes
+    if passes:
+        return passes / target.vector.lanes
+    moved = max(region.size for region in op.regions())
+    return moved / (target.sram.line_bytes * target.sram.interleave)
+
+
+def product_cycles(op: MatmulOp, target: Target, rows: int) -> float:
+    """Cycles of `rows` output rows of a product, without bank conflicts; see `timing.matmul`."""
+    lanes, taps = target.array.lanes, op.taps
+    channels = 1 if op.diagonal else op.in_c
+    if op.fold == "none":
+        vectors = taps * -(-channels // lanes)
+    elif op.fold == "row":
+        vectors = op.kernel_h * -(-op.kernel_w * channels // lanes)
+    else:
+        vectors = -(-taps * channels // lanes)
+    steps = op.groups * -(-op.column_tiles // op.split_n) * -(-vectors // op.split_k)
+    stream = -(-rows * op.out_w // op.split_m)
+    lines = op.weight_bytes / target.sram.line_bytes / steps
+    load = lines / min(target.array.weight_lines_per_cycle, target.sram.interleave * target.sram.read_ports)
+    return load + (steps - 1) * max(stream, load) + stream
