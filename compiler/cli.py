@@ -98,7 +98,7 @@ def _argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "accelc",
         usage="accelc MODEL [options]",
-        description="Compile a float ONNX model for a small-matrix-block accelerator, run it bit-exactly, "
+        description="Compile a float or quantized ONNX model for a small-matrix-block accelerator, run it bit-exactly, "
         "and account for every cycle.",
         epilog="Exit status: 0, 1 (the input is at fault), 2 (wrong usage), 130 (interrupted).",
         allow_abbrev=False,

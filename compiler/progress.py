@@ -7,9 +7,6 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from ..passes.framework.environment import Advance
 
 PATIENCE_SECONDS = 1.0
@@ -25,6 +22,9 @@ def terminal_progress(title: str, total: int) -> Generator[Advance, None, None]:
     if not sys.stderr.isatty():
         yield lambda count: None
         return
+    from rich.console import Console  # slow to import, and only terminals need it
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(title, total=total)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from .advice import advise
 from .report import Layer, Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WIDTH = 118
 """Columns where there is no terminal to ask."""
@@ -45,6 +43,9 @@ LEAST_SHOWN_LOSS = 0.02
 
 def render_report(report: Report, *, width: int = WIDTH, color: bool = False) -> str:
     """The whole report as lines of at most `width` columns, with terminal colours if asked for."""
+    from rich.console import Console  # slow to import, and only the whole report needs it
+    from rich.text import Text
+
     file = StringIO()
     console = Console(
         file=file, width=width, force_terminal=color, no_color=not color, highlight=False, emoji=False, markup=False
@@ -72,6 +73,9 @@ def render_report(report: Report, *, width: int = WIDTH, color: bool = False) ->
 
 
 def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
     return Table(
         title=title,
         title_justify="left",
@@ -140,6 +144,8 @@ def _books(report: Report) -> Table:
 
 
 def _summary(report: Report) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

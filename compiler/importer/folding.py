@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from ...dialects.core.types import Array
 from .lowering import Known, Unsupported
@@ -93,6 +92,8 @@ def _known(name: str, result: Any) -> Known:
 
 
 def _evaluated(node: Node, arrays: Sequence[Array | None]) -> list[Any]:
+    from onnx.reference import ReferenceEvaluator  # slow to import, and few models need it
+
     graph = onnx.GraphProto()
     graph.node.append(node.proto)
     graph.node[0].domain = ""

@@ -8,16 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import lark
 import numpy as np
 
 from .context import Context
+from .deferred import DeferredModule
 from .diagnostics import CompileError, Diagnostic, Location, Position
 from .fields import AttributeValue
 from .operation import Function, Module, Operation, Value
 from .types import Array, ElementType, ScalarType, TensorType, Type
+
+if TYPE_CHECKING:
+    import lark
+else:
+    lark = DeferredModule("lark")
 
 _EXPECTED_WORDS = {
     "VALUE": "%value",
