@@ -56,7 +56,7 @@ def count_cost(op, target, addresses):
 
 def _matmul(op, target, addresses):
     count = count_matmul(op, target, addresses)
-    ports, reads = target.sram.read_ports, _held(count.busiest, target.sram.read_ports, count.occupancy)
+    ports, reads = target.sram.read_ports, _held(count.accesses, target.sram.read_ports, count.occupancy)
     each = math.ceil(Fraction(count.weight_lines, target.sram.interleave))
     part = max(1, min(PARTS, math.ceil(Fraction(PARTS * each, ports * count.occupancy))))
     for group in count.weight_groups:

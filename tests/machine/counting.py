@@ -8,11 +8,17 @@ from types import SimpleNamespace
 
 @dataclass
 class Count:
-    """Cycles, SRAM lines read and MAC slots."""
+    """Cycles, SRAM lines read and MAC slots.
+
+    `accesses` are the lines of the input by bank (group, bank within the group); weights lie in `weight_groups`.
+    """
 
     occupancy: int = 0
     bank_stall: int = 0
     lines: int = 0
+    weight_lines: int = 0
+    weight_groups: tuple[int, ...] = ()
+    accesses: Counter = field(default_factory=Counter)
     slots: Counter = field(default_factory=Counter)
 
 
@@ -66,19 +72,20 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
                 rate = min(array.weight_lines_per_cycle, target.sram.interleave * target.sram.read_ports)
                 loads.append(-(-lines // rate))
                 result.lines += lines
+                result.weight_lines += lines
                 streams.append(0)
                 for first_pixel in range(0, op.out_h * op.out_w, op.split_m):
                     pixels = range(first_pixel, min(first_pixel + op.split_m, op.out_h * op.out_w))
                     cycles, read = _pixel_step(op, target, addresses["input"], group, step_vectors, step_tiles, pixels)
                     cycles = max(cycles, step)
-                    result.lines += read
+                    result.lines += len(read)
+                    result.accesses.update(bank_of(line, target) for line in read)
                     streams[-1] += cycles
                     result.bank_stall += cycles - step
                     result.slots["wide_numbers"] += (step - 1) * array.blocks * block
                     _charge(result.slots, op, array, step_vectors, step_tiles, len(pixels))
-    shared = set(target.groups_of(addresses["input"], _span(op))) & set(
-        target.groups_of(addresses["weights"], _weight_span(op, sum(map(len, vectors))))
-    )
+    result.weight_groups = tuple(target.groups_of(addresses["weights"], _weight_span(op, sum(map(len, vectors)))))
+    shared = set(target.groups_of(addresses["input"], _span(op))) & set(result.weight_groups)
     overlapped = loads[0] + sum(max(t, w) for t, w in zip(streams, [*loads[1:], 0], strict=True))
     result.occupancy = sum(loads) + sum(streams) if shared else overlapped
     result.slots["weight_load"] = (overlapped - sum(streams)) * array.blocks * block
@@ -126,7 +133,7 @@ def _pixel_step(op, target, address, group, vectors, tiles, pixels):
                 every |= lines
     busiest = max(Counter(bank_of(line, target) for line in every).values(), default=0)
     cycles = max(1, -(-widest // target.crossbar.lines_per_vector), -(-busiest // target.sram.read_ports))
-    return cycles, len(every)
+    return cycles, every
 
 
 def _charge(slots, op, array, vectors, tiles, pixels):
