@@ -131,6 +131,7 @@ def _add_compilation(group: Any) -> None:
     add("--load-calibration", metavar="FILE.json", type=Path, help=load_help)
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
+    add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")
 
 
 def _add_results(group: Any) -> None:

@@ -74,6 +74,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "--save-calibration": options.save_calibration,
         "--load-calibration": options.load_calibration,
         "--pass-pipeline": options.pass_pipeline is not None,
+        "--skip-pass": bool(options.skip_pass),
         "--print-ir-*": _prints_ir(options),
         "--verify-semantics": options.verify_semantics,
         "--time-passes": options.time_passes,
@@ -91,6 +92,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
 
 
 def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
+    _check_names("--skip-pass", options.skip_pass)
     settings = Settings(
         target=load_target(options.target or DEFAULT_TARGET),
         opt_level=DEFAULT_OPT_LEVEL if options.level is None else options.level,
@@ -100,6 +102,7 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         calibration_method=options.calibration_method,
         load_calibration=options.load_calibration,
         passes=None if options.pass_pipeline is None else _passes(options.pass_pipeline),
+        skipped=frozenset(options.skip_pass),
         stop=options.emit if options.emit in (*LEVELS, EXPORT) else None,
         verify_each=options.verify_each,
         instrumentation=_watchers(options),

@@ -61,7 +61,8 @@ class Settings:
 
     `calibration` is where sample inputs come from: data, arrays by input name, or a file or folder of them.
     `calibration_method` (a name of `CALIBRATION_METHODS`) replaces `auto`, and `load_calibration` is a file of
-    `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes.
+    `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes, and
+    those whose names are in `skipped` are left out.
     """
 
     target: Target
@@ -72,6 +73,7 @@ class Settings:
     calibration_method: str | None = None
     load_calibration: str | Path | None = None
     passes: Sequence[Pass] | None = None
+    skipped: frozenset[str] = frozenset()
     stop: str | None = None
     verify_each: bool = True
     instrumentation: Sequence[Instrumentation] = ()
@@ -185,6 +187,7 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
         passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
     if settings.calibration_method is not None:
         passes = [_with_method(each, settings.calibration_method) for each in passes]
+    passes = [each for each in passes if each.name not in settings.skipped]
     environment = Environment(
         target=settings.target,
         calibration=_calibration(settings.calibration, module),

@@ -66,6 +66,7 @@ USAGE = [
     ("model.onnx --checked", "--checked is given without --run or --evaluate, which it would watch"),
     ("model.onnx --batch 0", "--batch is 0, expected at least 1"),
     ("model.onnx --print-ir-after nope", "--print-ir-after=nope: unknown pass, expected one of allocate-banks, "),
+    ("model.onnx --skip-pass nope", "--skip-pass=nope: unknown pass, expected one of allocate-banks, "),
     (
         "model.onnx --pass-pipeline insert-quantization{seed=-1}",
         "option 'seed' of pass 'insert-quantization' is '-1', expected int, at least 0",
@@ -168,6 +169,17 @@ def test_watching_the_passes(place, capsys):
     assert run_cli([*line.split(), "--print-ir-after", "canonicalize", "--no-verify-each"]) == 0
     assert "canonicalize" in capsys.readouterr().err
     assert list(Path("out/tree").glob("*-canonicalize.air"))
+
+
+def test_passes_can_be_left_out(place, capsys):
+    line = ["model.onnx", "--emit=quant", "-o", "out/quant.air", "--time-passes"]
+    assert run_cli([*line, "--skip-pass", "round-weights", "--skip-pass=equalize-channels"]) == 0
+    seconds = capsys.readouterr().err
+    assert "correct-bias" in seconds
+    assert "round-weights" not in seconds
+    assert "equalize-channels" not in seconds
+    assert run_cli(["model.accel", "--skip-pass=correct-bias"]) == 1
+    assert "already compiled, --skip-pass cannot change it" in capsys.readouterr().err
 
 
 def test_print_ir_goes_to_standard_error(place, capsys):
