@@ -61,8 +61,8 @@ class Settings:
 
     `calibration` is where sample inputs come from: data, arrays by input name, or a file or folder of them.
     `calibration_method` (a name of `CALIBRATION_METHODS`) replaces `auto`, and `load_calibration` is a file of
-    `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes, and
-    those whose names are in `skipped` are left out.
+    `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes.
+    Passes whose names are in `skipped` are left out.
     """
 
     target: Target

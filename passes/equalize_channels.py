@@ -24,6 +24,9 @@ from .quantization.lockstep import walk_capacity
 from .quantization.measure import Fidelity, decibels, held_back
 from .quantization.sampling import synthetic_count, synthetic_samples
 
+WITH_8_BIT_WEIGHTS = ("int8", "int16x8")
+"""Precisions at which it matters how large the channels and weights of one tensor are beside each other."""
+
 
 @dataclass(frozen=True)
 class EqualizeChannels(Pass):
@@ -35,8 +38,8 @@ class EqualizeChannels(Pass):
 
     With `check` the factors are kept only if the network, quantized on trial, comes closer to the float network on
     held-back samples. `samples` limits how many others the factors come from. Without calibration data nothing happens,
-    unless `noise` lets standard normal noise stand in; nor at other precisions than int8, or if the network has no
-    integer form.
+    unless `noise` lets standard normal noise stand in; nor at precisions without 8-bit weights, or if the network has
+    no integer form.
     """
 
     name: ClassVar[str] = "equalize-channels"
@@ -54,7 +57,7 @@ class EqualizeChannels(Pass):
         if data is None and self.noise:
             data = synthetic_samples(main, synthetic_count(main), 0)
         operations = [op for op in main.body if not op.has_trait(Terminator)]
-        if data is None or environment.precision != "int8" or not is_quantizable(operations):
+        if data is None or environment.precision not in WITH_8_BIT_WEIGHTS or not is_quantizable(operations):
             return
         seen, measured = held_back(module, data)
         count = min(self.samples, walk_capacity(module))
@@ -66,7 +69,8 @@ class EqualizeChannels(Pass):
         facts: dict[str, Any] = {}
         suffix = ""
         if self.check:
-            before, after = self._errors(module, factors, seen, measured)
+            trial = Environment(calibration=seen, precision=environment.precision)
+            before, after = _errors(module, factors, trial, Fidelity(module, measured))
             facts = {"error_before": before, "error_after": after}
             ratios = f"SQNR {decibels(before):.1f} dB before, {decibels(after):.1f} dB after"
             suffix = f": {ratios}"
@@ -92,15 +96,13 @@ class EqualizeChannels(Pass):
         message = f"equalized the channels of {count} operations as an earlier calibration did"
         environment.remark(self.name, "applied", message, operations=count)
 
-    def _errors(
-        self, module: Module, factors: Array, seen: CalibrationData, measured: CalibrationData
-    ) -> tuple[float, float]:
-        """The error of the network as it is and under the factors, quantized with ranges from `seen`."""
-        candidate = module.clone()
-        absorb_factors(candidate, ChannelClasses(candidate.main), factors)
-        fidelity = Fidelity(module, measured)
-        errors: list[float] = []
-        for each in (module.clone(), candidate):
-            InsertQuantization(method="percentile").run(each, Environment(calibration=seen))
-            errors.append(fidelity.error(each))
-        return errors[0], errors[1]
+
+def _errors(module: Module, factors: Array, trial: Environment, fidelity: Fidelity) -> tuple[float, float]:
+    """The error of the network as it is and under the factors, quantized on trial with ranges from its samples."""
+    candidate = module.clone()
+    absorb_factors(candidate, ChannelClasses(candidate.main), factors)
+    errors: list[float] = []
+    for each in (module.clone(), candidate):
+        InsertQuantization(method="percentile").run(each, trial)
+        errors.append(fidelity.error(each))
+    return errors[0], errors[1]

@@ -67,6 +67,8 @@ class RoundWeights(Pass):
                 changed = _round(module, visit, fitted)
                 channels, layers = channels + changed, layers + bool(changed)
                 advance(1)
+        if not channels:
+            return
         message = f"second-order rounding changed {channels} channels in {layers} layer{'s' if layers != 1 else ''}"
         refinement.finish(message, channels=channels, layers=layers)
 

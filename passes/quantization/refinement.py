@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...dialects.core.operation import Module, Operation, Value
-from ...dialects.core.types import I32
+from ...dialects.core.types import I32, I64
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
 from ..framework.environment import CalibrationData, Environment
@@ -40,7 +40,8 @@ class Refinement:
         What a model brings quantized is not refined. Raises a CompileError at the first integer layer if
         insert-quantization did not run in this pipeline.
         """
-        layers = [op for op in module.main.body if isinstance(op, (Conv2dOp, MatmulOp)) and op.out.type.element == I32]
+        products = [op for op in module.main.body if isinstance(op, (Conv2dOp, MatmulOp))]
+        layers = [op for op in products if op.out.type.element in (I32, I64)]
         if not layers:
             return None
         baseline = environment.baseline

@@ -18,13 +18,13 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 GRAPH = "canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,fold-constants"
 
 
-def quantized(name: str) -> tuple[Module, Environment, Fidelity]:
+def quantized(name: str, precision: str = "int8") -> tuple[Module, Environment, Fidelity]:
     module = import_model(EXAMPLES / "models" / f"{name}.onnx")
     PassManager(parse_pipeline(GRAPH, PASSES)).run(module)
     with np.load(EXAMPLES / "data" / "digits.test.npz") as test:
         fidelity = Fidelity(module.clone(), CalibrationData({"input": test["input"][:100]}))
     with np.load(EXAMPLES / "data" / "digits.calibration.npz") as calibration:
-        environment = Environment(calibration=CalibrationData(dict(calibration)))
+        environment = Environment(calibration=CalibrationData(dict(calibration)), precision=precision)
     PassManager(parse_pipeline("insert-quantization", PASSES)).run(module, environment)
     return module, environment, fidelity
 
@@ -34,6 +34,22 @@ def test_weights_come_closer_to_the_float_network() -> None:
     before = fidelity.error(module)
     RoundWeights(check=False).run(module, environment)
     assert fidelity.error(module) < 0.8 * before
+
+
+def test_weights_of_8_bits_are_most_of_the_error_of_16_bit_activations() -> None:
+    module, environment, fidelity = quantized("digits_cnn", "int16x8")
+    before = fidelity.error(module)
+    RoundWeights().run(module, environment)
+    assert fidelity.error(module) < 0.5 * before
+
+
+def test_weights_of_16_bits_stay() -> None:
+    module, environment, _ = quantized("digits_cnn", "int16")
+    before = {op: op.operands for op in module.main.body}
+    remarks = len(environment.remarks)
+    RoundWeights().run(module, environment)
+    assert {op: op.operands for op in module.main.body} == before
+    assert len(environment.remarks) == remarks
 
 
 def test_no_partial_sum_leaves_int32_and_scales_stay_consistent() -> None:
