@@ -11,9 +11,9 @@ from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Function, Module, Value
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
-from .quantization.calibration import calibrate
+from .quantization.calibration import calibrate, observe
 from .quantization.calibration_table import CalibratedTensor, CalibrationTable, tensor_names
-from .quantization.clipping import Method, range_method
+from .quantization.clipping import NAMED_METHODS, Method, range_method
 from .quantization.formats import FORMATS, INT8
 from .quantization.measure import decibels, held_back
 from .quantization.network import FloatNetwork
@@ -87,7 +87,15 @@ class InsertQuantization(Pass):
             return self._tabled(network, table), f"an earlier calibration with {table.samples} samples"
         statistics = calibrate(network.module, data, network.sources, progress=environment.progress)
         wanted = self._wanted(network)
-        ranges, names = self._chosen(network, statistics, environment, measured)
+        methods = self._chosen(network, statistics, environment, measured)
+        if data is not samples:
+            # The choice is made: what was held back may widen the ranges that it leads to.
+            observe(network.module, measured, statistics, progress=environment.progress)
+        ranges = {value: range_method(*methods[value])(seen) for value, seen in statistics.items()}
+        names = {
+            value: f"{name}-{percentile:g}" if name == "percentile" else name
+            for value, (name, percentile) in methods.items()
+        }
         named = tensor_names(network.sources, network.prologue)
         tensors = {named[v]: CalibratedTensor(statistics[v], ranges[v], names[v]) for v in network.sources}
         baseline.table = CalibrationTable(samples.count, tensors, baseline.factors)
@@ -116,8 +124,8 @@ class InsertQuantization(Pass):
         statistics: Mapping[Value[Any], TensorStatistics],
         environment: Environment,
         measured: CalibrationData,
-    ) -> tuple[dict[Value[Any], Range], dict[Value[Any], str]]:
-        """The range of every source, and the method it comes from."""
+    ) -> dict[Value[Any], tuple[Method, float]]:
+        """The method and percentile that every source takes its range from."""
         wanted = self._wanted(network)
         if wanted == "auto" and environment.calibration is not None:
             choice = choose_ranges(network, statistics, measured, progress=environment.progress)
@@ -127,11 +135,9 @@ class InsertQuantization(Pass):
                 f"{decibels(choice.error):.1f} dB on {measured.count} held-back samples after {choice.trials} trials"
             )
             environment.remark(self.name, "analysis", message, error=choice.error, trials=choice.trials)
-            return choice.ranges, choice.names
+            return {value: NAMED_METHODS[name] for value, name in choice.names.items()}
         name: Method = "percentile" if wanted == "auto" else wanted
-        method = range_method(name, self.percentile)
-        label = f"{name}-{self.percentile:g}" if name == "percentile" else name
-        return {value: method(seen) for value, seen in statistics.items()}, dict.fromkeys(statistics, label)
+        return dict.fromkeys(statistics, (name, self.percentile))
 
     def _samples(self, main: Function, environment: Environment) -> CalibrationData:
         given = environment.calibration

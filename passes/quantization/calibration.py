@@ -21,19 +21,33 @@ def calibrate(
 ) -> dict[Value[Any], TensorStatistics]:
     """The statistics of each of `values` (of @main, f32) over all samples of `data`, from one run of each sample.
 
+    Raises as `observe` does.
+    """
+    statistics = {value: TensorStatistics() for value in values}
+    observe(module, data, statistics, progress=progress)
+    return statistics
+
+
+def observe(
+    module: Module,
+    data: CalibrationData,
+    statistics: Mapping[Value[Any], TensorStatistics],
+    *,
+    progress: Progress = silent_progress,
+) -> None:
+    """Run all samples of `data` and show every value of `statistics` to its statistics.
+
     Samples are run side by side where that is certain to change nothing (see `batched`), otherwise one by one. Raises
     CompileError if they do not fit the inputs, or at the operation that first yields NaN or infinity.
     """
     samples = Samples(module.main, data)
-    statistics = {value: TensorStatistics() for value in values}
     with progress("calibrating", samples.count) as advance:
         for each in runs(module, samples):
-            _observe(module, each, statistics)
+            _observe_run(module, each, statistics)
             advance(each.size)
-    return statistics
 
 
-def _observe(original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics]) -> None:
+def _observe_run(original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics]) -> None:
     """Run once and show every wanted value of `original` to its statistics."""
     twins = dict(zip(executed.module.main.body, original.main.body, strict=True))
     for argument in original.main.arguments:

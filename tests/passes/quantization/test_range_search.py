@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from accelc.dialects.core.interpreter import run
 from accelc.dialects.core.operation import Module
 from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
@@ -103,3 +104,18 @@ def test_the_choice_is_the_same_every_time_and_is_told() -> None:
         texts.append(remark.message)
     assert texts[0] == texts[1]
     assert texts[0].startswith("ranges of 3 tensors: ") and "dB on 16 held-back samples" in texts[0]
+
+
+def test_held_back_samples_widen_the_ranges_in_the_end() -> None:
+    """The output's type covers every sample that was given, whichever part of the data holds it."""
+    for index in range(0, 64, 3):
+        data = CalibrationData({"x": np.random.default_rng(1).standard_normal((64, 8)).astype(np.float32)})
+        data.samples["x"][index] *= 50.0
+        environment = Environment(calibration=data)
+        InsertQuantization().run(network(), environment)
+        assert environment.baseline.table is not None
+        assert environment.baseline.measured is not None and environment.baseline.measured.count == 16
+        (expected,) = run(network(), {"x": data.samples["x"][index : index + 1]}).values()
+        output = environment.baseline.table.tensors["product"]
+        assert output.range.low <= min(expected.min(), 0.0) and max(expected.max(), 0.0) <= output.range.high
+        assert output.statistics.samples == 64
