@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from endtoend.agreement import machine_start
-from models import graph_model, node_model
-from onnx import helper
+from endtoend.transformers import keyword_transformer
+from models import node_model
 from oracle.execution import execute
 from reference import random_inputs, reference_outputs
 
@@ -86,47 +86,26 @@ def test_an_operator_computes_the_same_bits_in_every_form(
     assert agreed(node_model(op_type, inputs, opset=opset, **attributes), level, target) > 20
 
 
-def spelled_out_attention() -> onnx.ModelProto:
-    """What PyTorch writes for one block of a transformer: fused projections, scaling by a division, GELU by erf."""
-    node = helper.make_node
-    nodes = [
-        node("LayerNormalization", ["x", "g", "b"], ["norm"]),
-        node("MatMul", ["norm", "wqkv"], ["qkv"]),
-        node("Reshape", ["qkv", "split"], ["five"]),
-        node("Transpose", ["five"], ["heads"], perm=[2, 0, 3, 1, 4]),
-        *(node("Gather", ["heads", f"i{n}"], [name], axis=0) for n, name in enumerate(("q", "k", "v"))),
-        node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
-        node("MatMul", ["q", "kt"], ["raw"]),
-        node("Div", ["raw", "two"], ["scores"]),
-        node("Softmax", ["scores"], ["p"], axis=-1),
-        node("MatMul", ["p", "v"], ["mixed"]),
-        node("Transpose", ["mixed"], ["back"], perm=[0, 2, 1, 3]),
-        node("Reshape", ["back", "flat"], ["joined"]),
-        node("MatMul", ["joined", "wo"], ["projected"]),
-        node("Add", ["x", "projected"], ["residual"]),
-        node("Div", ["residual", "root"], ["scaled"]),
-        node("Erf", ["scaled"], ["erf"]),
-        node("Add", ["erf", "one"], ["shifted"]),
-        node("Mul", ["residual", "shifted"], ["twice"]),
-        node("Mul", ["twice", "half"], ["gelu"]),
-        node("MatMul", ["gelu", "w2"], ["y"]),
-    ]
-    values: dict[str, Any] = {"x": TOKENS, "g": weights(12), "b": weights(12), "wqkv": weights(12, 36) / 4}
-    values |= {
-        "wo": weights(12, 12) / 4,
-        "w2": weights(12, 9) / 4,
-        "split": ints(0, 0, 3, 3, 4),
-        "flat": ints(0, 0, -1),
-    }
-    values |= {f"i{n}": np.array(n) for n in range(3)}
-    values |= {"two": np.float32(2), "root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
-    return graph_model(nodes, values, ["y"])
-
-
 @pytest.mark.parametrize("target", ["tile16", "tile32", "array32", "tile64"])
 @pytest.mark.parametrize("level", PIPELINES)
-def test_a_block_of_a_transformer_computes_the_same_bits_in_every_form(level: str, target: str) -> None:
-    assert agreed(spelled_out_attention(), level, target) > 20
+def test_a_keyword_transformer_computes_the_same_bits_in_every_form(level: str, target: str) -> None:
+    assert agreed(keyword_transformer(form="erf" if target == "tile32" else "tanh"), level, target) > 20
+
+
+def test_everything_that_exporters_spell_out_is_recognised() -> None:
+    """No arithmetic is left beside residual sums, and attention moves nothing."""
+    module, target = import_model(keyword_transformer()), load_target("tile32")
+    PassManager(parse_pipeline(PIPELINES["O2"], PASSES)).run(module, Environment(target=target))
+    kinds = module.attributes["layer_kinds"]
+    block = ["matmul", "matmul", "softmax", "matmul", "matmul", "add", "layer norm"]
+    block += ["matmul", "lookup", "matmul", "add", "layer norm"]
+    assert [kind for kind in kinds if kind not in ("input", "output", "move")] == [
+        "matmul",
+        "add",
+        *block * 2,
+        "matmul",
+    ]
+    assert kinds.count("move") == 1, "the constant token before the others"
 
 
 def agreed(model: onnx.ModelProto, level: str, target_name: str) -> float:
