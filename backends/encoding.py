@@ -22,7 +22,7 @@ from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.instruction import ENGINES, InstructionOp, Region, offset_fields
 from ..dialects.tile.memory import LoadOp, StoreOp
 from ..dialects.tile.movement import FillOp, MoveOp
-from ..dialects.tile.normalization import LayerNormOp, LrnOp, SoftmaxOp
+from ..dialects.tile.normalization import LayerNormOp, LrnOp, MaskedSoftmaxOp, SoftmaxOp
 from ..dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ..dialects.tile.residual import RequantizeAddOp
 from ..dialects.tile.types import BufferType
@@ -48,6 +48,7 @@ OPCODES: dict[int, type[InstructionOp]] = {
     0x38: SoftmaxOp,
     0x39: LrnOp,
     0x3A: LayerNormOp,
+    0x3B: MaskedSoftmaxOp,
 }
 """The instruction set; an opcode never changes its meaning without a new program format version."""
 

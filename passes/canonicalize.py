@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from ..dialects.core.operation import Module
 from .canonical.arithmetic import ARITHMETIC
+from .canonical.masking import MASKING
 from .canonical.movement import MOVEMENT
 from .canonical.normalization import NORMALIZATION
 from .canonical.pooling import POOLING
@@ -29,5 +30,6 @@ class Canonicalize(Pass):
 
     def run(self, module: Module, environment: Environment) -> None:
         apply_patterns(
-            module, [RecogniseShuffle(environment), *MOVEMENT, *ARITHMETIC, *POOLING, *PRODUCTS, *NORMALIZATION]
+            module,
+            [RecogniseShuffle(environment), *MOVEMENT, *ARITHMETIC, *POOLING, *PRODUCTS, *NORMALIZATION, *MASKING],
         )

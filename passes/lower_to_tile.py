@@ -14,6 +14,7 @@ from ..dialects.nn import (
     Conv2dOp,
     LayerNormOp,
     LrnOp,
+    MaskedSoftmaxOp,
     MatmulOp,
     MaxPoolOp,
     PReluOp,
@@ -35,6 +36,7 @@ from .lowering.elementwise import (
     emit_layer_norm,
     emit_lookup,
     emit_lrn,
+    emit_masked_softmax,
     emit_max_pool,
     emit_prelu,
     emit_reduce_mean,
@@ -159,6 +161,8 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
             emit_reduce_mean(emitter, op)
         case SoftmaxOp() if _is_integer(op):
             emit_softmax(emitter, op)
+        case MaskedSoftmaxOp() if _is_integer(op):
+            emit_masked_softmax(emitter, op)
         case LayerNormOp() if _is_integer(op):
             emit_layer_norm(emitter, op)
         case LrnOp() if _is_integer(op):

@@ -7,7 +7,7 @@ A run of contiguous bytes touches each of its lines once; bytes at a stride cost
 reads it again. Accumulators are a memory of their own with a row a cycle for each lane and cost no lines.
 
 Byte passes are elements times passes times the bytes of the widest number. Passes over the elements: requantize,
-binary, lookup, rescale 1; pooling and depthwise one for every tap; softmax 3 (maximum, sum of exponentials, division);
+binary, lookup, rescale 1; pooling and depthwise one for every tap; softmax, masked or not, 3 (maximum, sum, division);
 lrn its `size` + 3 (squares, window sum a tap at a time, power, product); layer_norm 3 (sums, normalised row, gain and
 offset) and for every pixel 106 more: root and quotient come from digit-recurrence units, one a lane, in 53 steps each.
 Moves and fills have no arithmetic: lines only.
@@ -236,6 +236,12 @@ def _softmax(op: Any) -> Work:
     return _with_reads(_unary(op, passes=3), table=softmax_entries(_element(op, "input").type) * WORD_BYTES)
 
 
+def _masked_softmax(op: Any) -> Work:
+    mask = Box((op.out_h, op.out_w, op.out_c), (op.mask_row_stride, op.mask_pixel_stride, 1))
+    work = _softmax(op)
+    return work._replace(reads=(*work.reads, ("mask", mask)))
+
+
 def _lrn(op: Any) -> Work:
     return _with_reads(_unary(op, passes=op.size + 3), table=op.entries * WORD_BYTES)
 
@@ -298,6 +304,7 @@ _WORK: dict[str, Callable[[Any], Work]] = {
     "tile.lookup": _lookup,
     "tile.rescale": _rescale,
     "tile.softmax": _softmax,
+    "tile.masked_softmax": _masked_softmax,
     "tile.lrn": _lrn,
     "tile.layer_norm": _layer_norm,
     "tile.max_pool": _pool,

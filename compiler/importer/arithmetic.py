@@ -10,6 +10,7 @@ from ...dialects.core.operation import Operation
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
 from ...dialects.nn.matmul import MatmulOp
 from .lowering import Imported, Known, Lowering, Unsupported, shape_of
+from .masking import finite_mask
 
 
 def binary(kind: type[Operation]) -> Callable[[Lowering], Imported]:
@@ -17,7 +18,10 @@ def binary(kind: type[Operation]) -> Callable[[Lowering], Imported]:
 
     def lower_binary(lowering: Lowering) -> Imported:
         _check_broadcast(lowering, lowering.shape(0), lowering.shape(1))
-        return lowering.emit(kind, lowering.input(0), lowering.input(1))
+        left, right = lowering.input(0), lowering.input(1)
+        if kind is AddOp:
+            left, right = finite_mask(left), finite_mask(right)
+        return lowering.emit(kind, left, right)
 
     return lower_binary
 

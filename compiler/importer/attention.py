@@ -12,9 +12,7 @@ from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import GatherOp
 from ...dialects.nn.softmax import SoftmaxOp
 from .lowering import Imported, Known, Lowering, Unsupported, shape_of
-
-MASKED = -1e9
-"""What is added to a score that must not count."""
+from .masking import MASKED, finite_mask
 
 
 def lower_attention(lowering: Lowering) -> Imported:
@@ -65,7 +63,7 @@ def _masked(lowering: Lowering, scores: Imported) -> Imported:
         mask = lowering.input(3)
         if isinstance(mask, Known) and mask.array.dtype == bool:
             mask = Known(mask.name, np.where(mask.array, np.float32(0), np.float32(MASKED)))
-        scores = lowering.emit(AddOp, scores, mask)
+        scores = lowering.emit(AddOp, scores, finite_mask(mask))
     if lowering.node.integer("is_causal", 0):
         causal = np.where(np.tri(rows, columns, dtype=bool), np.float32(0), np.float32(MASKED))
         scores = lowering.emit(AddOp, scores, Known("causal", causal))

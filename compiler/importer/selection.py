@@ -7,6 +7,7 @@ import numpy as np
 from ...dialects.nn.elementwise import AddOp, MulOp
 from ...dialects.nn.movement import GatherOp
 from .lowering import INDEX_LIMIT, Imported, Known, Lowering, Unsupported, shape_of
+from .masking import finite_mask
 
 
 def lower_expand(lowering: Lowering) -> Imported:
@@ -35,7 +36,7 @@ def lower_where(lowering: Lowering) -> Imported:
     chosen = lowering.array(0, "condition").astype(bool)
     parts: list[Imported] = []
     for index, name, mask in ((1, "then", chosen), (2, "else", ~chosen)):
-        value = lowering.input(index)
+        value = finite_mask(lowering.input(index))
         if isinstance(value, Known):
             kept = np.where(mask, value.array, value.array.dtype.type(0))
             parts.append(Known(f"{value.name}.{name}", kept))

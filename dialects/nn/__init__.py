@@ -14,7 +14,7 @@ from .movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, S
 from .normalization import BatchNormOp, LrnOp
 from .pooling import AveragePoolOp, MaxPoolOp
 from .reduction import ReduceMeanOp
-from .softmax import SoftmaxOp
+from .softmax import MaskedSoftmaxOp, SoftmaxOp
 
 NN = Dialect(
     "nn",
@@ -42,6 +42,7 @@ NN = Dialect(
         LrnOp,
         LayerNormOp,
         SoftmaxOp,
+        MaskedSoftmaxOp,
         ConcatOp,
         SliceOp,
         PadOp,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core.fields import attribute, operand, optional_operand
-from ..core.operation import Constant
+from ..core.operation import Constant, Operation, Value
 from ..core.tensor import TensorOperation
 from ..core.types import F32, I8, I32, Array, ElementType, TensorType
 from ..quant.tables import softmax_entries, softmax_steps, softmax_type
@@ -42,23 +44,75 @@ class SoftmaxOp(TensorOperation):
 
     def verify(self) -> None:
         super().verify()
-        if not is_quantized(self.data):
-            if self.table is not None:
-                raise self.error("data is f32, expected a quantized type beside a table")
-            return
-        expected = TensorType((softmax_entries(quantized_element(self.data.type).storage),), I32)
-        if self.table is None or not isinstance(self.table, Constant) or self.table.type != expected:
-            found = "absent" if self.table is None else str(self.table.type)
-            raise self.error(f"table is {found}, expected a constant {expected} beside quantized data")
-        first, smallest = int(self.table.array[0]), int(self.table.array.min())
-        length = self.data.type.shape[self.axis]
-        if first < 1 or smallest < 0 or int(self.table.array[:256].max()) > first:
-            raise self.error("table is not positive and largest at 0, expected exp(-scale * d)")
-        if int(self.table.array.max()) > 2**22 or length * first >= 2**31:
-            raise self.error(f"a sum over {length} elements reaches {length * first}, expected below 2^31")
+        require_table(self, self.data, self.table, self.data.type.shape[self.axis])
 
     def evaluate(self, data: Array, table: Array | None = None) -> Array:
         if table is None:
             powers = np.exp(data - data.max(axis=self.axis, keepdims=True))
             return powers / powers.sum(axis=self.axis, keepdims=True)
         return softmax_steps(data, table, self.axis)
+
+
+class MaskedSoftmaxOp(TensorOperation):
+    """The softmax over the last axis of what a constant `mask` does not hide: its elements are 1, or 0 for hidden.
+
+    The mask broadcasts to the data, f32 beside f32 data and i8 beside quantized data. Hidden elements are 0 in the
+    result and count for nothing; where a whole row is hidden it is 0. Integers are those of `nn.softmax`.
+    """
+
+    name = "nn.masked_softmax"
+
+    data = operand(TensorType)
+    mask = operand(TensorType)
+    table = optional_operand(TensorType)
+
+    def expected_shape(self) -> tuple[int, ...]:
+        data, mask = self.data.type.shape, self.mask.type.shape
+        require_axis(self, 0, len(data))
+        aligned = (1,) * (len(data) - len(mask)) + mask
+        if len(mask) > len(data) or any(n not in (1, size) for n, size in zip(aligned, data, strict=True)):
+            raise self.error(f"mask has shape {list(mask)}, expected one that broadcasts to {list(data)}")
+        return data
+
+    def expected_element(self) -> ElementType:
+        element = self.data.type.element
+        quantized = isinstance(element, QuantizedType)
+        require_element(self, "mask", self.mask, I8 if quantized else F32)
+        if isinstance(element, QuantizedType):
+            return softmax_type(element.storage)
+        require_element(self, "data", self.data, F32)
+        return F32
+
+    def verify(self) -> None:
+        super().verify()
+        if not isinstance(self.mask, Constant):
+            raise self.error("mask is computed, expected a constant")
+        require_table(self, self.data, self.table, self.data.type.shape[-1])
+
+    def evaluate(self, data: Array, mask: Array, table: Array | None = None) -> Array:
+        if table is not None:
+            return softmax_steps(data, table, -1, mask)
+        shown = np.broadcast_to(mask != 0, data.shape)
+        highest = np.where(shown, data, -np.inf).max(axis=-1, keepdims=True)
+        powers = np.exp(np.where(shown, data - np.where(np.isfinite(highest), highest, 0), -np.inf))
+        return powers / np.maximum(powers.sum(axis=-1, keepdims=True), np.float32(1e-30))
+
+
+def require_table(op: Operation, data: Value[TensorType], table: Value[Any] | None, length: int) -> None:
+    """Raise a located error unless quantized data has a constant table that suits rows of `length`, and f32 has none.
+
+    The table is positive, largest at 0, and so small that no row sums up to 2^31.
+    """
+    if not is_quantized(data):
+        if table is not None:
+            raise op.error("data is f32, expected a quantized type beside a table")
+        return
+    expected = TensorType((softmax_entries(quantized_element(data.type).storage),), I32)
+    if table is None or not isinstance(table, Constant) or table.type != expected:
+        found = "absent" if table is None else str(table.type)
+        raise op.error(f"table is {found}, expected a constant {expected} beside quantized data")
+    first, smallest = int(table.array[0]), int(table.array.min())
+    if first < 1 or smallest < 0 or int(table.array[:256].max()) > first:
+        raise op.error("table is not positive and largest at 0, expected exp(-scale * d)")
+    if int(table.array.max()) > 2**22 or length * first >= 2**31:
+        raise op.error(f"a sum over {length} elements reaches {length * first}, expected below 2^31")

@@ -86,14 +86,17 @@ def softmax_table(scale: float, length: int = 2047, storage: ScalarType = I8) ->
     return np.rint(np.concatenate([high, low])).astype(np.int32)
 
 
-def softmax_steps(stored: Array, table: Array, axis: int) -> Array:
+def softmax_steps(stored: Array, table: Array, axis: int, mask: Array | None = None) -> Array:
     """The stored softmax of integers along an axis: one rounded division of integers.
 
     With d = maximum - q, e = table[d], or for 16 bits (table[d >> 8] * table[256 + d % 256] + 2^19) >> 20; the result
     is min(rint(2^b * e / sum(e)), 2^b - 1) + low, b = 8 and low = -128, or b = 15 and low = 0. 2^b * e < 2^37 and
     sum(e) < 2^31, so a quotient that is no tie is at least 2^-32 from one: rounding the float64 quotient is exact.
+    Where `mask` is 0, an element is no candidate for the maximum and its e is 0; a row that is all hidden is all 0.
     """
     wide = stored.astype(np.intp)
+    if mask is not None:
+        wide = np.where(mask != 0, wide, np.iinfo(stored.dtype).min)
     distance = wide.max(axis=axis, keepdims=True) - wide
     words = table.astype(np.int64)
     if words.size == 256:
@@ -101,7 +104,9 @@ def softmax_steps(stored: Array, table: Array, axis: int) -> Array:
     else:
         powers = (words[distance >> 8] * words[256 + (distance & 255)] + (1 << 19)) >> SOFTMAX_BITS
         bits, low, dtype = 15, 0, np.int16
-    quotient = powers * (1 << bits) / powers.sum(axis=axis, keepdims=True)
+    if mask is not None:
+        powers = np.where(mask != 0, powers, 0)
+    quotient = powers * (1 << bits) / np.maximum(powers.sum(axis=axis, keepdims=True), 1)
     return round_to_range(quotient, low, low, low + (1 << bits) - 1, dtype)
 
 

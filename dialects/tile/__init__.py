@@ -7,7 +7,7 @@ from .array import MatmulOp
 from .instruction import InstructionOp
 from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
 from .movement import FillOp, MoveOp
-from .normalization import LayerNormOp, LrnOp, SoftmaxOp
+from .normalization import LayerNormOp, LrnOp, MaskedSoftmaxOp, SoftmaxOp
 from .pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from .residual import RequantizeAddOp
 from .types import BufferType
@@ -30,6 +30,7 @@ INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
     SoftmaxOp,
     LrnOp,
     LayerNormOp,
+    MaskedSoftmaxOp,
 )
 
 TILE = Dialect("tile", (AllocOp, HostWriteOp, HostReadOp, *INSTRUCTIONS), (BufferType,))

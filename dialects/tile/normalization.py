@@ -11,7 +11,7 @@ from ..quant.arithmetic import round_to_range
 from ..quant.layer_norm import layer_norm_steps
 from ..quant.tables import lrn_gain, softmax_entries, softmax_steps
 from .instruction import Region
-from .types import BufferType
+from .types import BufferType, strided_view
 from .vector import UnaryVectorOp
 
 
@@ -48,6 +48,31 @@ class SoftmaxOp(ChannelwiseOp):
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
         self.output_view(output)[...] = softmax_steps(self.input_view(input), self.words(table), axis=-1)
+
+
+class MaskedSoftmaxOp(ChannelwiseOp):
+    """As softmax, of the channels whose byte in `mask` is not 0; the others are 0 in the result and count for nothing.
+
+    The mask of pixel (y, x) is `out_c` bytes at mask_offset + y*row + x*pixel stride; a stride of 0 repeats it.
+    """
+
+    name = "tile.masked_softmax"
+
+    mask = operand(BufferType)
+
+    mask_offset = attribute(int, default=0, bits=32)
+    mask_row_stride = attribute(int, default=0, bits=24)
+    mask_pixel_stride = attribute(int, default=0, bits=24)
+
+    def parameter_regions(self) -> tuple[Region, ...]:
+        shape, strides = (self.out_h, self.out_w, self.out_c), (self.mask_row_stride, self.mask_pixel_stride, 1)
+        return (*super().parameter_regions(), Region("mask", False, self.mask_offset, shape, strides))
+
+    def evaluate(self, input: Array, table: Array, output: Array, mask: Array) -> None:
+        shape, strides = (self.out_h, self.out_w, self.out_c), (self.mask_row_stride, self.mask_pixel_stride, 1)
+        shown = strided_view(mask, self.mask_offset, shape, strides)
+        steps = softmax_steps(self.input_view(input), self.words(table), -1, shown)
+        self.output_view(output)[...] = steps
 
 
 class LrnOp(ChannelwiseOp):

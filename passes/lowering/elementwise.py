@@ -10,7 +10,16 @@ import numpy as np
 from ...dialects.core.fields import AttributeValue
 from ...dialects.core.operation import Constant, Value
 from ...dialects.core.types import Array
-from ...dialects.nn import AveragePoolOp, LayerNormOp, LrnOp, MaxPoolOp, PReluOp, ReduceMeanOp, SoftmaxOp
+from ...dialects.nn import (
+    AveragePoolOp,
+    LayerNormOp,
+    LrnOp,
+    MaskedSoftmaxOp,
+    MaxPoolOp,
+    PReluOp,
+    ReduceMeanOp,
+    SoftmaxOp,
+)
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.quant.arithmetic import fixed_point
 from ...dialects.quant.ops import LookupOp, RequantizeOp
@@ -18,7 +27,7 @@ from ...dialects.quant.types import quantized_element
 from ...dialects.tile import normalization, pooling, records, vector
 from ...dialects.tile.window import LARGEST_WINDOW
 from .emission import Emitter, row_strides
-from .views import Shape4, View, axis4, dense_view, element_name, number_size, shape4
+from .views import Shape4, View, axis4, dense_strides, dense_view, element_name, number_size, shape4
 
 
 def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
@@ -221,6 +230,35 @@ def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
         operands = [part.buffer, table, part.buffer]
         emitter.add(normalization.SoftmaxOp, operands, element=element_name(op.result), **places, **_extent(part))
     emitter.move(channels, whole.permuted(order))
+    emitter.scatter(op.result, whole)
+    emitter.written(op.result)
+
+
+def emit_masked_softmax(emitter: Emitter, op: MaskedSoftmaxOp) -> None:
+    """nn.masked_softmax: the mask is loaded; axes of length 1 of it repeat."""
+    emitter.begin_layer(op, "softmax")
+    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array.astype("<i4"))
+    full = np.broadcast_to(cast(Constant, op.mask).array, (*op.mask.type.shape[:-1], op.data.type.shape[-1]))
+    mask = emitter.load_constant(emitter.name("mask"), full)
+    own = shape4((1,) * (op.data.type.rank - full.ndim) + full.shape)
+    dense = dense_strides(own, 1)
+    steps = [0 if n == 1 else step for n, step in zip(own[:3], dense[:3], strict=True)]
+    whole = emitter.whole_output(op.result)
+    if any(n not in (1, size) for n, size in zip(own, whole.shape, strict=True)):
+        raise op.error(f"mask {op.mask.type} does not broadcast to {op.data.type} once leading axes merge")
+    for sample in range(whole.shape[0]):
+        source, view = emitter.view(op.data).sample(sample), whole.sample(sample)
+        emitter.add(
+            normalization.MaskedSoftmaxOp,
+            [source.buffer, table, view.buffer, mask],
+            element=element_name(op.result),
+            **row_strides("input", source),
+            **row_strides("output", view),
+            **_extent(view),
+            mask_offset=sample * steps[0],
+            mask_row_stride=steps[1],
+            mask_pixel_stride=steps[2],
+        )
     emitter.scatter(op.result, whole)
     emitter.written(op.result)
 

@@ -17,7 +17,7 @@ from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 
 
@@ -80,6 +80,8 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
             return op.lhs in dependent and (op.rhs not in dependent or (rank > 2 and len(set(map(len, shapes))) == 1))
         case ConcatOp() | GatherOp():
             return op.axis != 0 and len(shapes) == len(op.operands)
+        case MaskedSoftmaxOp():
+            return rank > 1 and (op.mask.type.rank < rank or op.mask.type.shape[0] == 1)
         case SoftmaxOp():
             return op.axis not in (0, -rank)
         case ReduceMeanOp():

@@ -20,7 +20,7 @@ from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp, TransposeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.arithmetic import clamp_bounds, pre_shift_for
 from ...dialects.quant.ops import DequantizeOp, LookupOp, RequantizeOp
 from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table, softmax_type
@@ -304,12 +304,17 @@ def _layer_norm(op: LayerNormOp, conversion: Conversion) -> Value[Any]:
     return conversion.build(op, LayerNormOp, operands, conversion.types[op.out])
 
 
-def _softmax(op: SoftmaxOp, conversion: Conversion) -> Value[Any]:
+def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[Any]:
     data, target = conversion.operand(op, 0), conversion.types[op.out]
     source = quantized_element(data.type)
     natural = softmax_type(source.storage)
-    table = softmax_table(source.scale, op.data.type.shape[op.axis], source.storage)
-    value = conversion.build(op, SoftmaxOp, [data, conversion.constant(_label(op), "table", table)], natural)
+    axis = op.axis if isinstance(op, SoftmaxOp) else -1
+    table = softmax_table(source.scale, op.data.type.shape[axis], source.storage)
+    operands = [data]
+    if isinstance(op, MaskedSoftmaxOp):
+        operands.append(conversion.constant(op.mask.name, "int8", (_array(op.mask) != 0).astype(np.int8)))
+    operands.append(conversion.constant(_label(op), "table", table))
+    value = conversion.build(op, type(op), operands, natural)
     return value if target == natural else conversion.requantize(op, value, np.asarray(natural.scale))
 
 
@@ -335,6 +340,7 @@ _CONVERTERS: dict[type[Operation], Converter] = {
     LrnOp: _lrn,
     LayerNormOp: _layer_norm,
     SoftmaxOp: _softmax,
+    MaskedSoftmaxOp: _softmax,
     MaxPoolOp: _movement,
     **dict.fromkeys(DATA_MOVEMENT, _movement),
 }

@@ -15,7 +15,7 @@ from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
 from ...dialects.nn.normalization import LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.ops import DequantizeOp
 from ...dialects.quant.tables import softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
@@ -27,6 +27,7 @@ NATURAL_RANGES: dict[type[Operation], Range] = {
     HardSigmoidOp: Range(0.0, 1.0),
     TanhOp: Range(-1.0, 1.0),
     SoftmaxOp: Range(0.0, 255 / 256),
+    MaskedSoftmaxOp: Range(0.0, 255 / 256),
 }
 """Results that have the same range for every input: not calibrated, hence never clipped."""
 
@@ -86,7 +87,7 @@ class TypeGroups:
                 continue
             computes = value in ranges or type(op) in NATURAL_RANGES
             if computes:
-                pinned[root] = pinned.get(root, True) and isinstance(op, SoftmaxOp)
+                pinned[root] = pinned.get(root, True) and isinstance(op, (SoftmaxOp, MaskedSoftmaxOp))
             for interval in [_clamped(value, ranges)] if computes else _constants(op):
                 hulls[root] = hulls[root].hull(interval) if root in hulls else interval
                 pinned[root] = pinned.get(root, True) and computes

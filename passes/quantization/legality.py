@@ -15,6 +15,7 @@ from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
+from ...dialects.nn.softmax import MaskedSoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import QuantizedType
 from .conversion import is_convertible
@@ -88,6 +89,8 @@ def problem_of(op: Operation) -> str | None:
         fixed = {"bias": op.bias}
     elif isinstance(op, PReluOp):
         fixed = {"slope": op.slope}
+    elif isinstance(op, MaskedSoftmaxOp):
+        fixed = {"mask": op.mask}
     elif isinstance(op, LayerNormOp):
         fixed = {"scale": op.scale, "bias": op.bias}
     elif isinstance(op, BatchNormOp):

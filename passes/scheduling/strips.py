@@ -46,7 +46,7 @@ def cut_rows(op: InstructionT, start: int, count: int) -> InstructionT:
             return _cut_window(op, start, count)
         case VectorOp():
             changes: dict[str, AttributeValue] = {"out_h": count}
-            for name in ("input", "lhs", "rhs", "residual", "output"):
+            for name in ("input", "lhs", "rhs", "residual", "mask", "output"):
                 stride = op.attributes.get(f"{name}_row_stride")
                 if isinstance(stride, int):
                     changes[f"{name}_offset"] = _integer(op, f"{name}_offset") + start * stride

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from endtoend.agreement import machine_start
-from endtoend.transformers import keyword_transformer
+from endtoend.transformers import causal_block, keyword_transformer
 from models import node_model
 from oracle.execution import execute
 from reference import random_inputs, reference_outputs
@@ -68,6 +68,7 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("SpaceToDepth", [(1, 3, 4, 6)], {"blocksize": 2}, 17),
     ("ConvTranspose", [IMAGE, weights(6, 4, 3, 3), weights(4)], {"strides": [2, 2], "pads": [1] * 4}, 17),
     ("ConvTranspose", [IMAGE, weights(6, 2, 2, 2)], {"strides": [2, 2], "group": 3}, 17),
+    ("Attention", [TOKENS, (1, 7, 6), (1, 7, 6)], {"q_num_heads": 2, "kv_num_heads": 1, "is_causal": 1}, 23),
     ("Attention", [TOKENS, (1, 5, 12), (1, 5, 12)], {"q_num_heads": 3, "kv_num_heads": 3}, 23),
 ]
 """(operator, inputs, attributes, opset); inputs as in `node_model`."""
@@ -90,6 +91,12 @@ def test_an_operator_computes_the_same_bits_in_every_form(
 @pytest.mark.parametrize("level", PIPELINES)
 def test_a_keyword_transformer_computes_the_same_bits_in_every_form(level: str, target: str) -> None:
     assert agreed(keyword_transformer(form="erf" if target == "tile32" else "tanh"), level, target) > 20
+
+
+@pytest.mark.parametrize("target", ["tile16", "tile32"])
+@pytest.mark.parametrize("masked", [-np.inf, -1e9, -1e4])
+def test_a_causal_block_computes_the_same_bits_in_every_form(masked: float, target: str) -> None:
+    assert agreed(causal_block(masked=masked), "O2", target) > 25
 
 
 def test_everything_that_exporters_spell_out_is_recognised() -> None:

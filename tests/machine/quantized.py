@@ -20,6 +20,7 @@ from accelc.dialects.nn import (
     GatherOp,
     LayerNormOp,
     LrnOp,
+    MaskedSoftmaxOp,
     MatmulOp,
     MaxPoolOp,
     MulOp,
@@ -156,6 +157,11 @@ class QuantizedNetwork:
         source, length = quantized_element(data.type), data.type.shape[axis]
         table = self.constant(softmax_table(source.scale, length, source.storage))
         return self.add(SoftmaxOp, [data, table], axis=axis)
+
+    def masked_softmax(self, data: Value[Any], mask: np.ndarray) -> Value[Any]:
+        source, length = quantized_element(data.type), data.type.shape[-1]
+        table = self.constant(softmax_table(source.scale, length, source.storage))
+        return self.add(MaskedSoftmaxOp, [data, self.constant(mask.astype(np.int8)), table])
 
     def lrn(self, data: Value[Any], size: int) -> Value[Any]:
         source = quantized_element(data.type)
@@ -369,9 +375,14 @@ def _binary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values
 
 
 def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    kind = draw(st.sampled_from(["lookup", "prelu", "leaky", "rescale", "softmax", "lrn", "norm", "rms"]))
+    kind = draw(st.sampled_from(["lookup", "prelu", "leaky", "rescale", "softmax", "masked", "lrn", "norm", "rms"]))
     if kind in ("norm", "rms"):
         return network.layer_norm(data, centred=kind == "norm")
+    if kind == "masked":
+        own = draw(st.sampled_from([data.type.shape, data.type.shape[-2:], data.type.shape[-1:]]))
+        if data.type.rank == 4 and len(own) == 4:
+            own = draw(st.sampled_from([own, (1, *own[1:]), (*own[:2], 1, own[3]), (*own[:3], 1)]))
+        return network.masked_softmax(data, network.random.integers(0, 2, own))
     if kind == "softmax":
         return network.softmax(data, draw(st.sampled_from([data.type.rank - 1, data.type.rank - 1, 0, 1])))
     if kind == "lrn":

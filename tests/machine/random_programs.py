@@ -11,7 +11,7 @@ from accelc.dialects.quant.arithmetic import fixed_point
 from accelc.dialects.tile.array import MatmulOp
 from accelc.dialects.tile.elements import ELEMENTS
 from accelc.dialects.tile.movement import FillOp, MoveOp
-from accelc.dialects.tile.normalization import LayerNormOp, LrnOp, SoftmaxOp
+from accelc.dialects.tile.normalization import LayerNormOp, LrnOp, MaskedSoftmaxOp, SoftmaxOp
 from accelc.dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from accelc.dialects.tile.records import pack_multipliers, pack_requantization
 from accelc.dialects.tile.residual import RequantizeAddOp
@@ -208,7 +208,7 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
     pixel = (channels + draw(st.sampled_from([0, 3]))) * size
     row = width * pixel + draw(st.sampled_from([0, 5])) * size
     memory = _Layout(2 * height * row + 16)
-    kind = draw(st.sampled_from(["binary", "lookup", "rescale", "softmax", "lrn", "layer_norm"]))
+    kind = draw(st.sampled_from(["binary", "lookup", "rescale", "softmax", "masked", "lrn", "layer_norm"]))
     shape = {"out_h": height, "out_w": width, "out_c": channels, "element": element}
     common: dict[str, Any] = dict(shape)
     in_place = draw(st.sampled_from([0, 0, 1, 2])) if kind != "binary" else draw(st.sampled_from([0, 1]))
@@ -235,6 +235,11 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
         entries = np.arange(1024, 768, -1).astype("<i4")
         wide = np.concatenate([entries, entries << 10])
         common |= sources | {"table": memory.constant(entries if element == "i8" else wide)}
+    elif kind == "masked":
+        step = draw(st.sampled_from([0, channels]))
+        mask = memory.constant(rng.integers(0, 2, height * width * channels).astype(np.int8))
+        common |= sources | {"table": memory.constant(np.arange(1024, 768, -1).astype("<i4")), "mask": mask}
+        common |= {"mask_row_stride": width * step, "mask_pixel_stride": step}
     elif kind == "layer_norm":
         words = np.concatenate([rng.integers(0, 2**20, 2), rng.integers(-(2**21), 2**21, 2 * channels)])
         table = memory.constant(words.astype("<i4"))
@@ -262,6 +267,7 @@ _KINDS = {
     "softmax": SoftmaxOp,
     "lrn": LrnOp,
     "layer_norm": LayerNormOp,
+    "masked": MaskedSoftmaxOp,
 }
 
 

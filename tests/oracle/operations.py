@@ -220,8 +220,19 @@ def softmax(op: Operation, data: np.ndarray, table: np.ndarray) -> np.ndarray:
 
     For 16 bits 2^15 * e / sum(e), where e is the rounded product of an entry for each byte of the distance.
     """
-    axis, step = attribute(op, "axis"), scale(op.operands[0])
-    distance = data.max(axis=axis, keepdims=True) - data
+    return masked(op, data, np.ones_like(data), table, attribute(op, "axis"))
+
+
+def masked_softmax(op: Operation, data: np.ndarray, mask: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """As if the hidden elements were not there, and 0 in their place; 0 everywhere if nothing is shown."""
+    return masked(op, data, np.broadcast_to(mask, data.shape), table, -1)
+
+
+def masked(op: Operation, data: np.ndarray, mask: np.ndarray, table: np.ndarray, axis: int) -> np.ndarray:
+    """The softmax of the elements where the mask is not 0."""
+    step, shown = scale(op.operands[0]), mask != 0
+    highest = np.where(shown, data, limits(op.operands[0])[0]).max(axis=axis, keepdims=True)
+    distance = np.where(shown, highest - data, 0)
     if element(op.operands[0]).dtype.itemsize == 1:
         expected = exponentials(step, sum_bits(data.shape[axis]))
         powers, one, least = table[distance], 256, -128
@@ -229,7 +240,9 @@ def softmax(op: Operation, data: np.ndarray, table: np.ndarray) -> np.ndarray:
         expected = np.append(exponentials(256 * step, sum_bits(data.shape[axis])), exponentials(step, 20))
         powers, one, least = (table[distance // 256] * table[256 + distance % 256] + 2**19) // 2**20, 2**15, 0
     np.testing.assert_array_equal(table, expected, "softmax table")
-    steps = divided(one * powers, powers.sum(axis=axis, keepdims=True))
+    powers = np.where(shown, powers, 0)
+    total = powers.sum(axis=axis, keepdims=True)
+    steps = divided(one * powers, np.where(total == 0, 1, total))
     assert scale(op.result) == Fraction(1, one) and zero(op.result) == least
     return np.minimum(steps, one - 1) + least
 
@@ -397,6 +410,7 @@ MEANINGS: dict[str, Meaning] = {
     "nn.average_pool": average_pool,
     "nn.reduce_mean": reduce_mean,
     "nn.softmax": softmax,
+    "nn.masked_softmax": masked_softmax,
     "nn.lrn": lrn,
     "nn.layer_norm": layer_norm,
     "nn.concat": concat,

@@ -33,7 +33,7 @@ from accelc.dialects.nn.movement import (
 from accelc.dialects.nn.normalization import LrnOp
 from accelc.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from accelc.dialects.nn.reduction import ReduceMeanOp
-from accelc.dialects.nn.softmax import SoftmaxOp
+from accelc.dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from accelc.dialects.quant.tables import lrn_table, softmax_table, softmax_type
 from accelc.dialects.quant.types import QuantizedType
@@ -167,6 +167,8 @@ def cases_of(seed: int, bits: int = 8) -> list[tuple[Any, ...]]:
     gains, shift = lrn_table(source, target, **lrn)
     window: dict[str, Any] = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1)}
     row = constant(rng.uniform(-2, 2, 9).astype(np.float32)), constant(rng.uniform(-1, 1, 9).astype(np.float32))
+    hidden = rng.integers(0, 2, (3, 50)).astype(np.int8)
+    hidden[1] = 0
     real = Operand(np.float32(rng.normal(0, 5, (40, 25))))
     clamp = {"clamp_min": -0.5, "clamp_max": 1.7}
     return [
@@ -193,6 +195,12 @@ def cases_of(seed: int, bits: int = 8) -> list[tuple[Any, ...]]:
             (draw(3, 50), constant(softmax_table(source.scale, 50, storage))),
             softmax_type(storage),
             {"axis": 1},
+        ),
+        (
+            MaskedSoftmaxOp,
+            (draw(2, 3, 50), constant(hidden), constant(softmax_table(source.scale, 50, storage))),
+            softmax_type(storage),
+            {},
         ),
         (LrnOp, (draw(2, 3, 9), constant(gains)), target, {**lrn, "shift": shift}),
         (ConcatOp, (a, draw(3, 2, 5)), None, {"axis": 1}),

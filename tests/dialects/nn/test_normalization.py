@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelc.dialects.nn.normalization import BatchNormOp, LrnOp
-from accelc.dialects.nn.softmax import SOFTMAX_TYPE, SoftmaxOp
+from accelc.dialects.nn.softmax import SOFTMAX_TYPE, MaskedSoftmaxOp, SoftmaxOp
 from accelc.dialects.quant.tables import lrn_table, softmax_table
 
 
@@ -79,3 +79,21 @@ def test_integer_softmax_is_one_rounded_division(scale, length, axis, seed):
             abs(float(p) - e / sum(reals)) for p, e in zip(SOFTMAX_TYPE.dequantize(integers), reals, strict=True)
         )
         assert error <= (1.0 if length == 1 else 0.5 + 1e-2) / 256 or max(reals) / sum(reals) > 255 / 256
+
+
+def test_a_masked_softmax_is_the_softmax_of_what_is_shown():
+    data = np.random.default_rng(0).standard_normal((3, 5), np.float32)
+    mask = np.float32([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    actual = evaluate(MaskedSoftmaxOp, data, constant(mask))
+    shown = mask[0] != 0
+    np.testing.assert_allclose(actual[0][shown], evaluate(SoftmaxOp, data[:1, shown], axis=1)[0], rtol=1e-6)
+    assert not actual[0][~shown].any() and not actual[1].any()
+    np.testing.assert_allclose(actual[2], evaluate(SoftmaxOp, data[2:], axis=1)[0], rtol=1e-6)
+
+
+def test_an_integer_masked_softmax_does_not_look_at_what_is_hidden():
+    data = np.int8([[127, 3, 5, -128]])
+    table = constant(softmax_table(0.1, 4))
+    hidden = evaluate(MaskedSoftmaxOp, Operand(data, i8(0.1, 0)), constant(np.int8([0, 1, 1, 1])), table)
+    alone = evaluate(SoftmaxOp, Operand(data[:, 1:], i8(0.1, 0)), table, axis=1)
+    assert hidden.tolist() == [[-128, *alone[0].tolist()]]
