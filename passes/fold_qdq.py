@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module, Operation
 from ..dialects.core.types import F32, TensorType
 from ..dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
@@ -34,6 +35,9 @@ class FoldQdq(Pass):
     def run(self, module: Module, environment: Environment) -> None:
         if not any(isinstance(op, (QuantizeOp, DequantizeOp, ScaleOp)) for op in module.walk()):
             return
+        if environment.precision != "int8":
+            asked = f"precision is '{environment.precision}'"
+            raise CompileError(f"{asked}, the model is quantized already; give the float model, or leave it at int8")
         patterns = [*EXCHANGES, FuseClamp(), ClampBeforeMoving()]
         apply_patterns(module, patterns)
         operations = {op: element for op in module.main.body if (element := prescribed_type(op)) is not None}

@@ -11,6 +11,7 @@ from static_quantization import STYLES, calibration_of, quantized_tensors, stati
 
 import accelc
 from accelc.compiler.importer import import_model
+from accelc.dialects.core.diagnostics import CompileError
 from accelc.dialects.core.operation import Constant
 from accelc.passes.fold_qdq import FoldQdq
 from accelc.passes.framework.environment import Environment
@@ -109,3 +110,10 @@ def test_partly_quantized_models_are_calibrated_where_they_are_float():
     assert any("no calibration data" in warning for warning in silent.report()["warnings"])
     calibrated = accelc.compile(model, calibration={"input": samples})
     assert not calibrated.report()["warnings"]
+
+
+def test_a_quantized_model_keeps_its_precision():
+    model, _ = quantized("digits_cnn", "qdq")
+    message = "precision is 'int16', the model is quantized already; give the float model"
+    with pytest.raises(CompileError, match=message):
+        FoldQdq().run(import_model(model), Environment(precision="int16"))
