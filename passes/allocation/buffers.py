@@ -29,7 +29,7 @@ LOAD_NEIGHBOURS = 48
 """The same for a load and a vector instruction: loads run far ahead, and a long one holds its banks for long."""
 
 CYCLES_PER_WEIGHT = 100.0
-"""So many cycles of a load beside a result in the same bank group weigh as much as one other conflict."""
+"""So many cycles of a load beside a result, or of weights beside an input, weigh as much as one other conflict."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ def assign(operations: list[Operation], target: Target, *, settled: bool = False
     if addresses is None:
         alignment, addresses = _packed(items, capacity, (period, line))
     if addresses is not None and settled:
-        addresses = settle(items, addresses, capacity, alignment, conflicts.cost)
+        addresses = settle(items, addresses, capacity, alignment, conflicts.cost, grid=target.group_bytes)
     rows = lifetimes(operations, "acc")
     accumulators = place([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
     if addresses is None or accumulators is None:
@@ -138,7 +138,9 @@ class _Conflicts:
                 continue
             touched = [(self.index[v], w) for v, w in _touched(op) if v in self.index]
             if isinstance(op, MatmulOp):
-                self._add(self.index[op.input], self.index[op.weights], 4.0)
+                lines = op.weight_bytes / target.sram.line_bytes
+                loading = lines / target.array.weight_lines_per_cycle / CYCLES_PER_WEIGHT
+                self._add(self.index[op.input], self.index[op.weights], max(4.0, loading))
             for engine, others in recent:
                 if engine != op.engine:
                     for mine, write in touched:

@@ -96,8 +96,13 @@ class _Calendar:
         return np.fromiter(found, np.int64, len(found))
 
 
-def candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: int) -> list[int]:
-    """The lowest and (for items `from_top`) the highest fitting address of every gap and allowed range, ascending."""
+def candidates(
+    addresses: Array, sizes: Array, size: int, item: Item, capacity: int, *, grid: int | None = None
+) -> list[int]:
+    """The lowest and (for items `from_top`) the highest fitting address of every gap and allowed range, ascending.
+
+    With `grid`, also the addresses where the item would begin or end at a multiple of it.
+    """
     order = np.argsort(addresses, kind="stable")
     starts = addresses[order]
     ends = np.maximum.accumulate(starts + sizes[order]) if len(order) else starts
@@ -110,4 +115,8 @@ def candidates(addresses: Array, sizes: Array, size: int, item: Item, capacity: 
         found.update(first[fits].tolist())
         if item.from_top:
             found.update(last[fits].tolist())
+        if grid:
+            for begin, end in zip(first[fits].tolist(), last[fits].tolist(), strict=True):
+                found.update(range(-(-begin // grid) * grid, end + 1, grid))
+                found.update(range(-(-(begin + size) // grid) * grid - size, end + 1, grid))
     return sorted(found)

@@ -14,11 +14,20 @@ ROUNDS = 4
 """Times that every buffer may move; most of what can be gained is gained in the first two."""
 
 
-def settle(items: Sequence[Item], addresses: Sequence[int], capacity: int, alignment: int, cost: Cost) -> list[int]:
+def settle(
+    items: Sequence[Item],
+    addresses: Sequence[int],
+    capacity: int,
+    alignment: int,
+    cost: Cost,
+    *,
+    grid: int | None = None,
+) -> list[int]:
     """The packing with its dearest buffers, one by one, in their cheapest gaps; no cost grows, and the peak may.
 
-    Addresses, ranges and `capacity` are multiples of `alignment`. Of the places that cost the same a buffer takes the
-    lowest, and stays if no place costs less. Quadratic in the items, with a small constant.
+    Places at the ends of gaps are tried, and those that begin or end at multiples of `grid`, where costs change. Of the
+    places that cost the same a buffer takes the lowest, and stays if no place costs less. Addresses, ranges, `capacity`
+    and `grid` are multiples of `alignment`. Quadratic in the items, with a small constant.
     """
     begin, end, size = (np.array([getattr(i, name) for i in items], np.int64) for name in ("begin", "end", "size"))
     rounded = -(-size // alignment) * alignment
@@ -32,9 +41,8 @@ def settle(items: Sequence[Item], addresses: Sequence[int], capacity: int, align
                 continue
             near = (begin < end[index]) & (end > begin[index])
             near[index] = False
-            free = candidates(
-                places[near], rounded[near], int(rounded[index]), replace(items[index], from_top=True), capacity
-            )
+            item = replace(items[index], from_top=True)
+            free = candidates(places[near], rounded[near], int(rounded[index]), item, capacity, grid=grid)
             price, place = min(((cost(index, a, places), a) for a in free), default=(now, 0))
             if price < now:
                 places[index] = place
