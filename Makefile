@@ -21,7 +21,7 @@ fix:
 	$(PYTHON) -m ruff format
 
 docs:
-	cd tests && PYTHONPATH=../benchmarks $(PYTHON) -m errors.document
+	cd tests && PYTHONPATH=../benchmarks $(PYTHON) -m errors.document && PYTHONPATH=../benchmarks $(PYTHON) -m standard.document
 
 wheel:
 	$(PYTHON) -m build --wheel

@@ -77,8 +77,8 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     """Replace weights, bias and scales of one layer; returns how many of its channels have changed."""
     layer, source = visit.layer, visit.source
     weight, real = _array(layer, 1), _array(source, 1)
-    if weight.dtype != np.int8 or (isinstance(layer, Conv2dOp) and layer.is_depthwise):
-        return 0
+    if weight.dtype != np.int8 or (layer.is_depthwise if isinstance(layer, Conv2dOp) else weight.ndim > 2):
+        return 0  # products of a batch would need moments of their own
     format = format_of(quantized_element(layer.operands[0].type), I8)
     data = np.concatenate([integers for integers, _ in visit.pairs])
     groups, scales = _groups(layer), accumulator_scales(layer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .importing import import_model
+from .refusals import reason_of
 from .table import OPERATORS, RUNTIME_OPERATORS, Operator
 
-__all__ = ["OPERATORS", "RUNTIME_OPERATORS", "Operator", "import_model"]
+__all__ = ["OPERATORS", "RUNTIME_OPERATORS", "Operator", "import_model", "reason_of"]

@@ -18,7 +18,7 @@ from .lowering import ConstantPool, Imported, Known, Lowering, Unsupported
 from .model import GraphInput, Model, Node
 from .ordering import ordered_nodes
 from .reading import read_model
-from .refusals import REASONS
+from .refusals import REASONS, reason_of
 from .schema import check_node, opset_of_operator
 from .signature import inferred_types, resolve_inputs
 from .table import CONTROL_FLOW, find_operator
@@ -102,7 +102,7 @@ class _Importer:
                 if operator is None:
                     raise
         if operator is None:
-            raise Unsupported(REASONS.get(node.op_type, "the operator is not supported"))
+            raise Unsupported(reason_of(node.op_type))
         if not operator.first <= node.opset <= operator.last:
             raise Unsupported(f"opset {node.opset} is not supported, expected {operator.opsets}")
         check_node(node)
@@ -125,6 +125,9 @@ class _Importer:
             return self.module.add_constant(name, value.array)
         if value is None:
             raise CompileError(f"{self.model.source}: output '{name}' is not available")
+        declared, made = self.model.output_types.get(name), value.type.element.dtype.name
+        if declared not in (None, made):
+            raise CompileError(f"{self.model.source}: output '{name}' is {declared}, expected {made}, which it becomes")
         return value
 
     def stand_ins(self, node: Node) -> Sequence[Imported | None]:

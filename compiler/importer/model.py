@@ -80,7 +80,10 @@ class GraphInput:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A whole model: `source` is the word for it in messages (the path, or 'model')."""
+    """A whole model: `source` is the word for it in messages (the path, or 'model').
+
+    `output_types` are numpy type names, of the outputs that declare one.
+    """
 
     source: str
     opset: int
@@ -88,4 +91,5 @@ class Model:
     inputs: tuple[GraphInput, ...]
     outputs: tuple[str, ...]
     initializers: Mapping[str, Array]
+    output_types: Mapping[str, str]
     proto: Any = field(default=None, compare=False, repr=False)

@@ -52,6 +52,11 @@ def _decoded(proto: ModelProto, name: str, folder: Path | None, opsets: dict[str
         inputs=tuple(_graph_input(value, name) for value in graph.input if value.name not in initializers),
         outputs=tuple(_text(value.name) for value in graph.output),
         initializers=initializers,
+        output_types={
+            _text(value.name): dtype_name(value.type.tensor_type.elem_type)
+            for value in graph.output
+            if value.type.tensor_type.elem_type
+        },
         proto=proto,
     )
 

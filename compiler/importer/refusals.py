@@ -1,32 +1,57 @@
-"""Operators of the standard that are refused with a better reason than that nobody has written them."""
+"""Why operators of the standard are refused, in words that say what to do instead."""
 
 from __future__ import annotations
 
 from . import quantized
 
+_CONTROL = "control flow is not supported"
 _ORDER = "the order of its result depends on the data, which a program with a fixed schedule cannot follow"
 _SIZE = "the size of its result depends on the data, a program has fixed sizes"
 _RECURRENT = "recurrent layers are not supported: export the network unrolled, or one step with its state as input"
 _INDEX = "its result is an index, a program returns 8- or 16-bit numbers: take the index of the output on the host"
 _SEQUENCE = "sequences and optional values are not supported, only tensors"
 _TEXT = "texts are not supported, only numbers"
+_RANDOM = "random numbers are not supported: a program gives the same result for the same input"
+_PLACE = "it reads or writes at places that depend on the data, which a program with a fixed schedule cannot follow"
+_BITS = "bits and truth values are not computed at run time, only real numbers"
+_SIGNAL = "signal processing belongs in front of the network: compute it on the host"
+_TRAINING = "it belongs to training, a program computes inference"
+_DETECTION = "it belongs behind the network: return what it reads, and compute it on the host"
+_RARE = "the operator is not supported on activations, only on inputs that are known at import"
+_IMAGE = "images are not decoded: give the pixels as an array"
+
+_GROUPS = {
+    _CONTROL: "If Loop Scan SequenceMap",
+    _RECURRENT: "GRU LSTM RNN",
+    _INDEX: "ArgMax ArgMin",
+    _SIZE: "Compress NonMaxSuppression NonZero Unique",
+    _SEQUENCE: "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct "
+    "SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence",
+    _TEXT: "RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer",
+    _RANDOM: "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
+    _PLACE: "DeformConv GatherElements GatherND GridSample MaxUnpool RotaryEmbedding Scatter ScatterElements ScatterND "
+    "TensorScatter",
+    _BITS: "And BitCast BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor IsInf IsNaN Not Or Xor",
+    _SIGNAL: "BlackmanWindow DFT HammingWindow HannWindow MelWeightMatrix STFT",
+    _TRAINING: "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
+    _DETECTION: "MaxRoiPool RoiAlign",
+    _IMAGE: "ImageDecoder",
+    f"{_ORDER}: return what it sorts, and sort on the host": "TopK",
+    _RARE: "Acos Acosh AffineGrid Asin Asinh Atan Atanh Attention CastLike CausalConvWithState CenterCropPad Col2Im "
+    "ConvTranspose Cosh CumProd CumSum DepthToSpace Det Einsum Equal Expand EyeLike FlexAttention GlobalLpPool Greater "
+    "GreaterOrEqual Hardmax Less LessOrEqual LinearAttention LogSoftmax LpNormalization LpPool Mean "
+    "MeanVarianceNormalization Mod OneHot Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMin "
+    "ReduceProd ReduceSum ReduceSumSquare Resize ReverseSequence Shrink Sinh SpaceToDepth SwiGLU Tan Tile Trilu "
+    "Upsample Where",
+}
 
 REASONS = {
     **quantized.REASONS,
-    "ArgMax": _INDEX,
-    "ArgMin": _INDEX,
-    "Compress": _SIZE,
-    "GRU": _RECURRENT,
-    "LSTM": _RECURRENT,
-    "NonMaxSuppression": _SIZE,
-    "NonZero": _SIZE,
-    "Optional": _SEQUENCE,
-    "RNN": _RECURRENT,
-    "SequenceConstruct": _SEQUENCE,
-    "SequenceEmpty": _SEQUENCE,
-    "StringNormalizer": _TEXT,
-    "TfIdfVectorizer": _TEXT,
-    "TopK": f"{_ORDER}: return what it sorts, and sort on the host",
-    "Unique": _SIZE,
+    **{name: reason for reason, names in _GROUPS.items() for name in names.split()},
 }
 """By operator. Those of dynamic quantization are told beside the operators of static quantization."""
+
+
+def reason_of(op_type: str) -> str:
+    """Why an operator that the importer's table does not have is refused."""
+    return REASONS.get(op_type, "the operator is not supported")

@@ -16,7 +16,7 @@ CODE = """
 import sys
 from accelc.compiler.cli import run_cli
 model, data, folder, *forms = sys.argv[1:]
-common = [model, "-O3", "--calibration-data", data]
+common = [model, "-O1", "--calibration-data", data]
 for form in forms:
     emit, _, name = form.partition("=")
     assert run_cli([*common, f"--emit={emit}", "-o", f"{folder}/{name}"]) == 0

@@ -365,7 +365,8 @@ def product(net: Network, x: str) -> None:
     columns = random.choice(CHANNELS)
     if len(shape) < 2 or prod(shape[:-1]) * columns > LARGEST:
         return
-    weight = net.weights((shape[-1], columns), shape[-1])
+    batch = shape[1:-2] if len(shape) > 3 and random.random() < 0.3 else ()
+    weight = net.weights((*batch, shape[-1], columns), shape[-1])
     if len(shape) == 2 and random.random() < 0.5:
         turned = net.weights((columns, shape[-1]), shape[-1])
         row = [net.weights(random.choice(((columns,), (1, columns), (1,))))] if random.random() < 0.7 else []
