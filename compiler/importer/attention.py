@@ -22,6 +22,9 @@ def lower_attention(lowering: Lowering) -> Imported:
         raise Unsupported("the outputs present_key, present_value and qk_matmul_output are not supported")
     if lowering.has(4) or lowering.has(5) or lowering.has(6):
         raise Unsupported("past keys and values are not supported")
+    for side in ("left_window_size", "right_window_size"):
+        if node.integer(side, -1) >= 0:
+            raise Unsupported(f"{side} is {node.integer(side, -1)}, windows are not supported: mask what lies outside")
     flat = len(lowering.shape(0)) == 3
     counts = [node.integer(name, 0) for name in ("q_num_heads", "kv_num_heads", "kv_num_heads")]
     query, key, value = (_heads(lowering, index, counts[index]) for index in range(3))
@@ -62,6 +65,9 @@ def _masked(lowering: Lowering, scores: Imported) -> Imported:
     if lowering.has(3):
         mask = lowering.input(3)
         if isinstance(mask, Known) and mask.array.dtype == bool:
+            causal = np.tri(rows, columns, dtype=bool) if lowering.node.integer("is_causal", 0) else True
+            if not (mask.array & causal).any(axis=-1).all():
+                raise Unsupported("a row of the mask lets nothing through, expected one key at least")
             mask = Known(mask.name, np.where(mask.array, np.float32(0), np.float32(MASKED)))
         scores = lowering.emit(AddOp, scores, finite_mask(mask))
     if lowering.node.integer("is_causal", 0):

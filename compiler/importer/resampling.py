@@ -49,6 +49,14 @@ def lower_resize(lowering: Lowering) -> Imported:
     if rounding not in ROUNDINGS:
         raise lowering.error(f"nearest_mode is '{rounding}', expected one of {', '.join(ROUNDINGS)}")
     sizes, scales = _sizes_and_scales(lowering, shape)
+    partial = [
+        a for a, (out, scale) in enumerate(zip(sizes, scales, strict=True)) if abs(out - scale * shape[a]) > 1e-3
+    ]
+    if coordinates == "align_corners" and partial:
+        # The standard aligns the corner of a size that is no integer then, and runtimes do not agree.
+        raise Unsupported(
+            f"aligns corners of {shape[partial[0]]} * {scales[partial[0]]:g} elements, expected an integer"
+        )
     places = {
         axis: POSITIONS[coordinates](np.arange(out, dtype=np.float64), scales[axis], shape[axis], out)
         for axis, out in enumerate(sizes)
@@ -89,7 +97,9 @@ def lower_space_to_depth(lowering: Lowering) -> Imported:
         raise lowering.error(f"the image is {height}x{width}, expected multiples of {size}")
     image = lowering.channels_last(lowering.input(0))
     split = lowering.reshaped(image, (batch, height // size, size, width // size, size, channels))
-    moved = lowering.transposed(split, (0, 1, 3, 2, 4, 5))
+    # Blocks before channels, or (from opset 28 on, if mode says so) behind them.
+    order = (0, 1, 3, 5, 2, 4) if lowering.node.text("mode", "DCR") == "CRD" else (0, 1, 3, 2, 4, 5)
+    moved = lowering.transposed(split, order)
     result = (batch, height // size, width // size, size**2 * channels)
     return lowering.channels_first(lowering.reshaped(moved, result), 4)
 

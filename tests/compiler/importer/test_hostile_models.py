@@ -95,7 +95,7 @@ def test_shape_inference_after_a_failure_takes_no_note_of_long_vectors(tmp_path)
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
     )
     assert done.returncode == 1
-    assert done.stderr.endswith("1 node is not supported\nnote: Det 'Det:y': the operator is not supported\n")
+    assert done.stderr.count("\n") == 2 and "note: Det 'Det:y': the operator is not supported on" in done.stderr
 
 
 def test_many_results_on_constants_together_are_bounded(monkeypatch):
