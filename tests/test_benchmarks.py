@@ -142,3 +142,14 @@ def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
         assert f"{row['network']:22} {row['variant']}" in done.stdout
     assert rows["int8"]["sqnr_db"] > 25.0
     assert rows["int8"]["verdict"] == rows["int8 less best onnxruntime"]["verdict"] == "yes"
+
+
+def test_packing_prints_peaks_and_refuses_what_does_not_fit(tmp_path):
+    (tmp_path / "tiny.csv").write_text("id,lower,upper,size\na,0,2,5\nb,1,3,4\n", encoding="utf-8")
+    for capacity, status in (("9", 0), ("8", 1)):
+        command = [sys.executable, "benchmarks/packing.py", str(tmp_path), "--capacity", capacity, "--budget", "100"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        name, buffers, seed, peak, bound, *rest = done.stdout.splitlines()[1].split()
+        assert (name, buffers, seed, peak, bound) == ("tiny", "2", "0", "9", "9")
+        assert ("does not fit" in " ".join(rest)) == bool(status)
