@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .driver import Calibration, Settings, Source, compile_module, emit, parse_p
 from .driver import save_calibration as write_calibration
 from .evaluation import compare, run_float
 from .measuring import measure
+from .mixed import Goal, TradeOff, explore
 from .report import Report
 from .usage import DEFAULT_OPT_LEVEL
 
@@ -37,6 +39,8 @@ class Program:
         self.compiled = compiled
         self.reference = reference
         self.accuracy: dict[str, Any] | None = None
+        self.tradeoff: TradeOff | None = None
+        """Where the precision is mixed and the layers were chosen here: what they were chosen from."""
         self.agreement: dict[str, Any] | None = None
         self._simulators: dict[str, Simulator] = {}
 
@@ -154,6 +158,9 @@ def compile(
     *,
     opt_level: int = DEFAULT_OPT_LEVEL,
     precision: str = "int8",
+    promoted: Collection[str] | None = None,
+    max_accuracy_loss: float | None = None,
+    max_cycles_factor: float | None = None,
     calibration: Calibration | None = None,
     calibration_method: str | None = None,
     save_calibration: str | Path | None = None,
@@ -170,14 +177,20 @@ def compile(
     folder of .npz and .npy files, or arrays by input name (first axis: samples); without it ranges come from noise,
     cycles are right and accuracy is not. `calibration_method` is auto (default), min-max, mean-min-max,
     percentile-99.99, percentile-99.999, mse or entropy; `save_calibration` is a file to write ranges and histograms to,
-    `load_calibration` one to take them from, which needs no samples. `batch` is the size of a symbolic batch
-    dimension. `passes` (pipeline text or passes) replaces the pipeline of `opt_level` 0 to 3. Raises CompileError with
-    a located message if anything is wrong with these.
+    `load_calibration` one to take them from, which needs no samples.
+
+    `precision` is int8, int16, int16x8 (16-bit activations, 8-bit weights) or mixed: int8, with the layers of
+    `promoted` in int16, or those that measured gain for each added cycle chooses: the fewest cycles within
+    `max_accuracy_loss` points (default 0.1), or the least error within `max_cycles_factor` times the cycles of int8.
+
+    `batch` is the size of a symbolic batch dimension. `passes` (pipeline text or passes) replaces the pipeline of
+    `opt_level` 0 to 3. Raises CompileError with a located message if anything is wrong with these.
     """
     settings = Settings(
         target=target if isinstance(target, Target) else load_target(target),
         opt_level=opt_level,
         precision=precision,
+        promoted=promoted or (),
         batch=batch,
         calibration=calibration,
         calibration_method=calibration_method,
@@ -186,10 +199,19 @@ def compile(
         verify_each=verify_each,
         progress=progress,
     )
+    goal = Goal(max_accuracy_loss, max_cycles_factor)
+    if precision != "mixed" and (promoted is not None or goal != Goal()):
+        given = "promoted" if promoted is not None else "a goal of mixed precision"
+        raise CompileError(f"{given} is given for precision '{precision}', expected precision 'mixed'")
+    found = explore(model, settings, goal) if precision == "mixed" and promoted is None else None
+    if found is not None:
+        settings = replace(settings, promoted=found.chosen.promoted)
     compiled = compile_module(model, settings, keep_reference=True)
     if save_calibration is not None:
         write_calibration(compiled, Path(save_calibration))
-    return Program(emit(compiled), compiled.reference)
+    program = Program(emit(compiled), compiled.reference)
+    program.tradeoff = found
+    return program
 
 
 def load(path: str | Path, target: str | Target | None = None) -> Program:

@@ -17,7 +17,15 @@ from typing import Any
 from .. import __version__
 from ..backends.target import DEFAULT_TARGET
 from .ending import exit_status
-from .usage import CALIBRATION_METHODS, DEFAULT_OPT_LEVEL, OPT_LEVELS, PRECISIONS, USAGE, UsageError
+from .usage import (
+    CALIBRATION_METHODS,
+    DEFAULT_OPT_LEVEL,
+    OPT_LEVELS,
+    PARETO_SUFFIXES,
+    PRECISIONS,
+    USAGE,
+    UsageError,
+)
 
 EMIT = ("nn", "quant", "tile", "asm", "program", "onnx")
 
@@ -77,6 +85,19 @@ def _check_usage(options: argparse.Namespace) -> None:
         raise UsageError("--save-calibration would write what --load-calibration reads, give one")
     if options.save_calibration and options.emit == "nn":
         raise UsageError("--emit=nn stops before calibration, which --save-calibration needs")
+    mixed = {
+        "--max-accuracy-loss": options.max_accuracy_loss,
+        "--max-cycles-factor": options.max_cycles_factor,
+        "--promote": options.promote,
+        "--pareto": options.pareto,
+    }
+    for flag, value in mixed.items():
+        if value is not None and options.precision != "mixed":
+            raise UsageError(f"{flag} is given for precision {options.precision}, expected --precision mixed")
+        if value is not None and options.promote and flag != "--promote":
+            raise UsageError(f"{flag} is given beside --promote, which leaves nothing to choose")
+    if options.pareto and options.pareto.suffix not in PARETO_SUFFIXES:
+        raise UsageError(f"--pareto {options.pareto}: expected a name that ends in {', '.join(PARETO_SUFFIXES)}")
     if options.checked and not (options.run or options.evaluate):
         raise UsageError("--checked is given without --run or --evaluate, which it would watch")
 
@@ -121,8 +142,14 @@ def _add_compilation(group: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default="int8",
-        help="what to quantize to (default int8); int16x8: 16 bits with 8-bit weights",
+        help="what to quantize to (default int8); int16x8: 16 bits with 8-bit weights; mixed: int8 and int16 by layer",
     )
+    loss_help = "mixed: the fewest cycles that lose at most so many points (default 0.1; of samples that change label)"
+    add("--max-accuracy-loss", metavar="POINTS", type=float, help=loss_help)
+    factor_help = "mixed: the least error within so many times the cycles of int8"
+    add("--max-cycles-factor", metavar="FACTOR", type=float, help=factor_help)
+    promote_help = "mixed: put LAYER, as the trade-off names it, into int16; nothing is searched"
+    add("--promote", metavar="LAYER", action="append", help=promote_help)
     add("--calibration-data", metavar="FILE.npz|DIR", type=Path, help="sample inputs that the ranges are taken from")
     method_help = "how ranges follow from the samples (default auto: for each tensor by executing the integers)"
     add("--calibration-method", choices=CALIBRATION_METHODS, help=method_help)
@@ -138,6 +165,7 @@ def _add_results(group: Any) -> None:
     add = group.add_argument
     add("-o", dest="output_file", metavar="FILE", type=Path, help="write the program, or what --emit asks for")
     add("--emit", choices=EMIT, help="stop at this level, or export integers as QDQ to ONNX (-o FILE)")
+    add("--pareto", metavar="FILE", type=Path, help="mixed: write the trade-off as .json, .csv or .png (extra `plot`)")
     add("--report", action="store_true", help="print where the cycles went, layer by layer")
     add("--report-json", metavar="FILE", type=Path, help="write the same as data")
     explain_help = "print the mappings considered for LAYER (a name of the report) and its worst bank conflicts"

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, ki
 from .explaining import Explanation, explain, render_explanation
 from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
+from .mixed import Goal, explore
+from .pareto import records, table, write_pareto
 from .progress import terminal_progress
 from .report import Report, write_report
 from .report_text import WIDTH, accuracy_line, agreement_lines, render_report, summary_line
@@ -108,6 +110,8 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         instrumentation=_watchers(options),
         progress=terminal_progress,
     )
+    if options.precision == "mixed":
+        settings = replace(settings, promoted=_promoted(path, settings, options))
     try:
         compiled = compile_module(path, settings, keep_reference=options.evaluate is not None)
     finally:
@@ -119,6 +123,23 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
     if options.save_calibration:
         save_calibration(compiled, options.save_calibration)
     return compiled
+
+
+def _promoted(path: Path, settings: Settings, options: argparse.Namespace) -> Collection[str]:
+    """The layers in int16: those given, or those that the trade-off is best with, which is printed and written."""
+    if options.promote is not None:
+        return options.promote
+    found = explore(
+        path,
+        replace(settings, instrumentation=(), stop=None),
+        Goal(options.max_accuracy_loss, options.max_cycles_factor),
+    )
+    if options.pareto:
+        write_pareto(options.pareto, records(found))
+    print(table(found), file=sys.stderr)
+    if found.warning:
+        print(f"warning: {found.warning}", file=sys.stderr)
+    return found.chosen.promoted
 
 
 def _passes(text: str) -> Sequence[Pass]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..dialects.core.verifier import verify
 from ..dialects.registry import CONTEXT
 from ..dialects.tile.instruction import InstructionOp
 from ..passes.framework.base import Pass
-from ..passes.framework.environment import CalibrationData, Environment, Progress, Remark, silent_progress
+from ..passes.framework.environment import Baseline, CalibrationData, Environment, Progress, Remark, silent_progress
 from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
@@ -63,11 +63,13 @@ class Settings:
     `calibration_method` (a name of `CALIBRATION_METHODS`) replaces `auto`, and `load_calibration` is a file of
     `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes.
     Passes whose names are in `skipped` are left out.
+    `promoted` are the layers that work in int16 where the precision is mixed.
     """
 
     target: Target
     opt_level: int = DEFAULT_OPT_LEVEL
     precision: str = "int8"
+    promoted: Collection[str] = ()
     batch: int = 1
     calibration: Calibration | None = None
     calibration_method: str | None = None
@@ -169,8 +171,17 @@ def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list
     return list(passes[first:last])
 
 
-def compile_module(source: Source, settings: Settings, *, keep_reference: bool = False) -> Compiled:
+def compile_module(
+    source: Source,
+    settings: Settings,
+    *,
+    keep_reference: bool = False,
+    baseline: Baseline | None = None,
+    table: CalibrationTable | None = None,
+) -> Compiled:
     """Import and run the passes. With `keep_reference` the float module is kept beside the result.
+
+    `baseline` is filled with what integers are compared with; `table` stands for that of `load_calibration`.
 
     Raises CompileError for everything that is wrong with the model, its calibration data or the pipeline.
     """
@@ -191,9 +202,11 @@ def compile_module(source: Source, settings: Settings, *, keep_reference: bool =
     environment = Environment(
         target=settings.target,
         calibration=_calibration(settings.calibration, module),
-        table=None if settings.load_calibration is None else load_table(Path(settings.load_calibration)),
+        table=table or (None if settings.load_calibration is None else load_table(Path(settings.load_calibration))),
         precision=settings.precision,
+        promoted=frozenset(settings.promoted),
         progress=settings.progress,
+        baseline=baseline or Baseline(),
     )
     PassManager(passes, settings.verify_each, settings.instrumentation).run(module, environment)
     return Compiled(

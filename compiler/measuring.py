@@ -64,6 +64,7 @@ def measure(
         sram=_sram(notes.sram, summary.total.bank_stall_cycles, target.sram_bytes),
         dram_read_bytes=summary.total.dram_read_bytes,
         dram_write_bytes=summary.total.dram_write_bytes,
+        energy_pj=summary.total.energy_pj,
         opt_level=notes.opt_level,
         pipeline=notes.pipeline,
         shuffles=tuple(_shuffle(note, layers) for note in notes.shuffles),

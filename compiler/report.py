@@ -139,6 +139,7 @@ class Report:
     accuracy: Mapping[str, Any] | None = None
     explanations: tuple[Mapping[str, Any], ...] = ()
     agreement: Mapping[str, Any] | None = None
+    energy_pj: float | None = None
 
     @property
     def seconds(self) -> float:

@@ -32,7 +32,8 @@ class InsertQuantization(Pass):
     tensor, shared by everything that concat, pooling by maximum and data movement connect; weights are symmetric int8
     with one scale per output channel. What a quantized model has decided stays: types that values are quantized to, and
     stored weights; only what is left is calibrated. For precision int16 activations are symmetric int16 over twice
-    their range, whatever the method, weights int16 (int8 for int16x8) and sums 48 bits wide.
+    their range, whatever the method, weights int16 (int8 for int16x8) and sums 48 bits wide. For precision mixed the
+    layers that the environment names work in int16, the others in int8.
 
     `method` chooses the range of a tensor from the calibration samples: `min-max` is all that was seen, `mean-min-max`
     what an average sample reaches, `percentile` leaves 100 - `percentile` percent of the values outside on either side,
@@ -58,7 +59,7 @@ class InsertQuantization(Pass):
             raise CompileError(f"precision is '{environment.precision}', insert-quantization makes {expected}")
         main = module.main
         environment.baseline.is_known = True
-        network = FloatNetwork(module, format)
+        network = FloatNetwork(module, format, environment.promoted)
         if not network.operations:
             return
         ranges, used = self._ranges(network, environment) if network.sources else ({}, "no samples")
@@ -78,7 +79,7 @@ class InsertQuantization(Pass):
     def _ranges(self, network: FloatNetwork, environment: Environment) -> tuple[dict[Value[Any], Range], str]:
         """The range of every source, and in words what they come from."""
         table, baseline = environment.table, environment.baseline
-        baseline.module = network.module.clone()
+        baseline.module, baseline.table = network.module.clone(), table
         if table is not None and environment.calibration is None:
             return self._tabled(network, table), f"an earlier calibration with {table.samples} samples"
         samples = self._samples(network.module.main, environment)

@@ -36,6 +36,10 @@ vector unit is still in its pipeline. idle: nothing to explain it.
 """
 
 
+STREAMED = ("useful_mac", "reduction_padding", "column_padding", "edge_rows", "depthwise_diagonal")
+"""What the MAC slots of the first cycle of every vector are charged to."""
+
+
 class Twin(Protocol):
     """An object with the name of a tile instruction, as `tile.matmul`, and attributes of the same names."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..target import Target
 from .engine import QueuedInstruction, Timeline
 from .ledger import Account, Ledger, block_cycles
+from .record import STREAMED, InstructionTiming
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,18 @@ def _figures(account: Account, program: Sequence[QueuedInstruction], waits: int,
         dram_write_bytes=dram_write,
         sram_read_bytes=sram_read,
         sram_write_bytes=sram_write,
-        energy_pj=_energy(target, macs, sram_read + sram_write, dram_read + dram_write),
+        energy_pj=_energy(target, sum(map(_narrow_macs, timings)), sram_read + sram_write, dram_read + dram_write),
     )
 
 
-def _energy(target: Target, macs: int, sram_bytes: int, dram_bytes: int) -> float | None:
+def _narrow_macs(timing: InstructionTiming) -> float:
+    """The 8-bit multiply-accumulates that the useful ones of an instruction amount to."""
+    slots = timing.slots
+    streamed = sum(slots.get(cause, 0) for cause in STREAMED)
+    return slots.get("useful_mac", 0) * (1 + slots.get("wide_numbers", 0) / streamed) if streamed else 0.0
+
+
+def _energy(target: Target, macs: float, sram_bytes: int, dram_bytes: int) -> float | None:
     energy = target.energy
     if not (energy.mac_pj and energy.sram_byte_pj and energy.dram_byte_pj):
         return None

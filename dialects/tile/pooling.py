@@ -103,7 +103,7 @@ class DepthwiseOp(VectorWindowOp):
     """Depthwise convolution: out = clip(round((sum + bias >> pre_shift) * M * 2^-s) + zero_point, low, high).
 
     `weights` is [kernel_h*kernel_w, channels] of `weights_element`; `parameters` one record (bias, multiplier, shift) a
-    channel. Input and output are made of `element`; `pre_shift` as in `RequantizeOp`.
+    channel. The input is made of `input_element`, the output of `element`; `pre_shift` as in `RequantizeOp`.
     """
 
     name = "tile.depthwise"
@@ -115,6 +115,7 @@ class DepthwiseOp(VectorWindowOp):
 
     weights_offset = attribute(int, default=0, bits=32)
     parameters_offset = attribute(int, default=0, bits=32)
+    input_element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
     weights_element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
     pre_shift = attribute(int, default=0, bits=6)
     input_zero = attribute(int, bits=-16)

@@ -97,6 +97,8 @@ class Environment:
     calibration: CalibrationData | None = None
     table: CalibrationTable | None = None
     precision: str = "int8"
+    promoted: frozenset[str] = frozenset()
+    """The layers that work in int16 where the precision is mixed."""
     remarks: list[Remark] = field(default_factory=list[Remark])
     progress: Progress = silent_progress
     baseline: Baseline = field(default_factory=Baseline)

@@ -68,8 +68,15 @@ class Geometry:
         return pixel, replace(self, in_w=self.in_w - pixel, out_w=count, pad_left=pixel - first).trimmed()
 
     def attributes(self) -> dict[str, AttributeValue]:
-        """The geometry as instruction attributes."""
+        """The geometry as attributes of tile.matmul."""
         return asdict(self)
+
+    def window_attributes(self) -> dict[str, AttributeValue]:
+        """The geometry as attributes of tile.depthwise, without the channels and the element of the output."""
+        own = {
+            name: value for name, value in asdict(self).items() if name not in ("in_c", "out_c", "groups", "element")
+        }
+        return own | {"input_element": self.element}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +264,9 @@ class MappingSearch:
         op = DepthwiseOp(
             _operands(("sram", "sram", "sram", "sram")),
             (),
-            {k: v for k, v in geometry.attributes().items() if k not in ("in_c", "out_c", "groups")}
+            geometry.window_attributes()
             | {
+                "element": geometry.element,
                 "channels": channels,
                 "input_row_stride": input_strides[0],
                 "input_pixel_stride": input_strides[1],

@@ -189,7 +189,7 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
         weights = emitter.load_constant(emitter.name("weights"), weight)
         packed = product.records(np.arange(first, first + count))
         parameters = emitter.load_constant(emitter.name("parameters"), packed)
-        attributes = {k: v for k, v in geometry.attributes().items() if k not in ("in_c", "out_c", "groups")}
+        attributes = geometry.window_attributes() | {"element": element_name(product.output)}
         for sample in range(samples):
             emitter.add(
                 pooling.DepthwiseOp,

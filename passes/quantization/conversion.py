@@ -45,7 +45,13 @@ class Conversion:
     module: Module
     types: Mapping[Value[Any], QuantizedType]
     precision: Format = INT8
-    """The integers of all products."""
+    """The integers of products of 16-bit activations."""
+    narrow: Mapping[Value[Any], QuantizedType] = field(default_factory=dict[Value[Any], QuantizedType])
+    """Where precisions are mixed, the 8-bit type of every value, for those that 8-bit layers read of 16-bit ones."""
+    promoted: frozenset[Operation] = frozenset()
+    """Where precisions are mixed, the operations that work in 16 bits."""
+    narrowed: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
+    """The 8-bit form of 16-bit values that were converted."""
     twins: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
     raised: dict[Operation, int] = field(default_factory=dict[Operation, int])
     """The matmul-like operations with channels whose weight scale the bias floor raised, and how many."""
@@ -83,7 +89,23 @@ class Conversion:
         element = quantized_element(value.type)
         if element.storage == storage:
             return value
+        if storage == I8:
+            return self._narrow(op, index, value)
         return self.rescale(op, value, activation_type(range_of(element), storage=storage))
+
+    def activation(self, op: Operation, index: int) -> Value[Any]:
+        """An operand of a product: in 8 bits where precisions are mixed and `op` is not promoted."""
+        value = self.operand(op, index)
+        if not self.narrow or op in self.promoted or quantized_element(value.type).storage == I8:
+            return value
+        return self._narrow(op, index, value)
+
+    def _narrow(self, op: Operation, index: int, value: Value[Any]) -> Value[Any]:
+        if value not in self.narrowed:
+            known = self.narrow.get(op.operands[index])
+            element = known or activation_type(range_of(quantized_element(value.type)))
+            self.narrowed[value] = self.rescale(op, value, element)
+        return self.narrowed[value]
 
     def format(self, data: Value[Any]) -> Format:
         """The integers of a product of these activations with constant weights."""
@@ -161,17 +183,17 @@ def is_convertible(op: Operation) -> bool:
 
 
 def _convolution(op: Conv2dOp, conversion: Conversion) -> Value[Any]:
-    data = conversion.operand(op, 0)
+    data = conversion.activation(op, 0)
     return _weighted(op, conversion, data, op.weight, op.bias)
 
 
 def _matmul(op: MatmulOp, conversion: Conversion) -> Value[Any]:
-    lhs = conversion.operand(op, 0)
+    lhs = conversion.activation(op, 0)
     if is_fixed(op.rhs) and not is_fixed(op.lhs) and not is_wide(op.rhs):
         if op.transpose_rhs or op.factor != 1.0:
             raise ValueError("its weights are transposed or have a factor, expected them plain (canonicalize)")
         return _weighted(op, conversion, lhs, op.rhs, op.bias)
-    rhs = conversion.operand(op, 1)
+    rhs = conversion.activation(op, 1)
     scale = op.factor * quantized_element(lhs.type).scale * quantized_element(rhs.type).scale
     operands, format = [lhs, rhs], conversion.format(lhs)
     largest = op.lhs.type.shape[-1] * format.activation_span**2
@@ -221,7 +243,7 @@ def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
     scale, bias, mean, variance = (np.asarray(_array(v), np.float64) for v in op.operands[1:])
     factor = scale / np.sqrt(variance + op.epsilon)
     channels = op.data.type.shape[-1]
-    data = conversion.operand(op, 0)
+    data = conversion.activation(op, 0)
     format, input_scale = conversion.format(data), quantized_element(data.type).scale
     stored = quantize_factors(factor.reshape(1, 1, 1, channels), bias - mean * factor, input_scale, format)
     assert stored.bias is not None

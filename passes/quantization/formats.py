@@ -46,8 +46,11 @@ class Format:
 
 
 INT8 = Format(I8, I8, 32)
-FORMATS = {"int8": INT8, "int16": Format(I16, I16, 48), "int16x8": Format(I16, I8, 48)}
-"""By the name of a precision. 8-bit weights halve the time of the array; their rounding is then what costs accuracy."""
+FORMATS = {"int8": INT8, "int16": Format(I16, I16, 48), "int16x8": Format(I16, I8, 48), "mixed": INT8}
+"""By the name of a precision; mixed is int8 but for the layers that are promoted to int16.
+
+8-bit weights halve the time of the array; their rounding is then what costs accuracy.
+"""
 
 
 def format_of(data: QuantizedType, weights: ScalarType) -> Format:

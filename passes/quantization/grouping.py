@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,14 +68,14 @@ class TypeGroups:
         self,
         ranges: Mapping[Value[Any], Range],
         decided: Mapping[Value[Any], QuantizedType] | None = None,
-        storage: ScalarType = I8,
+        storage: Callable[[Value[Any]], ScalarType] = lambda root: I8,
     ) -> dict[Value[Any], QuantizedType]:
         """The quantized type of every value: that of its group, whose range is the hull of all it must represent.
 
-        `decided` holds the types of groups, by representative, that are not chosen here; others take `storage`. A group
-        that holds nothing but softmax results has the softmax type. Where operands are so much larger than the result
-        (a sum of millions clamped to [0, 0.5]) that no multiplier expresses the ratio of their scales, the scale of the
-        result is raised, at the price of its resolution.
+        `decided` holds the types of groups, by representative, that are not chosen here; others are stored as `storage`
+        says of their representative. A group that holds nothing but softmax results has the softmax type. Where
+        operands are so much larger than the result (a sum of millions clamped to [0, 0.5]) that no multiplier expresses
+        the ratio of their scales, the scale of the result is raised, at the price of its resolution.
         """
         settled = dict(decided or {})
         values = dict.fromkeys([*ranges, *(op.result for op in self.operations)])
@@ -94,15 +94,15 @@ class TypeGroups:
         floors = dict.fromkeys(hulls, 0.0)
         while True:
             types = settled | {
-                root: softmax_type(storage)
+                root: softmax_type(storage(root))
                 if pinned[root]
-                else activation_type(hull, smallest_scale=floors[root], storage=storage)
+                else activation_type(hull, smallest_scale=floors[root], storage=storage(root))
                 for root, hull in hulls.items()
             }
             raised = False
             for op in self.operations:
                 root = self.group(op.result)
-                floor = self._smallest_scale(op, types, storage)
+                floor = self._smallest_scale(op, types, types[root].storage)
                 if root not in settled and floor > types[root].scale * 1.001 and not pinned[root]:
                     floors[root], raised = floor, True
             if not raised:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Function, Module, Operation, Value
 from ...dialects.core.types import F32, TensorType
+from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.matmul import MatmulOp
+from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import QuantizedType
 from .conversion import Conversion
 from .decided import decided_types, dequantized_inputs, erase_unused, give_readers_integers, is_own
-from .formats import INT8, Format
-from .grouping import TypeGroups
+from .formats import FORMATS, INT8, Format
+from .grouping import MOVING, TypeGroups
 from .host import epilogue, prologue
 from .legality import check_convertible, check_integer, float_operations
 from .ranges import Range, range_of
+from .stored import is_fixed
 
 
 class FloatNetwork:
@@ -24,11 +29,14 @@ class FloatNetwork:
 
     `sources` are the values whose ranges are to be found: inputs of the integer part and what it computes, without
     those whose types the module has decided already; their order is the same for every copy of the module. Raises
-    CompileError listing the operations that have no integer form. `format` are the integers to compute in.
+    CompileError listing the operations that have no integer form.
+
+    `format` are the integers to compute in. With `promoted`, names of `layers`, those work in int16 and the others in
+    `format`; a tensor is as wide as the widest layer that computes or reads it.
     """
 
-    def __init__(self, module: Module, format: Format = INT8) -> None:
-        self.module, self.format = module, format
+    def __init__(self, module: Module, format: Format = INT8, promoted: Collection[str] = ()) -> None:
+        self.module, self.format, self.promoted = module, format, frozenset(promoted)
         main = module.main
         self.prologue, self._epilogue = prologue(main), epilogue(main)
         self.operations = float_operations(main)
@@ -50,7 +58,41 @@ class FloatNetwork:
 
     def types(self, ranges: Mapping[Value[Any], Range]) -> dict[Value[Any], QuantizedType]:
         """The type of every value, every source having its range."""
-        return self.groups.types({**self._given, **ranges}, self._decided, self.format.activation)
+        wide = self._wide_groups()
+        return self.groups.types(
+            {**self._given, **ranges},
+            self._decided,
+            lambda root: FORMATS["int16"].activation if root in wide else self.format.activation,
+        )
+
+    @cached_property
+    def layers(self) -> dict[str, list[Operation]]:
+        """The operations by layer: each product with what follows it up to the next ones; a name is the ONNX nodes'."""
+        found: dict[str, list[Operation]] = {}
+        names: dict[Value[Any], str] = {}
+        for op in self.operations:
+            behind = [names[value] for value in op.operands if value in names]
+            if isinstance(op, (Conv2dOp, MatmulOp, BatchNormOp)) or not behind:
+                name = op.location.layer or op.name
+                name = name if name not in found else f"{name}#{len(found)}"
+            else:
+                name = max(behind, key=list(found).index)
+            found.setdefault(name, []).append(op)
+            names[op.result] = name
+        return found
+
+    def _promoted_operations(self) -> frozenset[Operation]:
+        """The operations of promoted layers; raises CompileError for a name that no layer has."""
+        for name in sorted(self.promoted - self.layers.keys()):
+            known = ", ".join(f"'{known}'" for known in self.layers)
+            raise CompileError(f"no layer is called '{name}', expected some of {known}")
+        return frozenset(op for name in self.promoted for op in self.layers[name])
+
+    def _wide_groups(self) -> set[Value[Any]]:
+        """The groups of values that promoted layers compute or read."""
+        computing = [op for op in self._promoted_operations() if not isinstance(op, MOVING)]
+        values = [value for op in computing for value in (*op.operands, op.result) if not is_fixed(value)]
+        return {self.groups.group(value) for value in values}
 
     def quantize(self, ranges: Mapping[Value[Any], Range]) -> Conversion:
         """Rewrite the module in place, every source having its range; returns what was done.
@@ -60,6 +102,9 @@ class FloatNetwork:
         """
         main = self.module.main
         conversion = Conversion(self.module, self.types(ranges), self.format)
+        if self.promoted:
+            conversion.precision, conversion.promoted = FORMATS["int16"], self._promoted_operations()
+            conversion.narrow = self.groups.types({**self._given, **ranges}, self._decided)
         first = main.body.first or main.body.terminator
         for value in self._inputs:
             _quantize(value, conversion, main, first)
@@ -75,9 +120,12 @@ class FloatNetwork:
         check_integer(main, {**self.prologue, **self._epilogue})
         return conversion
 
-    def trial(self, ranges: Mapping[Value[Any], Range]) -> Module:
-        """The integer module that `quantize` would make of these ranges; this network stays as it is."""
-        copy = FloatNetwork(self.module.clone(), self.format)
+    def trial(self, ranges: Mapping[Value[Any], Range], promoted: Collection[str] | None = None) -> Module:
+        """The integer module that `quantize` would make of these ranges; this network stays as it is.
+
+        `promoted` replaces the layers that work in int16.
+        """
+        copy = FloatNetwork(self.module.clone(), self.format, self.promoted if promoted is None else promoted)
         twins = zip(copy.sources, self.sources, strict=True)
         copy.quantize({twin: ranges[source] for twin, source in twins})
         return copy.module

@@ -74,6 +74,15 @@ USAGE = [
     ("model.onnx --pass-pipeline fold-constant", "unknown pass 'fold-constant'; did you mean 'fold-constants'?"),
     ("model.onnx -O7", "argument -O: invalid choice: 7"),
     ("model.onnx --precision int4", "argument --precision: invalid choice: 'int4'"),
+    (
+        "model.onnx --max-cycles-factor 2",
+        "--max-cycles-factor is given for precision int8, expected --precision mixed",
+    ),
+    (
+        "model.onnx --precision mixed --promote a --pareto a.csv",
+        "--pareto is given beside --promote, which leaves nothing to choose",
+    ),
+    ("model.onnx --precision mixed --pareto a.txt", "--pareto a.txt: expected a name that ends in .json, .csv, .png"),
     ("model.onnx --emti nn", "unrecognized arguments: --emti"),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
 
@@ -26,6 +26,7 @@ from accelc.passes.framework.environment import CalibrationData, Environment
 from accelc.passes.framework.pass_manager import Instrumentation, PassManager
 from accelc.passes.framework.pipeline import format_pipeline, parse_pipeline
 from accelc.passes.pipelines import PIPELINES
+from accelc.passes.quantization.network import FloatNetwork
 from accelc.passes.registry import PASSES
 
 from .networks import network
@@ -100,7 +101,13 @@ def quantized(name: str, pipeline: str, count: int, precision: str = "int8") -> 
     macs = multiply_accumulates(module)
     calibration = CalibrationData({given.input: given.calibration})
     environment = Environment(calibration=calibration, precision=precision)
-    PassManager(parse_pipeline(pipeline, PASSES)).run(module, environment)
+    passes = parse_pipeline(pipeline, PASSES)
+    if precision == "mixed":  # every other layer in int16
+        start = next(index for index, each in enumerate(passes) if each.name == "insert-quantization")
+        PassManager(passes[:start]).run(module, environment)
+        promoted = frozenset(list(FloatNetwork(module.clone()).layers)[::2])
+        environment, passes = replace(environment, promoted=promoted), passes[start:]
+    PassManager(passes).run(module, environment)
     samples = given.samples(count)
     found = [compared(module, {given.input: sample[None]}) for sample in samples]
     difference = next((f"sample {i}: {text}" for i, (_, text) in enumerate(found) if text), None)

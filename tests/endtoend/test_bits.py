@@ -48,12 +48,14 @@ def agree(case: Case, *, thorough: bool, precision: str = "int8") -> None:
 WIDE: list[tuple[Case, str]] = [
     ((name, TARGETS[row % len(TARGETS)], level), precision)
     for row, (name, level) in enumerate((*((name, "O2") for name in TRAINED), ("digits_shufflenet", "O0")))
-    for precision in ("int16", "int16x8")
-    if precision == "int16" or name in ("digits_depthwise", "resnet8_cifar10")
+    for precision in ("int16", "int16x8", "mixed")
+    if precision != "int16x8" or name in ("digits_depthwise", "resnet8_cifar10")
 ]
 
 
-@pytest.mark.parametrize(("case", "precision"), WIDE, ids=lambda value: "-".join(value) if value[0] != "i" else value)
+@pytest.mark.parametrize(
+    ("case", "precision"), WIDE, ids=lambda value: value if isinstance(value, str) else "-".join(value)
+)
 def test_every_form_computes_the_same_bits_in_16_bits(case: Case, precision: str) -> None:
     agree(case, precision=precision, thorough=False)
 

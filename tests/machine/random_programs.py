@@ -176,18 +176,20 @@ def window_programs(draw: st.DrawFn) -> Program:
     window = _window(draw, channels, _size(element))
     taps = window["kernel_h"] * window["kernel_w"]
     memory = _Layout(window["in_h"] * window["input_row_stride"])
-    output = _output(draw, window["out_w"], channels, _size(element))
-    common: dict[str, Any] = {**window, **output, "channels": channels, "input": 0, "element": element}
     kind = draw(st.sampled_from(["max", "average", "depthwise"]))
+    target = draw(st.sampled_from(["i8", "i16"])) if kind == "depthwise" else element
+    output = _output(draw, window["out_w"], channels, _size(target))
+    common: dict[str, Any] = {**window, **output, "channels": channels, "input": 0, "element": target}
     if kind != "max":
-        common |= {"input_zero": _number(draw, element), **_clip(draw, element)}
+        common |= {"input_zero": _number(draw, element), **_clip(draw, target)}
     if kind == "average":
         counted = {f"counted_{side}": draw(st.integers(0, 2)) for side in ("top", "left", "bottom", "right")}
         common |= counted | {"multipliers": memory.constant(_pairs(rng, taps + 1, 0.02, 1.0))}
     if kind == "depthwise":
+        common["input_element"] = element
         kind_of_weights = draw(st.sampled_from(["i8", element]))
         weights = _integers(rng, kind_of_weights, (taps, channels))
-        span = 20000.0 * 256.0 ** (_size(kind_of_weights) - 1)
+        span = 20000.0 * 256.0 ** (_size(element) + _size(kind_of_weights) - 1 - _size(target))
         drop = 0 if element == "i8" else 10
         parameters = memory.constant(_records(rng, channels, span, element, drop))
         common |= {"weights": memory.constant(weights), "parameters": parameters}
