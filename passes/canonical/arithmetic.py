@@ -11,6 +11,7 @@ import numpy as np
 from ...dialects.core.operation import Constant
 from ...dialects.nn.activation import ClipOp, ReluOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.movement import ReshapeOp
 from ..framework.matching import defined_by, is_float, splat_value
 from ..framework.rewriting import RewritePattern, Rewriter
 
@@ -93,6 +94,29 @@ class NameClip(RewritePattern[ClipOp]):
             rewriter.replace(op, ReluOp.build(op.data))
 
 
+@dataclass(frozen=True)
+class ConstantBeforeReshape(RewritePattern[AddOp | MulOp]):
+    """reshape(x) op c == reshape(x op c'), for one number c, or one for each channel of x whose axis is split."""
+
+    def rewrite(self, op: AddOp | MulOp, rewriter: Rewriter) -> None:
+        reshape = defined_by(op.lhs, ReshapeOp, only_use=True)
+        if reshape is None or not isinstance(op.rhs, Constant) or op.out.type != op.lhs.type or not is_float(op.rhs):
+            return
+        array, source = op.rhs.array, reshape.data
+        trimmed = array.shape[next((i for i, n in enumerate(array.shape) if n != 1), array.ndim) :]
+        per_channel = trimmed == reshape.shape[len(reshape.shape) - len(trimmed) :] and source.type.rank > 0
+        if array.size == 1:
+            flat = array.reshape(())
+        elif per_channel and array.size == source.type.shape[-1]:
+            flat = array.reshape(-1)
+        else:
+            return
+        constant = rewriter.module.add_constant(str(op.rhs.name), flat)
+        moved = type(op)([source, constant], [source.type], op.attributes, op.location)
+        rewriter.insert_before(op, moved)
+        rewriter.replace(op, ReshapeOp.build(moved.out, shape=reshape.shape, location=reshape.location))
+
+
 def bounds(op: ReluOp | ClipOp) -> tuple[float, float]:
     """The interval an activation clamps to."""
     return (0.0, math.inf) if isinstance(op, ReluOp) else (float(op.min), float(op.max))
@@ -103,6 +127,7 @@ ARITHMETIC: tuple[RewritePattern[Any], ...] = (
     AddNegated(),
     MultiplyByReciprocal(),
     DropNeutral(),
+    ConstantBeforeReshape(),
     MergeClamps(),
     NameClip(),
 )

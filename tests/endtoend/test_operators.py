@@ -48,6 +48,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("MatMul", [(1, 2, 7, 5), (1, 2, 5, 9)], {}, 17),
     ("MatMul", [(1, 2, 7, 5), weights(2, 5, 9)], {}, 17),
     ("MatMul", [weights(4, 7), TOKENS], {}, 17),
+    ("Einsum", [TOKENS, weights(12, 3, 4)], {"equation": "abc,cde->abde"}, 17),
+    ("Einsum", [(1, 5, 3, 4), (1, 6, 3, 4)], {"equation": "bqhd,bkhd->bhqk"}, 17),
     ("LayerNormalization", [TOKENS, weights(12), weights(12)], {}, 17),
     ("LayerNormalization", [TOKENS, weights(7, 12)], {"axis": 1}, 17),
     ("RMSNormalization", [TOKENS, weights(12)], {}, 23),

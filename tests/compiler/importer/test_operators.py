@@ -130,6 +130,13 @@ CASES = [
     ("Gemm", [weights(3, 4), (4, 5), (5,)], {"alpha": 2.0, "beta": 3.0}),
     ("Gemm", [(3, 4), weights(4, 5), np.float32(2)], {}),
     ("Gemm", [(3, 4), weights(4, 5), (3, 5)], {"beta": 0.0}),
+    ("Einsum", [(2, 3, 4), weights(4, 2, 5)], {"equation": "abc,cde->abde"}),
+    ("Einsum", [(2, 3, 2, 5), (2, 4, 2, 5)], {"equation": "bqhd,bkhd->bhqk"}),
+    ("Einsum", [(2, 2, 3, 4), (2, 4, 2, 5)], {"equation": "bhqk, bkhd -> bqhd"}),
+    ("Einsum", [(2, 3), (3, 4)], {"equation": "ij,jk"}),
+    ("Einsum", [(2, 3, 4)], {"equation": "abc->ca"}),
+    ("Einsum", [(3,), (4,)], {"equation": "i,j->ij"}),
+    ("Einsum", [(2, 3, 4), (3, 5)], {"equation": "abc,bd->ad"}),
     # pooling
     ("MaxPool", [IMAGE], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 2, 1]}),
     ("MaxPool", [IMAGE], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
