@@ -21,7 +21,8 @@ from .measure import Fidelity, decibels
 class Refinement:
     """One attempt to bring integers closer to the float network: begin, change constant operands, finish.
 
-    `finish` takes everything back if the network is not closer on the held-back samples than it was at `begin`.
+    `finish` takes everything back if the network is not closer than it was at `begin`, on the held-back samples and as
+    many others.
     """
 
     pass_name: str
@@ -50,7 +51,7 @@ class Refinement:
             raise layers[0].error(message, notes=("run both in one pipeline",))
         if baseline.module is None or baseline.measured is None or (environment.calibration is None and not noise):
             return None
-        fidelity = Fidelity(baseline.module, baseline.measured) if check else None
+        fidelity = Fidelity(baseline.module, _judges(baseline.calibration, baseline.measured)) if check else None
         operands = {op: op.operands for op in module.main.body}
         error = fidelity.error(module) if fidelity else math.inf
         return cls(pass_name, module, environment, operands, fidelity, error)
@@ -95,3 +96,14 @@ class Refinement:
         text = message if kept else f"took back what did not help ({message})"
         remark(self.pass_name, "applied" if kept else "missed", f"{text}: {ratios}", **facts)
         return kept
+
+
+def _judges(fitted: CalibrationData | None, held: CalibrationData) -> CalibrationData:
+    """The held-back samples and as many of the others.
+
+    Ranges were chosen by the held-back samples alone: on these an improvement has to outdo what fits them by chance.
+    """
+    if fitted is None:
+        return held
+    samples = {name: np.concatenate([rows, fitted.samples[name][: len(rows)]]) for name, rows in held.samples.items()}
+    return CalibrationData(samples)
