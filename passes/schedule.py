@@ -22,6 +22,9 @@ from .scheduling.residency import Residency
 BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
 """Fractions of the SRAM that are tried as the sum of live buffers, until the addresses can be packed."""
 
+TRIED = 2
+"""So many budgets that work are compared: a smaller one fuses more layers, or leaves more room for overlap."""
+
 ROOMS = (1.0, 0.8, 0.0)
 """Fractions of the budget within which layers overlap, tried until the addresses can be packed."""
 
@@ -34,19 +37,21 @@ class Schedule(Pass):
     """Cut layers into strips that fit the SRAM, keep tensors there where possible, and load ahead.
 
     Tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of
-    the SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before.
+    the SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
+    run depth-first: what does not fit is spilled.
     """
 
     name: ClassVar[str] = "schedule"
 
     lookahead: float = at_least(0, 1.0)
+    fuse: int = at_least(0, 1, maximum=1)
 
     def run(self, module: Module, environment: Environment) -> None:
         """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target."""
         target = environment.require_target(self.name)
         function = module.main
         program = Program.of(function)
-        found = _fit(program, target, self.lookahead)
+        found = _fit(program, target, self.lookahead, bool(self.fuse))
         if found is None:
             raise CompileError(_too_large(program, target))
         operations, plan = found
@@ -64,30 +69,35 @@ class Schedule(Pass):
         module.attributes["spilled_bytes"] = sum(program.tensors[tensor] for tensor in spilled)
 
 
-def _fit(program: Program, target: Target, lookahead: float) -> tuple[list[Operation], Residency] | None:
-    """The schedule for the largest budget whose buffers can be packed, double-buffered if there is one."""
+def _fit(program: Program, target: Target, lookahead: float, fuse: bool) -> tuple[list[Operation], Residency] | None:
+    """The quickest schedule by estimate of the largest budgets whose buffers can be packed.
+
+    Double-buffered if there is one.
+    """
+    found: list[StripEmitter] = []
     for double_buffered, share in product((True, False), BUDGETS):
+        if found and (len(found) == TRIED or not double_buffered):
+            break
         budget = int(target.sram_bytes * share)
-        plan = Residency.decide(program, target, budget, double_buffered=double_buffered)
-        if plan is None:
-            continue
-        operations = _packable(plan)
-        if operations is None:
-            continue
-        for fraction in LOOKAHEADS if lookahead else ():
-            ahead = prefetch(operations, int(budget * lookahead * fraction))
-            if assign(ahead, target) is not None:
-                return ahead, plan
-        return operations, plan
-    return None
+        plan = Residency.decide(program, target, budget, double_buffered=double_buffered, fuse=fuse)
+        if plan is not None and (emitter := _packable(plan)) is not None:
+            found.append(emitter)
+    if not found:
+        return None
+    best = min(found, key=lambda emitter: emitter.cycles)
+    for fraction in LOOKAHEADS if lookahead else ():
+        ahead = prefetch(best.operations, int(best.plan.budget * lookahead * fraction))
+        if assign(ahead, target) is not None:
+            return ahead, best.plan
+    return best.operations, best.plan
 
 
-def _packable(plan: Residency) -> list[Operation] | None:
+def _packable(plan: Residency) -> StripEmitter | None:
     """The instructions with as much overlap of layers as can be packed, None if even those without cannot be."""
     for room in ROOMS if plan.double_buffered else (0.0,):
-        operations = StripEmitter(plan, room).emit()
-        if assign(operations, plan.target) is not None:
-            return operations
+        emitter = StripEmitter(plan, room)
+        if assign(emitter.emit(), plan.target) is not None:
+            return emitter
     return None
 
 

@@ -11,8 +11,10 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp, LoadOp
 from ...dialects.tile.types import BufferType
 from ..lowering.emission import contiguous
+from .fusion import Roll
 from .layers import Unit
 from .residency import Residency
+from .rolling import Rolling
 from .spilling import Spills, Strips
 
 
@@ -33,9 +35,13 @@ class Buffers:
     plan: Residency
     known: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
     spills: Spills = field(init=False)
+    rolling: Rolling = field(init=False)
+    rolls: dict[Value[Any], Roll] = field(init=False)
 
     def __post_init__(self) -> None:
         self.spills = Spills(self.plan)
+        self.rolling = Rolling(self.plan)
+        self.rolls = self.plan.rolls
 
     def allocate(self, unit: Unit, space: str, size: int, suffix: str, *, columns: int = 1) -> Value[Any]:
         """A new buffer for a unit."""
@@ -58,16 +64,22 @@ class Buffers:
         return self.spills.strips(operations, _name(unit, "strip"), unit.layer, unit.main.location)
 
     def bound(self, operations: Sequence[InstructionOp], strips: Strips) -> list[Operation]:
-        """Point cut instructions at the new buffers; offsets into strips count from the strip's first row."""
+        """Point cut instructions at the new buffers; offsets into strips count from the strip's first row.
+
+        Copies of the rows at the borders of rolling tensors stand before them.
+        """
+        copies: list[Operation] = []
         for op in operations:
             for index, value in enumerate(op.operands):
                 if value in strips.buffers:
                     strips.bind(op, index)
+                elif value in self.rolls:
+                    copies += self.rolling.bind(op, index)
                 elif value in self.plan.program.tensors:
                     op.set_operand(index, self._resident(value))
                 elif value in self.known:
                     op.set_operand(index, self.known[value])
-        return list(operations)
+        return [*copies, *operations]
 
     def _resident(self, tensor: Value[Any]) -> Value[Any]:
         if tensor not in self.known:

@@ -70,9 +70,13 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
     return Chunking(rows, tiles, groups, depth)
 
 
-def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int) -> tuple[int, int]:
-    """The buffer rows [first, last) of `value` that an instruction touches; the row it points at if it touches none."""
+def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int, operand: str | None = None) -> tuple[int, int]:
+    """The buffer rows [first, last) of `value` that an instruction touches; the row it points at if it touches none.
+
+    Of one `operand` only, if that is given.
+    """
     names = [f.name for f, v in zip(op.operand_fields, op.operands, strict=False) if v is value]
+    names = [operand] if operand else names
     spans = [(region.offset, max(region.end, region.offset + 1)) for region in op.regions() if region.operand in names]
     return min(low for low, _ in spans) // row_stride, -(-max(high for _, high in spans) // row_stride)
 

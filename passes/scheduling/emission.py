@@ -6,15 +6,16 @@ from dataclasses import dataclass, field, replace
 
 from ...dialects.core.operation import Operation
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.memory import LoadOp
+from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.pooling import DepthwiseOp
 from ..lowering.emission import Share
 from .buffers import Buffers, Step
 from .interleaving import Interleaver
 from .layers import Unit
-from .pieces import Piece, Touch, Track, estimate, piece_rows, pieces_of, touches_of
+from .pieces import Piece, Touch, piece_rows, pieces_of
 from .products import ProductSteps
 from .residency import Cut, Residency
+from .tracks import Track
 
 
 @dataclass
@@ -26,6 +27,8 @@ class StripEmitter:
     """The fraction of the budget within which units overlap; 0 runs one after the other."""
     operations: list[Operation] = field(default_factory=list[Operation])
     buffers: Buffers = field(init=False)
+    cycles: float = 0.0
+    """About how long all instructions take: the array and the vector unit by estimate, or the DRAM channel."""
 
     def __post_init__(self) -> None:
         self.buffers = Buffers(self.plan)
@@ -39,32 +42,35 @@ class StripEmitter:
         products: dict[Track, ProductSteps] = {}
         accounts: dict[Track, Share] = {}
         pipeline = Pipeline(self.operations, self.plan.double_buffered)
-        for track, piece in Interleaver(self.plan, tracks, self.room).order():
+        interleaver = Interleaver(self.plan, tracks, self.room)
+        for track, piece in interleaver.order():
             if isinstance(track.unit.main, MatmulOp):
                 if track not in products:
                     products[track] = ProductSteps(self.buffers, track.unit, track.cut)
                 steps = products[track]
-                made = steps.strip(piece.operations) if track.cut.can_interleave else steps.steps()
+                made = steps.strip(piece.operations(track.unit)) if track.cut.can_interleave else steps.steps()
             else:
                 macs = track.unit.main.useful_macs if isinstance(track.unit.main, DepthwiseOp) else 0
                 made = [self._step(track.unit, piece, accounts.setdefault(track, Share(macs, track.unit.rows)))]
             for step in made:
                 pipeline.add(track, step, piece.touches)
         pipeline.flush()
+        moved = sum(op.size for op in self.operations if isinstance(op, TransferOp))
+        self.cycles = max(interleaver.end, moved / self.plan.target.dma.bytes_per_cycle)
         return self.operations
 
     def _track(self, index: int, unit: Unit, cut: Cut) -> Track:
         """The pieces of a unit; a product that does not keep its weights while its strips pass is one piece."""
+        plan, fusion, rows = self.plan, self.plan.fusion_of(index), cut.rows
         if not cut.can_interleave:
-            array, vector = estimate(unit.operations, self.plan.target)
-            whole = Piece([*unit.operations], touches_of(self.plan, unit.operations), array, vector)
-            return Track(index, unit, cut, [whole])
-        if self.plan.double_buffered and (cut.chunks is None or cut.chunks.is_whole(unit.main)):
-            cut = replace(cut, rows=piece_rows(unit, cut, self.plan.target))
-        return Track(index, unit, cut, list(pieces_of(self.plan, unit, cut)))
+            rows = unit.rows
+        elif fusion is None and plan.double_buffered and (cut.chunks is None or cut.chunks.is_whole(unit.main)):
+            rows = piece_rows(unit, cut.rows, plan.target)
+            cut = replace(cut, rows=rows)
+        return Track(index, unit, cut, pieces_of(plan.program, plan.target, unit, rows), fusion)
 
     def _step(self, unit: Unit, piece: Piece, macs: Share) -> Step:
-        (op,) = piece.operations
+        (op,) = piece.operations(unit)
         if isinstance(op, DepthwiseOp):
             op.useful_macs = macs.next(op.out_h)
         strips = self.buffers.strips(unit, [op])

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...dialects.core.operation import Value
-from .pieces import Piece, Track
+from .pieces import Piece, Touch
 from .residency import Residency
+from .tracks import Track
 
 
 class Interleaver:
@@ -32,13 +33,16 @@ class Interleaver:
         self.drained = (0.0, 0.0)
         """When the vector unit has emptied the accumulators of the last product but one, and of the last."""
         self.arrival = _arrivals(plan, tracks)
+        self.rolls = plan.rolls
         self.open: list[Track] = []
         self.opened = 0
 
     def order(self) -> Iterator[tuple[Track, Piece]]:
         """All pieces in their order."""
         while True:
-            candidates = [(start, track) for track in self._candidates() if (start := self._start(track)) is not None]
+            tracks = self._candidates()
+            ready = [(start, track) for track in tracks if (start := self._start(track)) is not None]
+            candidates = [each for each in ready if self._has_room(each[1].next)] or ready
             if not candidates:
                 return
             start, track = min(candidates, key=lambda each: (each[0], -each[1].index))
@@ -51,6 +55,11 @@ class Interleaver:
                 self.open.remove(track)
             yield track, piece
 
+    @property
+    def end(self) -> float:
+        """When the array and the vector unit are done with all pieces so far, by the estimate."""
+        return max(self.array, self.vector, sum(self.pending))
+
     def _candidates(self) -> list[Track]:
         """The units under way, and the next one if there is room for it."""
         if self.opened == len(self.tracks):
@@ -60,7 +69,22 @@ class Interleaver:
             return [*self.open, following]
         return self.open
 
+    def _has_room(self, piece: Piece) -> bool:
+        """True if the rows of rolling tensors from the first still needed to the last written are as few as planned."""
+        return all(
+            touch.last - self._needed(touch) <= self.rolls[touch.tensor].lag
+            for touch in piece.touches
+            if touch.writes and touch.tensor in self.rolls
+        )
+
+    def _needed(self, touch: Touch) -> int:
+        """The first row of a tensor that a unit still touches."""
+        rest = (track for track in self.users[touch.tensor] if not track.is_done)
+        return min((track.firsts[touch.tensor][len(track.ends)] for track in rest), default=touch.last)
+
     def _fits(self, following: Track) -> bool:
+        if following.fusion is not None or any(track.fusion is not None for track in self.open):
+            return all(track.fusion is following.fusion for track in self.open)
         if not (following.cut.can_interleave and all(track.cut.can_interleave for track in self.open)):
             return False
         first = min(track.index for track in self.open)

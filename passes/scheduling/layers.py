@@ -7,7 +7,7 @@ from typing import Any
 
 from ...dialects.core.operation import Function, Operation, Value
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import AllocOp, HostReadOp, LoadOp
 from ...dialects.tile.vector import RequantizeOp
 from .strips import row_count
@@ -59,6 +59,32 @@ class Program:
     first_use: dict[Value[Any], int]
     last_use: dict[Value[Any], int]
     """Index of the first and last unit that touches a tensor."""
+    pieces: dict[tuple[Unit, int], list[Any]] = field(default_factory=dict[tuple[Unit, int], list[Any]])
+    """What `pieces_of` has found, by unit and rows."""
+
+    def live(self, first: int, last: int) -> list[Value[Any]]:
+        """The tensors that are live while units `first` to `last` run."""
+        return [
+            tensor
+            for tensor in self.tensors
+            if self.first_use.get(tensor, 1 << 60) <= last and self.last_use.get(tensor, -1) >= first
+        ]
+
+    def is_written_whole(self, tensor: Value[Any]) -> bool:
+        """True if units write every byte of a tensor: it has no gaps."""
+        written = 0
+        for index in range(self.first_use[tensor], self.last_use[tensor] + 1):
+            for op in self.units[index].operations:
+                reads = any(_is_of(region, op, tensor) and not region.writes for region in op.regions())
+                regions = [region for region in op.regions() if _is_of(region, op, tensor) and region.writes]
+                written += 0 if reads else sum(region.size for region in regions)
+        return written >= self.tensors[tensor]
+
+    def row_stride(self, tensor: Value[Any]) -> int:
+        """Bytes of one row of a tensor."""
+        op = tensor.defining_op
+        assert isinstance(op, AllocOp)
+        return op.row_stride
 
     @classmethod
     def of(cls, function: Function) -> Program:
@@ -123,3 +149,8 @@ def _units(instructions: list[InstructionOp]) -> list[Unit]:
             if load is not None and load is not unit.weights and load not in unit.constants:
                 unit.constants.append(load)
     return units
+
+
+def _is_of(region: Region, op: InstructionOp, tensor: Value[Any]) -> bool:
+    names = [declared.name for declared in op.operand_fields]
+    return op.operands[names.index(region.operand)] is tensor

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...backends.target import Target
@@ -14,8 +12,7 @@ from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from .chunks import rows_touched
-from .layers import Unit
-from .residency import Cut, Residency
+from .layers import Program, Unit
 from .strips import cut_rows
 
 MOST_PIECES = 12
@@ -45,83 +42,49 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One strip of a unit. `array` and `vector` are estimates of cycles that take no bank conflicts into account."""
+    """`rows` output rows of a unit from `start` on. `array` and `vector` estimate cycles without bank conflicts."""
 
-    operations: list[InstructionOp]
+    start: int
+    rows: int
     touches: list[Touch]
     array: float
     vector: float
 
-
-@dataclass(eq=False)
-class Track:
-    """The pieces of a unit in order, and how many of them are done; `ends` are the estimated times of those."""
-
-    index: int
-    unit: Unit
-    cut: Cut
-    pieces: list[Piece]
-    ends: list[float] = field(default_factory=list[float])
-    firsts: dict[Value[Any], list[int]] = field(init=False)
-    writes: set[Value[Any]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.firsts = {}
-        self.writes = {touch.tensor for piece in self.pieces for touch in piece.touches if touch.writes}
-        for number in reversed(range(len(self.pieces))):
-            for touch in self.pieces[number].touches:
-                rows = self.firsts.setdefault(touch.tensor, [1 << 60] * len(self.pieces))
-                rows[number] = min(rows[number], touch.first)
-        for rows in self.firsts.values():
-            for number in reversed(range(len(rows) - 1)):
-                rows[number] = min(rows[number], rows[number + 1])
-
-    @property
-    def is_done(self) -> bool:
-        """True once all pieces are done."""
-        return len(self.ends) == len(self.pieces)
-
-    @property
-    def next(self) -> Piece:
-        """The first piece that is not done."""
-        return self.pieces[len(self.ends)]
-
-    def ready(self, touch: Touch) -> float | None:
-        """When a later unit's touch may follow: the time of this unit's last piece that matters, None if not done."""
-        if touch.tensor not in self.firsts or not (touch.writes or touch.tensor in self.writes):
-            return 0.0
-        number = bisect_left(self.firsts[touch.tensor], touch.last)  # pieces before it touch rows above the last
-        if number > len(self.ends):
-            return None
-        return self.ends[number - 1] if number else 0.0
+    def operations(self, unit: Unit) -> list[InstructionOp]:
+        """The instructions of the unit, cut to these rows."""
+        return [cut_rows(op, self.start, self.rows) for op in unit.operations]
 
 
-def pieces_of(plan: Residency, unit: Unit, cut: Cut) -> Iterator[Piece]:
-    """The pieces of a unit, `cut.rows` output rows each."""
-    for start in range(0, unit.rows, cut.rows):
-        operations = [cut_rows(op, start, min(cut.rows, unit.rows - start)) for op in unit.operations]
-        array, vector = estimate(operations, plan.target)
-        yield Piece(operations, touches_of(plan, operations), array, vector)
+def pieces_of(program: Program, target: Target, unit: Unit, rows: int) -> list[Piece]:
+    """The pieces of a unit, `rows` output rows each."""
+    key = (unit, rows)
+    if key not in program.pieces:
+        program.pieces[key] = found = list[Piece]()
+        for start in range(0, unit.rows, rows):
+            count = min(rows, unit.rows - start)
+            operations = [cut_rows(op, start, count) for op in unit.operations]
+            found.append(Piece(start, count, touches_of(program, operations), *estimate(operations, target)))
+    return program.pieces[key]
 
 
-def touches_of(plan: Residency, operations: list[InstructionOp]) -> list[Touch]:
+def touches_of(program: Program, operations: list[InstructionOp]) -> list[Touch]:
     """The rows of tensors that instructions touch."""
     found: list[Touch] = []
     for op in operations:
         names = [declared.name for declared in op.operand_fields]
         written = {op.operands[names.index(region.operand)] for region in op.regions() if region.writes}
         for value in dict.fromkeys(op.operands):
-            if value in plan.program.tensors:
-                rows = rows_touched(op, value, plan.row_stride(value))
+            if value in program.tensors:
+                rows = rows_touched(op, value, program.row_stride(value))
                 found.append(Touch(value, *rows, value in written))
     return found
 
 
-def piece_rows(unit: Unit, cut: Cut, target: Target) -> int:
-    """Output rows of a piece: as few as overlap can use, without making the whole much longer."""
-    fewest = -(-unit.rows // cut.rows)
-    main, best = unit.main, cut.rows
-    whole = _cycles(unit, cut.rows, target) * fewest
+def piece_rows(unit: Unit, largest: int, target: Target) -> int:
+    """Output rows of a piece, at most `largest`: as few as overlap can use, without making the whole much longer."""
+    fewest = -(-unit.rows // largest)
+    main, best = unit.main, largest
+    whole = _cycles(unit, largest, target) * fewest
     for pieces in range(fewest + 1, min(MOST_PIECES, unit.rows) + 1):
         rows = -(-unit.rows // pieces)
         cycles = _cycles(unit, rows, target)

@@ -8,13 +8,16 @@ from typing import Any
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.memory import AllocOp
 from .chunks import Chunking, chunking, strip_bytes
+from .fusion import MOST_UNITS, Fusion, Roll, fuse
 from .layers import Program, Unit
 
 WEIGHT_SHARE = 8
 """A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations;
 a quarter of that where nothing is double-buffered."""
+
+STRIP_PIECES = 8
+"""The spilled tensors of a chain are estimated as strips of so many pieces."""
 
 STRIP_SHARE = 3
 """Strips of spilled tensors, two of each for double buffering, take at most this fraction (1/3) of the budget."""
@@ -51,42 +54,93 @@ class Residency:
     budget: int
     double_buffered: bool = True
     spilled: set[Value[Any]] = field(default_factory=set[Value[Any]])
+    fusions: list[Fusion] = field(default_factory=list[Fusion])
     cuts: list[Cut] = field(default_factory=list[Cut])
 
     @classmethod
-    def decide(cls, program: Program, target: Target, budget: int, *, double_buffered: bool = True) -> Residency | None:
-        """Spill the tensors that cost least traffic a byte until every unit fits; None if some unit cannot fit."""
+    def decide(
+        cls, program: Program, target: Target, budget: int, *, double_buffered: bool = True, fuse: bool = True
+    ) -> Residency | None:
+        """Fuse chains of units, and spill the tensors that cost least traffic a byte, until every unit fits.
+
+        Without `fuse`, or where buffers are single, it only spills. None if some unit cannot fit.
+        """
         plan = cls(program, target, budget, double_buffered)
         needs = [plan.need(index) for index in range(len(program.units))]
         while needs and max(needs) > budget:
             worst = needs.index(max(needs))
-            victim = plan._victim(worst)
-            if victim is None:
-                return None
-            plan.spilled.add(victim)
-            for index in range(program.first_use[victim], program.last_use[victim] + 1):
+            fusion = plan._fuse_around(worst) if double_buffered and fuse else None
+            if fusion is not None:
+                changed = range(fusion.first, fusion.last + 1)
+            else:
+                victim = plan._victim(worst)
+                if victim is None:
+                    return None
+                plan.spilled.add(victim)
+                changed = range(program.first_use[victim], program.last_use[victim] + 1)
+            for index in changed:
                 needs[index] = plan.need(index)
         plan.cuts = [plan._final_cut(index) for index in range(len(program.units))]
         return plan
 
+    @property
+    def rolls(self) -> dict[Value[Any], Roll]:
+        """The tensors that pass through SRAM a few rows at a time."""
+        return {tensor: roll for fusion in self.fusions for tensor, roll in fusion.rolls.items()}
+
+    def fusion_of(self, index: int) -> Fusion | None:
+        """The chain that a unit belongs to."""
+        return next((fusion for fusion in self.fusions if fusion.first <= index <= fusion.last), None)
+
     def row_stride(self, tensor: Value[Any]) -> int:
         """Bytes of one row of a tensor."""
-        op = tensor.defining_op
-        assert isinstance(op, AllocOp)
-        return op.row_stride
+        return self.program.row_stride(tensor)
+
+    def _fuse_around(self, index: int) -> Fusion | None:
+        """Fuse a chain of units around unit `index` so that it fits; None if none does.
+
+        The chain grows by the lifetime of the largest tensor that is live in it and does not roll yet, from one tensor
+        on, the largest first. It swallows the chains that it overlaps.
+        """
+        program = self.program
+        for seed in self._by_size(index, index):
+            first = last = index
+            tensors = [seed]
+            while tensors and last - first < MOST_UNITS:
+                first, last = min(first, program.first_use[tensors[0]]), max(last, program.last_use[tensors[0]])
+                overlapped = [f for f in self.fusions if f.first <= last and first <= f.last]
+                first, last = min([first, *(f.first for f in overlapped)]), max([last, *(f.last for f in overlapped)])
+                room = self.budget - self._strips_of(first, last)
+                found = fuse(program, self.target, first, last, room, self.spilled)
+                if found is not None:
+                    self.fusions = [*(f for f in self.fusions if f not in overlapped), found]
+                    return found
+                tensors = [
+                    t for t in self._by_size(first, last) if program.first_use[t] < first or last < program.last_use[t]
+                ]
+        return None
+
+    def _by_size(self, first: int, last: int) -> list[Value[Any]]:
+        """The tensors that are live in a range of units and neither spilled nor rolling, the largest first."""
+        rolling = self.rolls
+        found = [t for t in self.program.live(first, last) if t not in self.spilled and t not in rolling]
+        return sorted(found, key=lambda tensor: -self.program.tensors[tensor])
+
+    def _strips_of(self, first: int, last: int) -> int:
+        """Two strips of the spilled tensors that the units of a chain touch."""
+        units = self.program.units[first : last + 1]
+        return sum(self.bytes_of_strips(unit, -(-unit.rows // STRIP_PIECES)) for unit in units)
 
     def _operands(self, unit: Unit) -> list[Value[Any]]:
         return list(dict.fromkeys(v for op in unit.operations for v in op.operands if v in self.program.tensors))
 
     def _live(self, index: int) -> int:
         """Bytes of the tensors that stay in SRAM while unit `index` runs."""
-        program = self.program
-        return sum(
-            size
-            for tensor, size in program.tensors.items()
-            if tensor not in self.spilled
-            and program.first_use.get(tensor, 1 << 60) <= index <= program.last_use.get(tensor, -1)
-        )
+        program, fusion = self.program, self.fusion_of(index)
+        first, last = (fusion.first, fusion.last) if fusion else (index, index)
+        rolling = fusion.rolls if fusion else {}
+        kept = (t for t in program.live(first, last) if t not in self.spilled and t not in rolling)
+        return sum(program.tensors[tensor] for tensor in kept)
 
     def bytes_of_strips(self, unit: Unit, rows: int) -> int:
         """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap."""
@@ -115,6 +169,9 @@ class Residency:
 
     def need(self, index: int) -> int:
         """The least SRAM with which unit `index` can run: tensors, strips, constants, chunks of weights."""
+        fusion = self.fusion_of(index)
+        if fusion is not None:
+            return self._live(index) + fusion.need + self._strips_of(fusion.first, fusion.last)
         unit = self.program.units[index]
         cut = self._cut(unit)
         constants = sum(load.size for load in unit.constants)
@@ -131,7 +188,7 @@ class Residency:
         best: tuple[float, Value[Any]] | None = None
         for tensor, size in program.tensors.items():
             live = program.first_use.get(tensor, 1 << 60) <= index <= program.last_use.get(tensor, -1)
-            if tensor in self.spilled or not live:
+            if tensor in self.spilled or not live or tensor in self.rolls:
                 continue
             strips = 2 * strip_bytes(unit, tensor, self.row_stride(tensor), 1) if tensor in operands else 0
             if size <= strips:
@@ -145,6 +202,15 @@ class Residency:
     def _final_cut(self, index: int) -> Cut:
         """Now that residency is known, decide what happens to the weights of a product."""
         unit = self.program.units[index]
+        fusion = self.fusion_of(index)
+        if fusion is not None:
+            rows = fusion.rows[index]
+            chunks = (
+                chunking(unit.main, self.target, rows, self.target.sram_bytes)
+                if isinstance(unit.main, MatmulOp)
+                else None
+            )
+            return Cut(rows, chunks)
         cut = self._cut(unit)
         if not isinstance(unit.main, MatmulOp) or cut.chunks is None or unit.weights is None:
             return cut
