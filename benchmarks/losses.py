@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from accelc.backends.target import load_target
 from accelc.compiler.api import Program
 from accelc.compiler.driver import Settings, compile_module, emit
 from accelc.compiler.evaluation import run_float
+from accelc.compiler.mixed import Goal, explore
 from accelc.dialects.core.diagnostics import CompileError
 from accelc.dialects.core.operation import Module
 from accelc.passes.framework.base import Pass
@@ -160,8 +161,10 @@ def _program(
     """(outputs, logits) of the compiled program, float64 [N, classes]."""
     keep = KeepIntegers()
     target = load_target("tile32")
-    settings = Settings(target, precision=precision, calibration={"input": calibration}, instrumentation=[keep])
-    compiled = compile_module(model, settings)
+    settings = Settings(target, precision=precision, calibration={"input": calibration})
+    if precision == "mixed":
+        settings = replace(settings, promoted=explore(model, settings, Goal()).chosen.promoted)
+    compiled = compile_module(model, replace(settings, instrumentation=[keep]))
     (found,) = Program(emit(compiled)).run({"input": samples}).values()
     assert keep.module is not None
     (real,) = run_float(expose_logits(keep.module), {"input": samples}).values()

@@ -6,7 +6,18 @@ from evaluation import i8
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelc.dialects.quant.tables import lookup_table, lrn_gain, lrn_knots, lrn_table, softmax_table
+from accelc.dialects.core.types import I16
+from accelc.dialects.quant.tables import (
+    looked_up,
+    lookup_table,
+    lrn_gain,
+    lrn_knots,
+    lrn_table,
+    softmax_steps,
+    softmax_table,
+    softmax_type,
+)
+from accelc.dialects.quant.types import QuantizedType
 
 
 def test_a_lookup_table_holds_every_value_of_the_function():
@@ -21,6 +32,26 @@ def test_a_lookup_table_holds_every_value_of_the_function():
 def test_a_function_undefined_somewhere_gives_the_zero_point_there():
     table = lookup_table(np.sqrt, i8(0.1, 0), i8(0.05, -7))
     assert set(table[:128].tolist()) == {-7}
+
+
+def test_straight_lines_between_513_knots_are_within_a_step():
+    source, target = QuantizedType(I16, 8 / 32768, 0), QuantizedType(I16, 1 / 32768, 0)
+    table = lookup_table(np.tanh, source, target)
+    assert table.dtype == np.int16 and table.shape == (513,)
+    stored = np.arange(-32768, 32768).astype(np.int16)
+    exact = np.tanh(stored * source.scale) * 32768
+    # A line over h = 1/32 is at most h^2 / 8 * max |tanh''| = h^2 / 8 * 0.77 off: 3.1 steps, and 1 for the roundings.
+    assert np.abs(looked_up(stored, table) - np.clip(exact, -32768, 32767)).max() <= 4.1
+
+
+def test_a_softmax_of_16_bits_is_right_to_two_steps():
+    rng = np.random.default_rng(0)
+    stored = rng.integers(-32768, 32768, (50, 20)).astype(np.int16)
+    scale = 10 / 32768
+    powers = np.exp((stored - stored.max(axis=1, keepdims=True).astype(np.float64)) * scale)
+    exact = powers / powers.sum(axis=1, keepdims=True)
+    found = softmax_steps(stored, softmax_table(scale, 20, I16), axis=1) * softmax_type(I16).scale
+    assert np.abs(found - exact).max() <= 2 / 32768
 
 
 @pytest.mark.parametrize("length", [1, 10, 1000, 2047, 2048, 100_000])
