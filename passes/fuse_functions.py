@@ -61,14 +61,17 @@ def _continues(user: Operation, op: Operation) -> bool:
 
 
 def _largest_cone(op: Operation) -> tuple[Value[Any], Cone] | None:
-    """(x, operations) of the largest set of two or more that computes the result of `op` from one tensor x."""
+    """(x, operations) of the largest set that computes the result of `op` from one tensor x, if it is worth a table.
+
+    One unary operation is a table already; one with two operands, of which one is a number or both are x, reads less.
+    """
     cone: Cone = {op: None}
     best: tuple[Value[Any], Cone] | None = None
     while True:
         roots = list(dict.fromkeys(v for inner in cone for v in inner.operands if not _is_inside(v, cone)))
         if any(root.type != op.result.type for root in roots):
             return best
-        if len(roots) == 1 and len(cone) > 1:
+        if len(roots) == 1 and (len(cone) > 1 or isinstance(op, _BINARY)):
             best = roots[0], dict(cone)
         inner = next((p for root in roots if (p := root.defining_op) is not None and _joins(p, op, cone)), None)
         if inner is None:

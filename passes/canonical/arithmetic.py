@@ -10,7 +10,9 @@ import numpy as np
 
 from ...dialects.core.operation import Constant
 from ...dialects.nn.activation import ClipOp, ReluOp
+from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import ReshapeOp
 from ..framework.matching import defined_by, is_float, splat_value
 from ..framework.rewriting import RewritePattern, Rewriter
@@ -96,7 +98,10 @@ class NameClip(RewritePattern[ClipOp]):
 
 @dataclass(frozen=True)
 class ConstantBeforeReshape(RewritePattern[AddOp | MulOp]):
-    """reshape(x) op c == reshape(x op c'), for one number c, or one for each channel of x whose axis is split."""
+    """reshape(x) op c == reshape(x op c'), for one number c for each channel of x whose axis is split.
+
+    One number for all moves only where x is a sum or a product that may absorb it, else it stays near what follows.
+    """
 
     def rewrite(self, op: AddOp | MulOp, rewriter: Rewriter) -> None:
         reshape = defined_by(op.lhs, ReshapeOp, only_use=True)
@@ -106,6 +111,8 @@ class ConstantBeforeReshape(RewritePattern[AddOp | MulOp]):
         trimmed = array.shape[next((i for i, n in enumerate(array.shape) if n != 1), array.ndim) :]
         per_channel = trimmed == reshape.shape[len(reshape.shape) - len(trimmed) :] and source.type.rank > 0
         if array.size == 1:
+            if not isinstance(source.defining_op, (AddOp, Conv2dOp, MatmulOp)) or not source.has_one_use:
+                return
             flat = array.reshape(())
         elif per_channel and array.size == source.type.shape[-1]:
             flat = array.reshape(-1)
