@@ -17,6 +17,7 @@ from ..dialects.core.operation import Module
 from ..dialects.core.types import Array, TensorType
 from ..passes.framework.base import Pass
 from ..passes.framework.environment import Progress, silent_progress
+from ..passes.registry import PASSES
 from .agreement import agreement, is_quantized, read_onnx
 from .arrays import checked_labels, checked_samples, filled_samples
 from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
@@ -167,6 +168,7 @@ def compile(
     load_calibration: str | Path | None = None,
     batch: int = 1,
     passes: str | Sequence[Pass] | None = None,
+    skip_passes: Collection[str] = (),
     verify_each: bool = True,
     progress: Progress = silent_progress,
 ) -> Program:
@@ -184,7 +186,8 @@ def compile(
     `max_accuracy_loss` points (default 0.1), or the least error within `max_cycles_factor` times the cycles of int8.
 
     `batch` is the size of a symbolic batch dimension. `passes` (pipeline text or passes) replaces the pipeline of
-    `opt_level` 0 to 3. Raises CompileError with a located message if anything is wrong with these.
+    `opt_level` 0 to 3; those named in `skip_passes` are left out. Raises CompileError with a located message if
+    anything is wrong with these.
     """
     settings = Settings(
         target=target if isinstance(target, Target) else load_target(target),
@@ -196,9 +199,13 @@ def compile(
         calibration_method=calibration_method,
         load_calibration=load_calibration,
         passes=parse_passes(passes) if isinstance(passes, str) else passes,
+        skipped=frozenset(skip_passes),
         verify_each=verify_each,
         progress=progress,
     )
+    unknown = sorted(settings.skipped - {each.name for each in PASSES})
+    if unknown:
+        raise CompileError(f"skip_passes names '{unknown[0]}', expected one of {', '.join(p.name for p in PASSES)}")
     goal = Goal(max_accuracy_loss, max_cycles_factor)
     if precision != "mixed" and (promoted is not None or goal != Goal()):
         given = "promoted" if promoted is not None else "a goal of mixed precision"

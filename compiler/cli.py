@@ -20,6 +20,7 @@ from .ending import exit_status
 from .usage import (
     CALIBRATION_METHODS,
     DEFAULT_OPT_LEVEL,
+    DEFAULT_PRECISION,
     OPT_LEVELS,
     PARETO_SUFFIXES,
     PRECISIONS,
@@ -67,12 +68,7 @@ def _check_usage(options: argparse.Namespace) -> None:
         raise UsageError(f"--batch is {options.batch}, expected at least 1")
     if options.model is None and not listing:
         raise UsageError("MODEL is missing, expected an .onnx, .air or .accel file")
-    for flag, written, read in (
-        ("-o", options.output_file, options.model),
-        ("--output", options.output_arrays, options.run),
-    ):
-        if written and read and Path(written).resolve() == Path(read).resolve():
-            raise UsageError(f"{flag} {written} would replace the file that is read, expected another name")
+    _check_files(options)
     if options.output_arrays and not options.run:
         raise UsageError("--output is given without --run, which computes what it would hold")
     if options.emit in ("program", "onnx") and not options.output_file:
@@ -93,13 +89,46 @@ def _check_usage(options: argparse.Namespace) -> None:
     }
     for flag, value in mixed.items():
         if value is not None and options.precision != "mixed":
-            raise UsageError(f"{flag} is given for precision {options.precision}, expected --precision mixed")
+            given = options.precision or DEFAULT_PRECISION
+            raise UsageError(f"{flag} is given for precision {given}, expected --precision mixed")
         if value is not None and options.promote and flag != "--promote":
             raise UsageError(f"{flag} is given beside --promote, which leaves nothing to choose")
     if options.pareto and options.pareto.suffix not in PARETO_SUFFIXES:
         raise UsageError(f"--pareto {options.pareto}: expected a name that ends in {', '.join(PARETO_SUFFIXES)}")
     if options.checked and not (options.run or options.evaluate):
         raise UsageError("--checked is given without --run or --evaluate, which it would watch")
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise UsageError if a file that is written is also read, or written twice."""
+    read = (
+        options.model,
+        options.target,
+        options.calibration_data,
+        options.load_calibration,
+        options.run,
+        options.evaluate,
+        options.compare_onnxruntime,
+    )
+    written = {
+        "-o": options.output_file,
+        "--output": options.output_arrays,
+        "--save-calibration": options.save_calibration,
+        "--pareto": options.pareto,
+        "--report-json": options.report_json,
+        "--trace": options.trace,
+    }
+    places = {Path(path).resolve() for path in read if path}
+    owners: dict[Path, str] = {}
+    for flag, path in written.items():
+        if not path:
+            continue
+        place = path.resolve()
+        if place in places:
+            raise UsageError(f"{flag} {path} would replace the file that is read, expected another name")
+        if place in owners:
+            raise UsageError(f"{flag} {path} would replace what {owners[place]} writes, expected another name")
+        owners[place] = flag
 
 
 def _wants_program(options: argparse.Namespace) -> str:
@@ -138,12 +167,8 @@ def _add_compilation(group: Any) -> None:
     level_help = f"optimization level 0 to 3 (default {DEFAULT_OPT_LEVEL})"
     add("-O", dest="level", metavar="LEVEL", type=int, choices=OPT_LEVELS, help=level_help)
     add("--target", metavar="NAME|FILE", help=f"the machine: a preset or a .toml file (default {DEFAULT_TARGET})")
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="int8",
-        help="what to quantize to (default int8); int16x8: 16 bits with 8-bit weights; mixed: int8 and int16 by layer",
-    )
+    precision_help = f"what to quantize to (default {DEFAULT_PRECISION}); int16x8: 16 bits with 8-bit weights; "
+    add("--precision", choices=PRECISIONS, help=f"{precision_help}mixed: int8 and int16 by layer")
     loss_help = "mixed: the fewest cycles that lose at most so many points (default 0.1; of samples that change label)"
     add("--max-accuracy-loss", metavar="POINTS", type=float, help=loss_help)
     factor_help = "mixed: the least error within so many times the cycles of int8"

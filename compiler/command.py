@@ -37,7 +37,7 @@ from .progress import terminal_progress
 from .report import Report, write_report
 from .report_text import WIDTH, accuracy_line, agreement_lines, render_report, summary_line
 from .trace import write_trace
-from .usage import DEFAULT_OPT_LEVEL, UsageError
+from .usage import DEFAULT_OPT_LEVEL, DEFAULT_PRECISION, UsageError
 
 
 def execute(options: argparse.Namespace) -> None:
@@ -70,6 +70,7 @@ def execute(options: argparse.Namespace) -> None:
 def _loaded(path: Path, options: argparse.Namespace) -> Program:
     compiling = {
         "-O": options.level,
+        "--precision": options.precision,
         "--batch": options.batch != 1,
         "--calibration-data": options.calibration_data,
         "--calibration-method": options.calibration_method,
@@ -98,7 +99,7 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
     settings = Settings(
         target=load_target(options.target or DEFAULT_TARGET),
         opt_level=DEFAULT_OPT_LEVEL if options.level is None else options.level,
-        precision=options.precision,
+        precision=options.precision or DEFAULT_PRECISION,
         batch=options.batch,
         calibration=options.calibration_data,
         calibration_method=options.calibration_method,

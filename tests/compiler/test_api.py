@@ -169,6 +169,14 @@ def test_wrong_arguments():
         accelc.compile(MODEL, calibration=np.zeros((4, 1, 8, 8), np.float32))
     with pytest.raises(accelc.CompileError, match="unknown pass 'nothing'"):
         accelc.compile(MODEL, passes="nothing")
+    with pytest.raises(accelc.CompileError, match="skip_passes names 'nothing', expected one of canonicalize, "):
+        accelc.compile(MODEL, skip_passes=["nothing"])
+
+
+def test_passes_can_be_left_out(small):
+    skipped = {"round-weights", "correct-bias"}
+    pipeline = accelc.compile(small, skip_passes=skipped).report()["pipeline"]
+    assert "insert-quantization" in pipeline and not any(name in pipeline for name in skipped)
 
 
 def test_a_pipeline_without_tokens_is_refused(small):

@@ -62,6 +62,14 @@ USAGE = [
         "model.accel --run good.npz --output good.npz",
         "--output good.npz would replace the file that is read, expected another name",
     ),
+    (
+        "model.onnx --calibration-data good.npz --report-json ./good.npz",
+        "--report-json good.npz would replace the file that is read, expected another name",
+    ),
+    (
+        "model.onnx --trace out/a.json --report-json out/a.json",
+        "--trace out/a.json would replace what --report-json writes, expected another name",
+    ),
     ("model.onnx --emit=nn --run good.npz", "--emit=nn stops before there is a program, which --run needs"),
     ("model.onnx --checked", "--checked is given without --run or --evaluate, which it would watch"),
     ("model.onnx --batch 0", "--batch is 0, expected at least 1"),
@@ -189,6 +197,13 @@ def test_passes_can_be_left_out(place, capsys):
     assert "equalize-channels" not in seconds
     assert run_cli(["model.accel", "--skip-pass=correct-bias"]) == 1
     assert "already compiled, --skip-pass cannot change it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16", "mixed --pareto out/a.csv"])
+def test_a_program_has_its_precision(place, capsys, precision):
+    assert run_cli(["model.accel", "--report", "--precision", *precision.split()]) == 1
+    assert "already compiled, --precision cannot change it" in capsys.readouterr().err
+    assert not Path("out/a.csv").exists()
 
 
 def test_print_ir_goes_to_standard_error(place, capsys):

@@ -20,3 +20,10 @@ def test_all_violations_are_named_with_reasons() -> None:
         "pipeline: 'insert-quantization' must run before 'lower-to-tile': instructions exist for integers only",
         "pipeline: 'lower-to-tile' must run before 'schedule': strips are cut from instructions",
     ]
+
+
+@pytest.mark.parametrize("later", ["pad-channels", "lower-to-tile"])
+@pytest.mark.parametrize("refinement", ["round-weights", "correct-bias"])
+def test_layers_are_refined_before_they_stop_matching_the_float_network(refinement: str, later: str) -> None:
+    with pytest.raises(CompileError, match=f"'{refinement}' must run before '{later}': layers are compared"):
+        parse_passes(f"insert-quantization,{later},{refinement}")
