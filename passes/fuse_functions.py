@@ -19,7 +19,7 @@ Cone = dict[Operation, None]
 """Operations from a result upwards, as an ordered set."""
 
 LONGEST = 64
-"""Steps of the longest chain: what exporters write is shorter, and a table costs one evaluation however long it is."""
+"""Steps of the longest chain: what exporters write is shorter. Longer ones become several chains."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,9 @@ class FuseChain(RewritePattern[Operation]):
         if found is None:
             return
         root, cone = found
-        steps = _steps(op.result, root, cone)
-        if len(steps) > LONGEST:
-            return
+        steps = tuple(_steps(op.result, root, cone))
         rewriter.merge_location(op, *reversed(cone))
-        rewriter.replace(op, ChainOp.build(root, steps=tuple(steps)))
+        rewriter.replace(op, ChainOp.build(root, steps=steps))
 
 
 def _continues(user: Operation, op: Operation) -> bool:
@@ -64,23 +62,28 @@ def _largest_cone(op: Operation) -> tuple[Value[Any], Cone] | None:
     """(x, operations) of the largest set that computes the result of `op` from one tensor x, if it is worth a table.
 
     One unary operation is a table already; one with two operands, of which one is a number or both are x, reads less.
+    At most LONGEST steps spell it. An operation that several others of the set read is spelled for each of them, so
+    that lengths are counted before anything is spelled: a square of a square of a square doubles them every time.
     """
-    cone: Cone = {op: None}
+    cone: Cone = {}
+    roots: dict[Value[Any], int] = {op.result: 1}
+    inner, length = op, 1
     best: tuple[Value[Any], Cone] | None = None
     while True:
-        roots = list(dict.fromkeys(v for inner in cone for v in inner.operands if not _is_inside(v, cone)))
-        if any(root.type != op.result.type for root in roots):
+        cone[inner] = None
+        times = roots.pop(inner.result)
+        length += times * (len(inner.operands) + (isinstance(inner, BinaryOperation) and inner.is_clamped))
+        for value in inner.operands:
+            if splat_value(value) is None:
+                roots[value] = roots.get(value, 0) + times
+        if length > LONGEST or any(root.type != op.result.type for root in roots):
             return best
         if len(roots) == 1 and (len(cone) > 1 or isinstance(op, _BINARY)):
-            best = roots[0], dict(cone)
-        inner = next((p for root in roots if (p := root.defining_op) is not None and _joins(p, op, cone)), None)
-        if inner is None:
+            best = next(iter(roots)), dict(cone)
+        joined = next((p for root in roots if (p := root.defining_op) is not None and _joins(p, op, cone)), None)
+        if joined is None:
             return best
-        cone[inner] = None
-
-
-def _is_inside(value: Value[Any], cone: Cone) -> bool:
-    return splat_value(value) is not None or value.defining_op in cone
+        inner = joined
 
 
 def _joins(inner: Operation, op: Operation, cone: Cone) -> bool:
