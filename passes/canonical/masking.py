@@ -15,14 +15,16 @@ from ..framework.matching import defined_by, is_float
 from ..framework.rewriting import RewritePattern, Rewriter
 
 MASKED_BELOW = -1000.0
-"""A constant below this hides a score: exp(-1000) is 0 in float32, whatever a trained network adds it to."""
+"""Added to a score, a constant so far below the largest of its row hides it: exp(-1000) is 0 in float32, whatever a
+trained network adds it to."""
 
 
 @dataclass(frozen=True)
 class MaskIntoSoftmax(RewritePattern[SoftmaxOp]):
-    """softmax(x + c) == masked_softmax(x + c', c > -1000), where c' is c with 0 in the place of what is hidden.
+    """softmax(x + c) == masked_softmax(x + c', c > max(c) - 1000), where c' is c with 0 in the place of what is hidden.
 
-    Scores that are hidden may be anything, so a factor of 0 in their place is left out with them.
+    Scores that are hidden may be anything, so a factor of 0 in their place is left out with them. A row that is hidden
+    altogether by equal numbers has the softmax of its scores still, and no masked one has.
     """
 
     def rewrite(self, op: SoftmaxOp, rewriter: Rewriter) -> None:
@@ -31,9 +33,10 @@ class MaskIntoSoftmax(RewritePattern[SoftmaxOp]):
             return
         if not isinstance(added.rhs, Constant) or not is_float(added.rhs):
             return
-        offsets = added.rhs.array
-        shown = offsets > MASKED_BELOW
-        if shown.all():
+        offsets = np.atleast_1d(added.rhs.array)
+        highest = offsets.max(axis=-1, keepdims=True)
+        shown = offsets > highest + MASKED_BELOW
+        if shown.all() or (highest <= MASKED_BELOW).any():
             return
         module = rewriter.module
         mask = module.add_constant(f"{added.rhs.name}.mask", shown.astype(np.float32))
