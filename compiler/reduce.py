@@ -40,6 +40,8 @@ def run_reduce(arguments: Sequence[str]) -> int:
         options = _argument_parser().parse_args(own)
         if not command:
             raise UsageError("the command is missing, expected accelc-reduce MODEL -- COMMAND")
+        if options.output and options.output.resolve() == options.model.resolve():
+            raise UsageError(f"-o {options.output} would replace the file that is read, expected another name")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else USAGE
     except UsageError as error:

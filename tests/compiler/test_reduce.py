@@ -67,6 +67,13 @@ def test_the_place_of_the_file_and_the_text_to_expect(place):
     assert Path("small.onnx").is_file() and not Path("model.reduced.onnx").exists()
 
 
+def test_the_model_itself_is_not_replaced(place, capsys):
+    before = Path("model.onnx").read_bytes()
+    assert reduced("model.onnx -o ./model.onnx", f"{sys.executable} tanh.py") == 2
+    assert "-o model.onnx would replace the file that is read" in capsys.readouterr().err
+    assert Path("model.onnx").read_bytes() == before
+
+
 def test_a_command_that_does_not_fail(place, capsys):
     assert reduced("model.onnx", f"{sys.executable} -c pass") == 1
     assert capsys.readouterr().err == (

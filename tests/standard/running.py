@@ -78,7 +78,9 @@ def _outcome(case: Case, model: ModelProto, inputs: Mapping[str, np.ndarray]) ->
 
 
 def _difference(case: Case, outputs: Sequence[Any]) -> str:
-    for index, (found, expected) in enumerate(zip(outputs, case.outputs, strict=False)):
+    if len(outputs) != len(case.outputs):
+        return f"{len(outputs)} outputs, expected {len(case.outputs)}"
+    for index, (found, expected) in enumerate(zip(outputs, case.outputs, strict=True)):
         wanted = np.asarray(expected)
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
             return f"output {index} is {found.dtype}{list(found.shape)}, expected {wanted.dtype}{list(wanted.shape)}"
@@ -101,7 +103,7 @@ def _integers(module: Module, inputs: Mapping[str, np.ndarray]) -> list[np.ndarr
 
 
 def _is_close(case: Case, outputs: Sequence[np.ndarray]) -> bool:
-    for found, expected in zip(outputs, case.outputs, strict=False):
+    for found, expected in zip(outputs, case.outputs, strict=True):
         wanted = np.asarray(expected, np.float64)
         error = np.sqrt(np.mean((found.reshape(wanted.shape) - wanted) ** 2))
         if not error <= INT8_ERROR * np.sqrt(np.mean(wanted**2)):
