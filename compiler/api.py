@@ -18,6 +18,7 @@ from ..dialects.core.types import Array, TensorType
 from ..passes.framework.base import Pass
 from ..passes.framework.environment import Progress, silent_progress
 from ..passes.registry import PASSES
+from .accuracy_report import MeasureLosses, measured_losses
 from .agreement import agreement, is_quantized, read_onnx
 from .arrays import checked_labels, checked_samples, filled_samples
 from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
@@ -43,6 +44,8 @@ class Program:
         self.tradeoff: TradeOff | None = None
         """Where the precision is mixed and the layers were chosen here: what they were chosen from."""
         self.agreement: dict[str, Any] | None = None
+        self.losses: dict[str, Any] | None = None
+        """Where the accuracy went, if it was compiled with `accuracy_report`: the report's key of that name."""
         self._simulators: dict[str, Simulator] = {}
 
     @property
@@ -119,7 +122,7 @@ class Program:
 
     def measure(self) -> Report:
         """What the program costs and why, as objects."""
-        return measure(self.compiled, self.accuracy, self.agreement)
+        return measure(self.compiled, self.accuracy, self.agreement, self.losses)
 
     def save(self, path: str | Path) -> None:
         """Write the program file; equal programs give equal bytes. Raises CompileError if it cannot be written."""
@@ -170,6 +173,7 @@ def compile(
     passes: str | Sequence[Pass] | None = None,
     skip_passes: Collection[str] = (),
     verify_each: bool = True,
+    accuracy_report: bool = False,
     progress: Progress = silent_progress,
 ) -> Program:
     """Compile a model for a machine.
@@ -186,8 +190,10 @@ def compile(
     `max_accuracy_loss` points (default 0.1), or the least error within `max_cycles_factor` times the cycles of int8.
 
     `batch` is the size of a symbolic batch dimension. `passes` (pipeline text or passes) replaces the pipeline of
-    `opt_level` 0 to 3; those named in `skip_passes` are left out. Raises CompileError with a located message if
-    anything is wrong with these.
+    `opt_level` 0 to 3; those named in `skip_passes` are left out. With `accuracy_report` the layers are ranked by their
+    share of the error, which needs `calibration`: see the report's key of that name.
+
+    Raises CompileError with a located message if anything is wrong with these.
     """
     settings = Settings(
         target=target if isinstance(target, Target) else load_target(target),
@@ -213,11 +219,15 @@ def compile(
     found = explore(model, settings, goal) if precision == "mixed" and promoted is None else None
     if found is not None:
         settings = replace(settings, promoted=found.chosen.promoted)
+    if accuracy_report:
+        word = str(model) if isinstance(model, (str, Path)) else "model"
+        settings = replace(settings, instrumentation=(MeasureLosses(word, progress),))
     compiled = compile_module(model, settings, keep_reference=True)
     if save_calibration is not None:
         write_calibration(compiled, Path(save_calibration))
     program = Program(emit(compiled), compiled.reference)
     program.tradeoff = found
+    program.losses = measured_losses(compiled) if accuracy_report else None
     return program
 
 

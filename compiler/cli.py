@@ -139,6 +139,7 @@ def _wants_program(options: argparse.Namespace) -> str:
         "--report": options.report,
         "--report-json": options.report_json,
         "--trace": options.trace,
+        "--accuracy-report": options.accuracy_report,
         "--explain": options.explain,
     }
     return next((name for name, value in given.items() if value), "")
@@ -195,6 +196,8 @@ def _add_results(group: Any) -> None:
     add("--report-json", metavar="FILE", type=Path, help="write the same as data")
     explain_help = "print the mappings considered for LAYER (a name of the report) and its worst bank conflicts"
     add("--explain", metavar="LAYER", action="append", default=[], help=explain_help)
+    losses_help = "rank layers by their share of the error, by cause, each switched off (needs calibration data; slow)"
+    add("--accuracy-report", action="store_true", help=losses_help)
     add("--trace", metavar="FILE.json", type=Path, help="write the engines' timeline, for ui.perfetto.dev")
 
 

@@ -24,6 +24,7 @@ from ..passes.framework.printing import PrintIr
 from ..passes.framework.semantics import VerifySemantics
 from ..passes.framework.timing import TimePasses
 from ..passes.registry import PASSES
+from .accuracy_report import MeasureLosses, loss_table, measured_losses
 from .agreement import KeepIntegers, is_quantized, read_onnx
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
@@ -64,6 +65,7 @@ def execute(options: argparse.Namespace) -> None:
         if options.compare_onnxruntime:
             _compare(program, path, compiled, options.compare_onnxruntime)
         explanations = [each for name in options.explain for each in explain(compiled, name)]
+        program.losses = measured_losses(compiled) if options.accuracy_report else None
     _use(program, options, explanations)
 
 
@@ -82,6 +84,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "--verify-semantics": options.verify_semantics,
         "--time-passes": options.time_passes,
         "--compare-onnxruntime": options.compare_onnxruntime is not None,
+        "--accuracy-report": options.accuracy_report,
         f"--emit={options.emit}": options.emit in (*LEVELS, EXPORT),
     }
     given = [name for name, value in compiling.items() if value is not None and value is not False]
@@ -164,6 +167,8 @@ def _watchers(options: argparse.Namespace) -> list[Instrumentation]:
         watchers.append(VerifySemantics())
     if options.compare_onnxruntime:
         watchers.append(KeepIntegers())
+    if options.accuracy_report:
+        watchers.append(MeasureLosses(options.model, terminal_progress))
     return watchers
 
 
@@ -210,8 +215,10 @@ def _use(program: Program, options: argparse.Namespace, explanations: Sequence[E
         print(accuracy_line(program.accuracy))
     if program.agreement and not options.report:
         print("\n".join(agreement_lines(program.agreement)))
+    if program.losses and not options.report:
+        print(loss_table(program.losses))
     results = (options.run, options.evaluate, options.report, options.report_json, options.output_file, options.emit)
-    if not any((*results, program.agreement, options.trace, explanations)):
+    if not any((*results, program.agreement, program.losses, options.trace, explanations)):
         print(summary_line(program.measure()))
 
 

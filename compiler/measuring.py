@@ -26,7 +26,10 @@ from .report import BlockMapping, Layer, Machine, Product, Report, Shuffle
 
 
 def measure(
-    program: Program, accuracy: Mapping[str, Any] | None = None, agreement: Mapping[str, Any] | None = None
+    program: Program,
+    accuracy: Mapping[str, Any] | None = None,
+    agreement: Mapping[str, Any] | None = None,
+    losses: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report of a program, from its instructions, from the notes in it, and from what it was compared with.
 
@@ -72,6 +75,7 @@ def measure(
         remarks=notes.remarks,
         accuracy=accuracy,
         agreement=agreement,
+        losses=losses,
     )
 
 

@@ -139,6 +139,7 @@ class Report:
     accuracy: Mapping[str, Any] | None = None
     explanations: tuple[Mapping[str, Any], ...] = ()
     agreement: Mapping[str, Any] | None = None
+    losses: Mapping[str, Any] | None = None
     energy_pj: float | None = None
 
     @property
@@ -190,6 +191,8 @@ class Report:
             data["explanations"] = [dict(explanation) for explanation in self.explanations]
         if self.agreement is not None:
             data["onnxruntime"] = dict(self.agreement)
+        if self.losses is not None:
+            data["accuracy_report"] = dict(self.losses)
         return data
 
     def _layer(self, layer: Layer) -> dict[str, Any]:

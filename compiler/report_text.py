@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from .accuracy_report import loss_table
 from .advice import advise
 from .report import Layer, Report
 
@@ -60,6 +61,9 @@ def render_report(report: Report, *, width: int = WIDTH, color: bool = False) ->
     if report.shuffles:
         console.print()
         console.print(_shuffles(report))
+    if report.losses is not None:
+        console.print()
+        console.print(loss_table(report.losses), soft_wrap=True)
     if advice := advise(report):
         console.print()
         console.print(Text("what would get it back", style="bold"))

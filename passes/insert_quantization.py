@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.operation import Function, Module, Value
+from ..dialects.core.operation import Function, Module, Operation, Value
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .quantization.calibration import calibrate, observe
@@ -65,8 +65,11 @@ class InsertQuantization(Pass):
         ranges, used = self._ranges(network, environment) if network.sources else ({}, "no samples")
         baseline = environment.baseline
         copies = dict(zip(main.body, baseline.module.main.body, strict=True)) if baseline.module else {}
+        producers: dict[Value[Any], Operation] = {op.result: op for op in network.operations}
         conversion = network.quantize(ranges)
         baseline.layers = {wide: copies[op] for wide, op in conversion.layers.items() if op in copies}
+        twins = ((twin, producers.get(value)) for value, twin in conversion.twins.items())
+        baseline.origins = {twin: copies[op] for twin, op in twins if op is not None and op in copies}
         for op, count in conversion.raised.items():
             message = f"raised the weight scale of {count} channels so that their bias fits 32 bits"
             environment.remark(self.name, "analysis", message, location=op.location, channels=count)

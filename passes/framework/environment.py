@@ -9,7 +9,7 @@ from typing import Any
 
 from ...backends.target import Target
 from ...dialects.core.diagnostics import UNKNOWN, CompileError, Location
-from ...dialects.core.operation import Module, Operation
+from ...dialects.core.operation import Module, Operation, Value
 from ...dialects.core.types import Array
 from ..quantization.calibration_table import CalibrationTable
 
@@ -84,6 +84,8 @@ class Baseline:
     """By what `equalize-channels` has divided the channels, class by class; empty where it has not."""
     layers: dict[Operation, Operation] = field(default_factory=dict[Operation, Operation])
     """The operation of `module` that each integer convolution or product with constant weights stands for."""
+    origins: dict[Value[Any], Operation] = field(default_factory=dict[Value[Any], Operation])
+    """The operation of `module` whose result each integer value stands for."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...dialects.nn.softmax import SoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, RequantizeOp
 from ...dialects.quant.types import QuantizedType
 from ..framework.environment import CalibrationData
-from .sampling import Samples, runs
+from .sampling import Run, Samples, runs
 
 MEASURED_MACS = 1 << 32
 """Multiply-accumulates that one measurement may cost: a fraction of a second on one core."""
@@ -54,7 +55,14 @@ class Fidelity:
 
     def errors(self, module: Module) -> Array:
         """The error of every sample, float64 [count]. `module` has the inputs and outputs of the reference."""
-        found = _outputs(module, self._samples)
+        return self.errors_of(_outputs(module, self._samples))
+
+    def runs(self, module: Module) -> Iterator[Run]:
+        """The samples cut into runs of `module`."""
+        return runs(module, self._samples)
+
+    def errors_of(self, found: Sequence[Array]) -> Array:
+        """The error of every sample, from what is `compared` of every output, [count, elements] each."""
         parts = [
             np.square(actual - expected).sum(axis=1) / power
             for actual, expected, power in zip(found, self._expected, self._powers, strict=True)
@@ -94,18 +102,24 @@ def held_back(module: Module, data: CalibrationData) -> tuple[CalibrationData, C
 def expose_logits(module: Module) -> Module:
     """A copy of `module` that returns, for each output that is a softmax, the real logits that the softmax reads."""
     copy = module.clone()
-    terminator = copy.main.body.terminator
-    for index, value in enumerate(terminator.operands):
-        softmax = _softmax(value)
+    return_logits(copy)
+    return copy
+
+
+def return_logits(module: Module) -> list[int | None]:
+    """Make `module` return what softmaxes read as reals; for every output the axis of its softmax, None without."""
+    terminator = module.main.body.terminator
+    softmaxes = [_softmax(value) for value in terminator.operands]
+    for index, softmax in enumerate(softmaxes):
         if softmax is None:
             continue
         logits: Value[Any] = softmax.data
         if isinstance(logits.type.element, QuantizedType):
-            logits = copy.main.body.insert_before(terminator, DequantizeOp.build(logits)).result
+            logits = module.main.body.insert_before(terminator, DequantizeOp.build(logits)).result
         terminator.set_operand(index, logits)
-    copy.main.result_types = tuple(value.type for value in terminator.operands)
-    _erase_unread(copy.main)
-    return copy
+    module.main.result_types = tuple(value.type for value in terminator.operands)
+    _erase_unread(module.main)
+    return [None if softmax is None else softmax.axis for softmax in softmaxes]
 
 
 def _softmax(value: Value[Any]) -> SoftmaxOp | None:
@@ -124,17 +138,20 @@ def _erase_unread(function: Function) -> None:
 
 def _outputs(module: Module, samples: Samples) -> list[Array]:
     """What is compared of every output for all samples, float64 [count, elements]."""
-    exposed = expose_logits(module)
-    softmaxes = [_softmax(value) for value in module.main.returns]
-    parts: list[list[Array]] = [[] for _ in softmaxes]
+    exposed = module.clone()
+    axes = return_logits(exposed)
+    parts: list[list[Array]] = []
     with np.errstate(all="ignore"):
         for each in runs(exposed, samples):
-            found = run(each.module, each.inputs)
-            for rows, softmax, array in zip(parts, softmaxes, found.values(), strict=True):
-                real = np.asarray(array, np.float64)
-                compared = real if softmax is None else _visible_logarithms(real, softmax.axis)
-                rows.append(compared.reshape(each.size, -1))
-    return [np.concatenate(rows) for rows in parts]
+            parts.append(compared(run(each.module, each.inputs).values(), axes, each.size))
+    return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+
+def compared(outputs: Iterable[Array], axes: Iterable[int | None], size: int) -> list[Array]:
+    """What counts of every output of a run of `size` samples, float64 [size, elements]; `axes` of `return_logits`."""
+    reals = [np.asarray(array, np.float64) for array in outputs]
+    rows = [a if axis is None else _visible_logarithms(a, axis) for a, axis in zip(reals, axes, strict=True)]
+    return [array.reshape(size, -1) for array in rows]
 
 
 def _visible_logarithms(logits: Array, axis: int) -> Array:
