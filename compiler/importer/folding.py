@@ -60,7 +60,7 @@ def folds(node: Node, inputs: Sequence[Known | object | None]) -> bool:
     if node.domain or node.subgraphs or node.op_type in RANDOM | HEAVY | {"DequantizeLinear"}:
         return False
     present = [value for value in inputs if value is not None]
-    if node.op_type in MOVES and isinstance(present[0], Known) and present[0].steps is not None:
+    if present and node.op_type in MOVES and isinstance(present[0], Known) and present[0].steps is not None:
         return False
     return bool(present) and all(isinstance(value, Known) for value in present)
 

@@ -51,6 +51,9 @@ def _problem(node: Node, schema: Any) -> str | None:
     ):
         if not low <= found <= high:
             return f"has {found} {what}, expected {low if low == high else f'{low} to {high}'}"
+    for index, (name, formal) in enumerate(zip(node.proto.input, schema.inputs, strict=False)):
+        if not name and formal.option.name == "Single":
+            return f"input {index} is missing"
     for attribute in node.proto.attribute:
         declared = schema.attributes.get(attribute.name)
         if declared is None:

@@ -89,6 +89,7 @@ def test_unsupported(model, reason):
 
 
 MALFORMED = [  # one node that contradicts itself, and what is said about it
+    (node_model("Flatten", [None]), "input 0 is missing"),
     (node_model("Relu", [(2,)], slope=1.0), "unknown attribute 'slope'"),
     (
         node_model("Relu", [(2,), (2,)]),
