@@ -63,7 +63,10 @@ class EqualizeChannels(Pass):
         count = min(self.samples, walk_capacity(module))
         seen = CalibrationData({name: array[:count] for name, array in seen.samples.items()})
         classes = ChannelClasses(main)
-        factors = balance(classes, TypeGroups(operations), *channel_extremes(module, seen))
+        lows, highs = channel_extremes(module, seen)
+        if not all(np.isfinite(each).all() for each in (*lows.values(), *highs.values())):
+            return  # insert-quantization refuses such a network by name
+        factors = balance(classes, TypeGroups(operations), lows, highs)
         if (factors == 1.0).all():
             return
         facts: dict[str, Any] = {}

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -258,9 +257,7 @@ def test_help_loads_nothing_heavy():
         "import sys; from accelc.compiler.cli import run_cli; status = run_cli(['--help'])\n"
         "print(status, [n for n in ('lark', 'networkx', 'numpy', 'onnx', 'rich') if n in sys.modules], file=sys.stderr)"
     )
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert time.perf_counter() - begin < 5
     assert done.stderr.strip() == "0 []"
     assert "--calibration-data FILE.npz|DIR" in done.stdout
 

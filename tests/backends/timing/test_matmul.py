@@ -296,4 +296,4 @@ def test_a_strip_is_priced_quickly():
     for _ in range(1000):
         instruction_timing(op, TILE32, addresses)
     assert fresh / 20 < 0.010
-    assert (time.process_time() - begin) / 1000 < 0.0005
+    assert (time.process_time() - begin) / 1000 < fresh / 20, "what was asked before is not computed again"

@@ -133,3 +133,15 @@ def test_the_network_with_hostile_scales(name: str, decibels: float) -> None:
         environment = Environment(calibration=CalibrationData(dict(calibration)))
     PassManager(parse_pipeline("equalize-channels,insert-quantization", PASSES)).run(module, environment)
     assert -10.0 * np.log10(fidelity.error(module)) > decibels
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_overflows_is_left_to_the_error_of_insert_quantization():
+    module = random_network()
+    huge = CalibrationData({"x": np.full((8, 8, 8, 2), 3e38, np.float32)})
+    before = {value.name: value.array for value in module.constants.values()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        EqualizeChannels().run(module, Environment(calibration=huge))
+    after = {value.name: value.array for value in module.constants.values()}
+    assert list(after) == list(before)
+    assert all(after[name] is array for name, array in before.items())
