@@ -31,6 +31,15 @@ class BankMap(NamedTuple):
         """Capacity of one group of interleaved banks."""
         return self.line_bytes * self.interleave * self.bank_lines
 
+    @property
+    def groups_are_alike(self) -> bool:
+        """Whether equal offsets in two groups lie in the same bank of them; if not, only whole addresses tell banks."""
+        return self.group_bytes % self.period_bytes == 0
+
+    def origin(self, group: int) -> int:
+        """The group from which the groups of an instruction at `canonical` addresses in `group` are counted."""
+        return group if self.groups_are_alike else 0
+
     def fits_one_group(self, address: int, span: int) -> bool:
         """Whether `span` bytes at `address` lie in one bank group."""
         return address % self.group_bytes + span <= self.group_bytes
@@ -40,7 +49,7 @@ class BankMap(NamedTuple):
 
         Costs are the same at both, so memoised functions are called with this one.
         """
-        if self.group_bytes % self.period_bytes:
+        if not self.groups_are_alike:
             return address
         return address % (self.period_bytes if self.fits_one_group(address, span) else self.group_bytes)
 

@@ -216,10 +216,19 @@ def pool(op: MaxPoolOp | AveragePoolOp, graph: GraphWriter) -> None:
 
 
 def mean(op: ReduceMeanOp, graph: GraphWriter) -> None:
-    """ReduceMean of the reals."""
+    """ReduceMean of the reals; ReduceSum where the factor is the number of elements."""
+    if op.factor not in (1.0, float(op.count)):
+        raise op.error(
+            f"{op.factor} times the mean of {op.count} elements has no form in ONNX, expected 1 or {op.count}"
+        )
     layout = graph.layout(op) if op.keepdims else AS_IS
     axes = [axis_in(layout, axis) for axis in op.axes]
-    reduced = graph.node(op, "ReduceMean", [graph.real(op, op.data, layout)], axes=axes, keepdims=int(op.keepdims))
+    data, keepdims = graph.real(op, op.data, layout), int(op.keepdims)
+    if op.factor == 1.0:
+        reduced = graph.node(op, "ReduceMean", [data], axes=axes, keepdims=keepdims)
+    else:
+        inputs = [data, graph.constant(np.array(axes, np.int64), "axes")]
+        reduced = graph.node(op, "ReduceSum", inputs, keepdims=keepdims)
     graph.quantize(op, reduced, layout, op.integer_bounds)
 
 

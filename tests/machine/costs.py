@@ -130,7 +130,7 @@ def _accesses(op):
 def _data_operands(kind):
     if kind == "binary":
         return ("lhs", "rhs", "output")
-    if kind == "requantize":
+    if kind in ("requantize", "requantize_add"):
         return ("accumulator", "output")
     return ("output",) if kind == "fill" else ("input", "output")
 
@@ -154,6 +154,12 @@ def _requantize(op):
     strides = [*_fields(op, "output", "group_stride", "row_stride", "pixel_stride"), _number(op, "output")]
     written = _image(op, "output", (op.groups, op.out_h, op.out_w, op.out_c), strides)
     return op.groups * _elements(op), [("parameters", [(0, record * op.groups * op.out_c)])], [written]
+
+
+def _requantize_add(op):
+    passes, reads, writes = _requantize(op)
+    strides = [*_fields(op, "residual", "row_stride", "pixel_stride"), _number(op, "residual")]
+    return passes, [*reads, _image(op, "residual", (op.out_h, op.out_w, op.out_c), strides)], writes
 
 
 def _binary(op):
@@ -183,6 +189,12 @@ def _rescale(op):
 
 def _softmax(op):
     return _unary(op, 3, {"table": SOFTMAX_BYTES[getattr(op, "input_element", op.element)]})
+
+
+def _masked_softmax(op):
+    passes, reads, writes = _softmax(op)
+    mask = _box(op.out_h, op.out_w, op.out_c, strides=[*_fields(op, "mask", "row_stride", "pixel_stride"), 1])
+    return passes, [*reads, ("mask", mask)], writes
 
 
 def _lrn(op):
@@ -226,10 +238,12 @@ def _fill(op):
 
 _WORK = {
     "requantize": _requantize,
+    "requantize_add": _requantize_add,
     "binary": _binary,
     "lookup": _lookup,
     "rescale": _rescale,
     "softmax": _softmax,
+    "masked_softmax": _masked_softmax,
     "lrn": _lrn,
     "layer_norm": _layer_norm,
     "max_pool": _pool,

@@ -222,13 +222,21 @@ CHANNELS = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 17, 31, 32, 47, 64, 94])
 
 
 @st.composite
-def networks(draw: st.DrawFn, *, operations: int = 6) -> QuantizedNetwork:
-    """A network of up to `operations` operations on one image; several values may be returned, some are not used."""
+def networks(
+    draw: st.DrawFn,
+    *,
+    operations: int = 6,
+    all_widths: tuple[tuple[int, ...], ...] = ((8,), (8,), (16,), (8, 16), (16, 8)),
+) -> QuantizedNetwork:
+    """A network of up to `operations` operations on one image; several values may be returned, some are not used.
+
+    One of `all_widths` is drawn: the bits of its numbers, or those that change within it.
+    """
     batch = draw(st.sampled_from([1, 1, 1, 2]))
     shape = (batch, draw(SIZES), draw(SIZES), draw(CHANNELS))
     if math.prod(shape) > LARGEST:
         shape = (*shape[:3], 3)
-    widths = draw(st.sampled_from([(8,), (8,), (16,), (8, 16), (16, 8)]))
+    widths = draw(st.sampled_from(all_widths))
     network = QuantizedNetwork(shape, seed=draw(st.integers(0, 5)), widths=widths)
     values = [network.inputs[0]]
     for _ in range(draw(st.integers(1, operations))):
