@@ -12,7 +12,7 @@ from ..lowering.emission import Share
 from .buffers import Buffers, Step
 from .interleaving import Interleaver
 from .layers import Unit
-from .pieces import Piece, Touch, piece_rows, pieces_of
+from .pieces import Piece, Touch, piece_rows, series_of
 from .products import ProductSteps
 from .residency import Cut, Residency
 from .tracks import Track
@@ -67,7 +67,7 @@ class StripEmitter:
         elif fusion is None and plan.double_buffered and (cut.chunks is None or cut.chunks.is_whole(unit.main)):
             rows = piece_rows(unit, cut.rows, plan.target)
             cut = replace(cut, rows=rows)
-        return Track(index, unit, cut, pieces_of(plan.program, plan.target, unit, rows), fusion)
+        return Track(index, unit, cut, series_of(plan.program, plan.target, unit, rows), fusion)
 
     def _step(self, unit: Unit, piece: Piece, macs: Share) -> Step:
         (op,) = piece.operations(unit)

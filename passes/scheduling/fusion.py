@@ -12,7 +12,7 @@ from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.memory import StoreOp
 from .chunks import chunking
 from .layers import Program, Unit
-from .pieces import Piece, Touch, pieces_of
+from .pieces import Series, Touch, series_of
 
 PIECES = (4, 6, 8, 12, 16, 28, 56, 112)
 """Numbers of pieces that are tried for every unit of a chain, until it fits."""
@@ -67,22 +67,42 @@ def fuse(program: Program, target: Target, first: int, last: int, room: int, spi
     if len(units) > MOST_UNITS or any(isinstance(unit.main, StoreOp) for unit in units):
         return None
     live = [tensor for tensor in program.live(first, last) if tensor not in spilled]
-    inside = [t for t in live if first <= program.first_use[t] and program.last_use[t] <= last]
+    outside = [t for t in live if program.first_use[t] < first or last < program.last_use[t]]
     constants = sum(unit.constant_bytes for unit in units)
-    if constants > room:
+    if constants + sum(program.tensors[tensor] for tensor in outside) > room:
         return None
     for count in PIECES:
-        rows = [-(-unit.rows // min(count, unit.rows)) for unit in units]
-        if not all(_fits(unit, each, target) for unit, each in zip(units, rows, strict=True)):
-            continue
-        pieces = [pieces_of(program, target, unit, each) for unit, each in zip(units, rows, strict=True)]
-        rolls = _rolls(program, inside, pieces)
+        chain = chain_of(program, target, first, last, count)
+        rolls = {tensor: chain.rolls[tensor] for tensor in live if tensor in chain.rolls}
         if not rolls:
             continue
         need = constants + sum(roll.live_rows * program.row_stride(t) for t, roll in rolls.items())
         if need + sum(program.tensors[tensor] for tensor in live if tensor not in rolls) <= room:
-            return Fusion(first, last, dict(zip(range(first, last + 1), rows, strict=True)), rolls, need)
+            return Fusion(first, last, chain.rows, rolls, need)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Units in so many pieces: the rows of a piece by unit, and how each tensor passes that can; none if none can."""
+
+    rows: dict[int, int]
+    rolls: dict[Value[Any], Roll]
+
+
+def chain_of(program: Program, target: Target, first: int, last: int, count: int) -> Chain:
+    """The units `first` to `last`, each in `count` pieces or as many as it has rows, whatever fits around them."""
+    key = (first, last, count)
+    if key not in program.chains:
+        units = program.units[first : last + 1]
+        rows = [-(-unit.rows // min(count, unit.rows)) for unit in units]
+        rolls: dict[Value[Any], Roll] = {}
+        if all(_fits(unit, each, target) for unit, each in zip(units, rows, strict=True)):
+            series = [series_of(program, target, unit, each) for unit, each in zip(units, rows, strict=True)]
+            inside = [t for t in program.live(first, last) if first <= program.first_use[t]]
+            rolls = _rolls(program, [t for t in inside if program.last_use[t] <= last], series)
+        program.chains[key] = Chain(dict(zip(range(first, last + 1), rows, strict=True)), rolls)
+    return program.chains[key]
 
 
 def _fits(unit: Unit, rows: int, target: Target) -> bool:
@@ -90,18 +110,23 @@ def _fits(unit: Unit, rows: int, target: Target) -> bool:
     return not isinstance(unit.main, MatmulOp) or chunking(unit.main, target, rows, target.sram_bytes).rows >= rows
 
 
-def _rolls(program: Program, tensors: list[Value[Any]], pieces: Sequence[list[Piece]]) -> dict[Value[Any], Roll]:
+def _rolls(program: Program, tensors: list[Value[Any]], series: Sequence[Series]) -> dict[Value[Any], Roll]:
     """How each tensor passes, if it is written in pieces that do not cross borders and read a few rows at a time."""
-    lags = _lags(pieces)
+    touches: dict[Value[Any], list[Touch]] = {tensor: [] for tensor in tensors}
+    for own in series:
+        for piece in own.pieces:
+            for touch in piece.touches:
+                if touch.tensor in touches:
+                    touches[touch.tensor].append(touch)
     found: dict[Value[Any], Roll] = {}
-    for tensor in tensors:
-        touches = [[t for t in piece.touches if t.tensor is tensor] for own in pieces for piece in own]
-        flat = [touch for group in touches for touch in group]
+    lags: dict[Value[Any], int] | None = None
+    for tensor, flat in touches.items():
         written = {touch.last - touch.first for touch in flat if touch.writes}
         total = program.tensors[tensor] // program.row_stride(tensor)
         step = max(written, default=total)
         if any(t.writes and t.first % step for t in flat) or not program.is_written_whole(tensor):
             continue
+        lags = _lags(series) if lags is None else lags
         lag = max(lags.get(tensor, total), step) + step
         rolls = [roll for rows in (step, 2 * step, 4 * step, 8 * step) if (roll := _roll(flat, rows, lag)) is not None]
         best = min(rolls, key=lambda roll: (roll.live_rows, -roll.rows), default=None)
@@ -116,43 +141,45 @@ def _roll(touches: list[Touch], rows: int, lag: int) -> Roll | None:
     return Roll(rows, max(halo, 0), lag) if 2 * halo <= rows else None
 
 
-def _lags(pieces: Sequence[list[Piece]]) -> dict[Value[Any], int]:
+def _lags(series: Sequence[Series]) -> dict[Value[Any], int]:
     """The most rows of each tensor between the first that is still needed and the last that is written.
 
     The pieces run depth-first: of all units whose rows are there, the last one goes on.
     """
-    done = [0] * len(pieces)
+    users: dict[Value[Any], list[int]] = {}
+    for index, own in enumerate(series):
+        for tensor in own.firsts:
+            users.setdefault(tensor, []).append(index)
+    done = [0] * len(series)
+    blockers: list[tuple[int, int]] = [(-1, 0)] * len(series)
+    """A unit, and how many of its pieces must be done before the next piece can be ready."""
     reached: dict[Value[Any], int] = {}
     lags: dict[Value[Any], int] = {}
-    users: dict[Value[Any], list[int]] = {}
-    for index, own in enumerate(pieces):
-        for tensor in {touch.tensor for piece in own for touch in piece.touches}:
-            users.setdefault(tensor, []).append(index)
-
-    def needed(tensor: Value[Any], index: int) -> int:
-        """The first row that a unit still touches."""
-        rest = pieces[index][done[index] :]
-        rows = [touch.first for piece in rest[:1] for touch in piece.touches if touch.tensor is tensor]
-        return min(rows, default=0) if rest else 1 << 60
 
     def is_ready(index: int) -> bool:
-        return all(
-            needed(touch.tensor, other) >= touch.last
-            for touch in pieces[index][done[index]].touches
-            for other in users[touch.tensor]
-            if other < index
-        )
+        if done[index] == len(series[index].pieces):
+            return False
+        unit, count = blockers[index]
+        if unit >= 0 and done[unit] < count:
+            return False
+        for touch in series[index].pieces[done[index]].touches:
+            for other in users[touch.tensor]:
+                if other >= index:
+                    break
+                count = series[other].done_before(touch)
+                if done[other] < count:
+                    blockers[index] = (other, count)
+                    return False
+        return True
 
-    while True:
-        ready = [i for i in range(len(pieces)) if done[i] < len(pieces[i]) and is_ready(i)]
-        if not ready:
-            return lags
-        index = ready[-1]
-        for touch in pieces[index][done[index]].touches:
+    while (index := next((i for i in reversed(range(len(series))) if is_ready(i)), None)) is not None:
+        touches = series[index].pieces[done[index]].touches
+        for touch in touches:
             if touch.writes:
                 reached[touch.tensor] = max(reached.get(touch.tensor, 0), touch.last)
-        for touch in pieces[index][done[index]].touches:
+        for touch in touches:
             tensor = touch.tensor
-            first = min(needed(tensor, other) for other in users[tensor])
+            first = min(series[other].needed(tensor, done[other]) for other in users[tensor])
             lags[tensor] = max(lags.get(tensor, 0), reached.get(tensor, 0) - first)
         done[index] += 1
+    return lags

@@ -25,7 +25,7 @@ class Interleaver:
         self.room = int(plan.budget * room)
         self.users: dict[Value[Any], list[Track]] = {}
         for track in tracks:
-            for tensor in track.firsts:
+            for tensor in track.series.firsts:
                 self.users.setdefault(tensor, []).append(track)
         self.array = self.vector = 0.0
         self.pending = (0.0, 0.0)
@@ -79,8 +79,8 @@ class Interleaver:
 
     def _needed(self, touch: Touch) -> int:
         """The first row of a tensor that a unit still touches."""
-        rest = (track for track in self.users[touch.tensor] if not track.is_done)
-        return min((track.firsts[touch.tensor][len(track.ends)] for track in rest), default=touch.last)
+        users = self.users[touch.tensor]
+        return min(touch.last, *(track.series.needed(touch.tensor, len(track.ends)) for track in users))
 
     def _fits(self, following: Track) -> bool:
         if following.fusion is not None or any(track.fusion is not None for track in self.open):

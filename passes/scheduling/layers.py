@@ -59,8 +59,12 @@ class Program:
     first_use: dict[Value[Any], int]
     last_use: dict[Value[Any], int]
     """Index of the first and last unit that touches a tensor."""
-    pieces: dict[tuple[Unit, int], list[Any]] = field(default_factory=dict[tuple[Unit, int], list[Any]])
-    """What `pieces_of` has found, by unit and rows."""
+    series: dict[tuple[Unit, int], Any] = field(default_factory=dict[tuple[Unit, int], Any])
+    """What `pieces.series_of` has found, by unit and rows."""
+    chains: dict[tuple[int, int, int], Any] = field(default_factory=dict[tuple[int, int, int], Any])
+    """What `fusion.chain_of` has found, by first unit, last unit and number of pieces."""
+    written_whole: dict[Value[Any], bool] = field(default_factory=dict[Value[Any], bool])
+    """What `is_written_whole` has found."""
 
     def live(self, first: int, last: int) -> list[Value[Any]]:
         """The tensors that are live while units `first` to `last` run."""
@@ -72,13 +76,18 @@ class Program:
 
     def is_written_whole(self, tensor: Value[Any]) -> bool:
         """True if units write every byte of a tensor: it has no gaps."""
+        if tensor not in self.written_whole:
+            self.written_whole[tensor] = self._written_bytes(tensor) >= self.tensors[tensor]
+        return self.written_whole[tensor]
+
+    def _written_bytes(self, tensor: Value[Any]) -> int:
         written = 0
         for index in range(self.first_use[tensor], self.last_use[tensor] + 1):
             for op in self.units[index].operations:
                 reads = any(_is_of(region, op, tensor) and not region.writes for region in op.regions())
                 regions = [region for region in op.regions() if _is_of(region, op, tensor) and region.writes]
                 written += 0 if reads else sum(region.size for region in regions)
-        return written >= self.tensors[tensor]
+        return written
 
     def row_stride(self, tensor: Value[Any]) -> int:
         """Bytes of one row of a tensor."""

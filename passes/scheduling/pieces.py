@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...backends.target import Target
@@ -23,6 +24,9 @@ LEAST_CYCLES = 128
 
 ACCEPTED_LOSS = 0.05
 """So much longer may all pieces of a product take together than the product as a whole."""
+
+NO_ROW = 1 << 60
+"""The first row of a tensor that nothing touches any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +59,50 @@ class Piece:
         return [cut_rows(op, self.start, self.rows) for op in unit.operations]
 
 
-def pieces_of(program: Program, target: Target, unit: Unit, rows: int) -> list[Piece]:
+@dataclass(eq=False)
+class Series:
+    """The pieces of a unit in order.
+
+    `firsts` has for every tensor and number n the first row that the pieces from number n on touch, `writes` the
+    tensors that they write.
+    """
+
+    pieces: list[Piece]
+    firsts: dict[Value[Any], list[int]] = field(init=False)
+    writes: set[Value[Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.firsts = {}
+        self.writes = {touch.tensor for piece in self.pieces for touch in piece.touches if touch.writes}
+        for number in reversed(range(len(self.pieces))):
+            for touch in self.pieces[number].touches:
+                rows = self.firsts.setdefault(touch.tensor, [NO_ROW] * len(self.pieces))
+                rows[number] = min(rows[number], touch.first)
+        for rows in self.firsts.values():
+            for number in reversed(range(len(rows) - 1)):
+                rows[number] = min(rows[number], rows[number + 1])
+
+    def needed(self, tensor: Value[Any], done: int) -> int:
+        """The first row of a tensor that is still touched when so many pieces are done."""
+        rows = self.firsts[tensor]
+        return rows[done] if done < len(rows) else NO_ROW
+
+    def done_before(self, touch: Touch) -> int:
+        """How many pieces touch rows above the end of another unit's touch: they come before it if order matters."""
+        return bisect_left(self.firsts[touch.tensor], touch.last)
+
+
+def series_of(program: Program, target: Target, unit: Unit, rows: int) -> Series:
     """The pieces of a unit, `rows` output rows each."""
     key = (unit, rows)
-    if key not in program.pieces:
-        program.pieces[key] = found = list[Piece]()
+    if key not in program.series:
+        found: list[Piece] = []
         for start in range(0, unit.rows, rows):
             count = min(rows, unit.rows - start)
             operations = [cut_rows(op, start, count) for op in unit.operations]
             found.append(Piece(start, count, touches_of(program, operations), *estimate(operations, target)))
-    return program.pieces[key]
+        program.series[key] = Series(found)
+    return program.series[key]
 
 
 def touches_of(program: Program, operations: list[InstructionOp]) -> list[Touch]:
