@@ -59,7 +59,7 @@ NETWORKS: dict[str, Network] = {
     "tinyvit": _shared("tinyvit_cifar10", "cifar10_jpg", int8_limit=0.5),
     "light_resnet50": Network(light="resnet50", batch=0),
     "light_squeezenet": Network(light="squeezenet", batch=0),
-    "light_shufflenet": Network(light="shufflenet", batch=0),
+    "light_shufflenet": Network(light="shufflenet"),
     "light_inception_v1": Network(light="inception_v1", batch=0),
     "light_inception_v2": Network(light="inception_v2", batch=0),
     "light_densenet121": Network(light="densenet121", batch=0),
@@ -74,10 +74,14 @@ NETWORKS: dict[str, Network] = {
 DEFAULT_NETWORKS = (
     "resnet8",
     "shufflenetv2",
+    "vww_mobilenetv1",
+    "light_shufflenet",
     "light_resnet50",
+    "light_squeezenet",
+    "light_inception_v1",
+    "light_vgg19",
     "digits_cnn",
     "digits_depthwise",
-    "digits_shufflenet",
 )
 
 ACCURACY_NETWORKS = tuple(name for name, network in NETWORKS.items() if network.test is not None)

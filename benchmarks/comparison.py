@@ -7,25 +7,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import processes
 from catalogue import NETWORKS, Network
+from depth import STAGES, compile_seconds
+from goals import Results, judged
 from light_networks import light_path, with_random_weights
-from machine import describe, start_seconds
+from machine import describe
 from products import blas_alone
-from runtime import for_any_batch, quantized, session
+from row import Row
+from runtime import INT8_SUFFIX, for_any_batch, quantized, session
 from stopwatch import Stopwatch, Timing, in_turns
 from table import show
 
 from accelc.backends.program import Program, load_program
 from accelc.backends.simulator.simulator import Simulator
 from accelc.backends.target import load_target
-from accelc.compiler.driver import Settings, compile_module, emit, load_module
+from accelc.compiler.driver import Settings, compile_module, emit, load_module, save_calibration
 from accelc.compiler.measuring import measure
 from accelc.compiler.notes import product_shapes
 from accelc.compiler.progress import terminal_progress
@@ -35,40 +38,14 @@ from accelc.passes.framework.base import Pass
 from accelc.passes.framework.pass_manager import Instrumentation
 
 TARGET = "tile32"
-SYNTHETIC = 16
-"""Samples of noise that stand in for calibration data, on both sides."""
+NOISE = 2
+"""Samples of noise that onnxruntime takes its ranges from where there is no calibration data; accelc makes its own."""
+COMPILE_SECONDS = 20.0
+"""Compilation is repeated until it has taken this long, at most once a round."""
 CHECKED_SAMPLES = 4
 FIRST_MACHINE_PASS = "lower-to-tile"
-
-
-@dataclass
-class Row:
-    """All that is known of one network. `timings` is by what was measured, in seconds a call or a sample."""
-
-    name: str
-    calibrated: int
-    batch: int
-    timings: dict[str, Timing] = field(default_factory=dict)
-    passes: list[tuple[str, float]] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
-    equal: bool = False
-    batched_runtime: bool = False
-
-    def seconds(self, name: str) -> float | None:
-        """The median of a measurement, None if it was not made."""
-        return self.timings[name].seconds if name in self.timings else None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "calibration_samples": self.calibrated,
-            "batch": self.batch,
-            "onnxruntime_takes_batches": self.batched_runtime,
-            "equal_to_interpreter": self.equal,
-            "seconds": {name: timing.to_json() for name, timing in self.timings.items()},
-            "passes": [{"name": name, "seconds": seconds} for name, seconds in self.passes],
-            "report": self.report,
-        }
+WHOLE_PROCESS = "resnet8"
+"""The network whose evaluation and compilation are also measured as whole processes."""
 
 
 class PassClock(Instrumentation):
@@ -95,38 +72,65 @@ class Keep(Instrumentation):
             self.module = module.clone()
 
 
-def compare(names: Sequence[str], rounds: int, destination: Path | None, pinned: str) -> int:
-    """Measure, print and write; exit status 1 if a program's bits are wrong or no network could be measured."""
+def compare(names: Sequence[str], rounds: int, destination: Path | None, pinned: str, *, deep: bool) -> int:
+    """Measure, print and write; exit status 1 if a program's bits are wrong or no network could be measured.
+
+    With `deep` the compile time of ResNets of growing depth is measured too.
+    """
     begin = time.process_time(), time.perf_counter()
     surroundings = describe(pinned)
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
+    rows: dict[str, Row] = {}
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        commands = dict(processes.STARTS)
         for name in names:
             network = NETWORKS[name]
             missing = _missing(network)
             if missing:
                 print(f"{name}: skipped, {missing}")
                 continue
-            rows.append(_measured(name, network, rounds, Path(folder)))
+            rows[name] = _measured(name, network, rounds, folder)
+            if name == WHOLE_PROCESS:
+                commands |= _whole_processes(name, network, folder)
         if not rows:
             return 1
+        depth: dict[int, Timing] = {}
+        if deep:
+            with terminal_progress("compiling deeper and deeper", rounds * len(STAGES)) as advance:
+                depth = compile_seconds(rounds, TARGET, folder, advance)
         share = (time.process_time() - begin[0]) / (time.perf_counter() - begin[1])
-        starts = start_seconds(rounds, Path(folder))
-    show(surroundings, starts, rows, rounds, share)
+        with terminal_progress("running whole processes", (rounds + 1) * len(commands)) as advance:
+            taken = processes.in_turns(commands, rounds, folder, advance)
+        results = Results(rows, taken, processes.loaded_by_import(), depth)
+    goals = judged(results)
+    show(surroundings, results, goals, rounds, share)
     if destination is not None:
         data = {
             "target": TARGET,
             "rounds": rounds,
             "share_of_core": share,
             "surroundings": surroundings,
-            "start_seconds": starts,
-            "networks": [row.to_json() for row in rows],
+            "goals": goals,
+            "processes": {name: timing.to_json() for name, timing in taken.items()},
+            "depth": {layers: timing.to_json() for layers, timing in depth.items()},
+            "loaded_by_import": results.loaded,
+            "networks": [row.to_json() for row in rows.values()],
         }
         destination.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    wrong = [row.name for row in rows if not row.equal]
+    wrong = [row.name for row in rows.values() if not row.equal]
     if wrong:
         print(f"wrong: the program's bits are not those of the quantized network: {', '.join(wrong)}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _whole_processes(name: str, network: Network, folder: Path) -> dict[str, tuple[str, ...]]:
+    """Command lines: the network evaluated on its test data, and compiled from a quantized file."""
+    evaluate = ("--calibration-data", str(network.calibration), "--evaluate", str(network.test), "--report")
+    quantized_file = next(folder.glob(f"*{INT8_SUFFIX.format(network.path.stem if network.path else name)}"))
+    return {
+        f"{name} evaluated": (*processes.COMMAND, str(network.path), *evaluate),
+        f"{name} from QDQ": (*processes.COMMAND, str(quantized_file), "-o", str(folder / "quantized.accel")),
+    }
 
 
 def _missing(network: Network) -> str:
@@ -146,21 +150,24 @@ def _measured(name: str, network: Network, rounds: int, folder: Path) -> Row:
         path = folder / f"{name}.onnx"
         onnx.save(with_random_weights(light_path(network.light)), path)
     given = None if network.calibration is None else _input(network.calibration)
-    row = Row(name, SYNTHETIC if given is None else len(given), network.batch)
+    row = Row(name, NOISE if given is None else len(given), network.batch)
     module = load_module(path)
     argument = module.main.arguments[0]
-    noise = np.random.default_rng(0).standard_normal((SYNTHETIC, *argument.type.shape[1:]), np.float32)
-    calibration = noise if given is None else given
+    shape = (max(network.batch, CHECKED_SAMPLES), *argument.type.shape[1:])
+    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     test = noise if network.test is None else _input(network.test)
     keep = Keep()
-    settings = Settings(load_target(TARGET), calibration={str(argument.name): calibration}, instrumentation=[keep])
-    program = emit(compile_module(path, settings))
+    samples = None if given is None else {str(argument.name): given}
+    settings = Settings(load_target(TARGET), calibration=samples, instrumentation=[keep])
+    compiled = compile_module(path, settings)
+    program, ranges = emit(compiled), folder / f"{name}.ranges.json"
+    save_calibration(compiled, ranges)
     with terminal_progress(f"{name}: compiling", rounds) as advance:
-        _compile_in_rounds(row, path, {str(argument.name): given}, rounds, advance)
+        _compile_in_rounds(row, path, samples, ranges, rounds, advance)
         _load_in_rounds(row, program, test[:1], rounds, folder)
     row.report = _figures(program)
     with Stopwatch() as watch:
-        integer = quantized(path, folder, calibration)
+        integer = quantized(path, folder, noise[:NOISE] if given is None else given)
     row.timings["onnxruntime quantize_static"] = Timing([watch.processor], [watch.wall])
     row.equal = _same_bits(program, keep.module, test, network.batch)
     calls = _inference(row, program, path, integer, test)
@@ -180,16 +187,25 @@ def _input(path: Path) -> np.ndarray:
 
 
 def _compile_in_rounds(
-    row: Row, path: Path, given: Mapping[str, np.ndarray | None], rounds: int, advance: Callable[[int], None]
+    row: Row,
+    path: Path,
+    samples: Mapping[str, np.ndarray] | None,
+    ranges: Path,
+    rounds: int,
+    advance: Callable[[int], None],
 ) -> None:
-    """Time ONNX file to program without calibration data, part by part, and with it where there is some."""
+    """Time ONNX file to program: part by part without calibration data, with given ranges, and with samples if any."""
     parts = ("import", "passes", "emit", "compile")
     timings = {part: Timing() for part in parts}
     seconds: list[list[tuple[str, float]]] = []
-    calibration = {name: array for name, array in given.items() if array is not None}
-    if calibration:
-        timings["compile calibrated"] = Timing()
-    for _ in range(rounds):
+    others = {"compile, ranges given": {"load_calibration": ranges}}
+    if samples is not None:
+        others["compile calibrated"] = {"calibration": samples}
+    timings |= {name: Timing() for name in others}
+    begin = time.process_time()
+    for turn in range(rounds):
+        if turn and time.process_time() - begin > COMPILE_SECONDS:
+            break
         clock = PassClock()
         with Stopwatch() as whole:
             with Stopwatch() as first:
@@ -201,10 +217,10 @@ def _compile_in_rounds(
         for part, watch in zip(parts, (first, second, third, whole), strict=True):
             timings[part].add(watch.processor, watch.wall)
         seconds.append(clock.seconds)
-        if calibration:
+        for name, given in others.items():
             with Stopwatch() as watch:
-                emit(compile_module(path, Settings(load_target(TARGET), calibration=calibration)))
-            timings["compile calibrated"].add(watch.processor, watch.wall)
+                emit(compile_module(path, Settings(load_target(TARGET), **given)))
+            timings[name].add(watch.processor, watch.wall)
         advance(1)
     row.timings.update(timings)
     for same in zip(*seconds, strict=True):

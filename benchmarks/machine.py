@@ -5,10 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
-import subprocess
-import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +27,6 @@ FLAGS = (
 
 CORE_NAME_FUNCTIONS = ("scipy_openblas_get_corename64_", "scipy_openblas_get_corename", "openblas_get_corename")
 
-STARTS = {
-    "python": ("-c", ""),
-    "accelc --help": ("-m", "accelc.compiler.cli", "--help"),
-    "import accelc": ("-c", "import accelc"),
-    "import accelc.compiler.api": ("-c", "import accelc.compiler.api"),
-}
-"""What Python's start is measured with, after `python`."""
-
 
 def describe(pinned: str) -> dict[str, str]:
     """The surroundings of a run, name by name; `pinned` says how it was kept on one core."""
@@ -55,27 +44,16 @@ def describe(pinned: str) -> dict[str, str]:
         "numpy": f"{np.__version__} with {blas['name']} {blas.get('version', '')}".strip(),
         "OPENBLAS_CORETYPE": f"{os.environ.get('OPENBLAS_CORETYPE', 'not set')}, kernels in use: {_openblas_core()}",
         **{name: version(name) for name in ("onnx", "onnxruntime", "accelc")},
+        **{name: _version(name) for name in ("numkong", "numba")},
     }
 
 
-def start_seconds(runs: int, folder: Path) -> dict[str, list[float]]:
-    """Processor seconds of fresh Python processes that do little, in turns: one entry a run.
-
-    One start that is not counted writes the byte code, as it is behind any second start: into `folder` where Python
-    is told to write none.
-    """
-    environment = dict(os.environ)
-    if environment.pop("PYTHONDONTWRITEBYTECODE", ""):
-        environment["PYTHONPYCACHEPREFIX"] = str(folder)
-    seconds: dict[str, list[float]] = {name: [] for name in STARTS}
-    for turn in range(runs + 1):
-        for name, arguments in STARTS.items():
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            if turn:
-                seconds[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return seconds
+def _version(package: str) -> str:
+    """The version of an optional package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor_facts() -> dict[str, str]:

@@ -24,7 +24,7 @@ STEM, LAST, CLASSES, SIZE = 32, 1280, 1000, 224
 
 def mobilenet_v2(seed: int = 0) -> onnx.ModelProto:
     """The network with batch normalizations folded: 3.5 million parameters, 301 million multiply-accumulates."""
-    builder = _Builder(seed)
+    builder = ChainBuilder(seed)
     builder.convolve("stem", 3, STEM, kernel=3, stride=2)
     channels = STEM
     for stage, (expansion, width, repetitions, first) in enumerate(STAGES):
@@ -33,15 +33,12 @@ def mobilenet_v2(seed: int = 0) -> onnx.ModelProto:
             builder.bottleneck(f"stage{stage}.{index}", channels, width, expansion, stride)
             channels = width
     builder.convolve("last", channels, LAST)
-    builder.add("GlobalAveragePool", "pool")
-    builder.add("Flatten", "flatten", axis=1)
-    weight = builder.constant("fc.weight", (CLASSES, LAST), LAST)
-    builder.add("Gemm", "fc", weight, builder.zeros("fc.bias", CLASSES), transB=1)
-    return builder.model()
+    builder.classify(LAST)
+    return builder.model("mobilenet_v2")
 
 
-class _Builder:
-    """Appends nodes to a chain; `value` is its end."""
+class ChainBuilder:
+    """Appends nodes with seeded random weights to a chain of images of 224x224; `value` is its end."""
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -95,8 +92,28 @@ class _Builder:
         if stride == 1 and before == after:
             self.add("Add", f"{name}.add", start)
 
-    def model(self) -> onnx.ModelProto:
+    def residual(self, name: str, before: int, inner: int, after: int, stride: int) -> None:
+        """A bottleneck of three layers beside a shortcut, which is a layer of its own where shapes differ."""
+        start = self.value
+        self.convolve(f"{name}.reduce", before, inner)
+        self.convolve(f"{name}.spatial", inner, inner, kernel=3, stride=stride)
+        self.convolve(f"{name}.expand", inner, after, clip=False)
+        end, self.value = self.value, start
+        if stride > 1 or before != after:
+            self.convolve(f"{name}.shortcut", before, after, stride=stride, clip=False)
+        self.add("Add", f"{name}.add", end)
+        self.add("Relu", f"{name}.relu")
+
+    def classify(self, channels: int) -> None:
+        """The mean of every channel, and one product of them for each class."""
+        self.add("GlobalAveragePool", "pool")
+        self.add("Flatten", "flatten", axis=1)
+        weight = self.constant("fc.weight", (CLASSES, channels), channels)
+        self.add("Gemm", "fc", weight, self.zeros("fc.bias", CLASSES), transB=1)
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """The whole as a model from `input` to the end of the chain."""
         shapes = {"input": [1, 3, SIZE, SIZE], self.value: [1, CLASSES]}
         (data, result) = (helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items())
-        graph = helper.make_graph(self.nodes, "mobilenet_v2", [data], [result], self.constants)
+        graph = helper.make_graph(self.nodes, name, [data], [result], self.constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -20,6 +20,10 @@ TOLERANCE = 1e-3
 """Of the largest output: what a batch may differ from its samples one by one, in float."""
 
 
+INT8_SUFFIX = "{}.int8.onnx"
+"""The name of the file that `quantized` writes, after the model's."""
+
+
 class Samples(CalibrationDataReader):
     """Calibration samples [N, ...] for the input `name`, one at a time."""
 
@@ -50,7 +54,8 @@ def quantized(model: Path, folder: Path, samples: np.ndarray) -> Path:
     (name,) = (value.name for value in loaded.graph.input)
     if max(entry.version for entry in loaded.opset_import if entry.domain == "") < OLDEST_OPSET:
         loaded = version_converter.convert_version(loaded, OLDEST_OPSET)
-    converted, prepared, result = (folder / f"{model.stem}.{step}.onnx" for step in ("opset", "prepared", "int8"))
+    converted, prepared = (folder / f"{model.stem}.{step}.onnx" for step in ("opset", "prepared"))
+    result = folder / INT8_SUFFIX.format(model.stem)
     onnx.save(loaded, converted)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

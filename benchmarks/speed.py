@@ -1,4 +1,4 @@
-"""Prints, in one run on one core, how long accelc compiles and simulates, beside onnxruntime float32 and int8.
+"""Prints, in one run on one core, how long accelc compiles and simulates beside onnxruntime, and which goals hold.
 
 python benchmarks/speed.py [--networks NAME ...] [--runs N] [--json FILE]; needs the `test` extra.
 
@@ -34,7 +34,8 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"{error}; python -m pip install -e '.[test]' installs what the benchmarks need", file=sys.stderr)
         return 1
-    return comparison.compare(tuple(options.networks), options.runs, options.json, pinned)
+    deep = options.networks is DEFAULT_NETWORKS
+    return comparison.compare(tuple(options.networks), options.runs, options.json, pinned, deep=deep)
 
 
 def pin_to_one_core() -> str:
@@ -55,7 +56,14 @@ def _options() -> argparse.Namespace:
     add("--runs", metavar="N", type=_positive, default=5, help="rounds of every measurement (default 5)")
     add("--json", metavar="FILE", type=Path, help="write all figures as data")
     names = ", ".join(NETWORKS)
-    add("--networks", metavar="NAME", nargs="+", choices=NETWORKS, default=DEFAULT_NETWORKS, help=f"of {names}")
+    add(
+        "--networks",
+        metavar="NAME",
+        nargs="+",
+        choices=NETWORKS,
+        default=DEFAULT_NETWORKS,
+        help=f"only these, of {names}",
+    )
     return parser.parse_args()
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from goals import show_goals
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from comparison import Row
+    from goals import Results
+    from row import Row
 
 WIDTH = 120
+COLUMNS = 5
+"""Networks beside each other."""
 SLOWEST = 3
 BUSY_SHARE = 0.9
 """Below this share of its core, other programs were running too."""
@@ -25,25 +28,27 @@ Figure = Callable[["Row"], str]
 
 
 def show(
-    surroundings: Mapping[str, str],
-    starts: Mapping[str, Sequence[float]],
-    rows: Sequence[Row],
-    rounds: int,
-    share: float,
+    surroundings: Mapping[str, str], results: Results, goals: Sequence[Mapping[str, Any]], rounds: int, share: float
 ) -> None:
-    """Print the surroundings, Python's start and the table on standard output."""
+    """Print the surroundings, whole processes, a table of the networks and the goals on standard output."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     for name, value in surroundings.items():
         console.print(f"{name}: {value}", markup=False, soft_wrap=True)
-    taken = ", ".join(f"{name} {median(seconds):.2f} s" for name, seconds in starts.items())
+    taken = ", ".join(f"{name} {timing.seconds:.2f} s" for name, timing in results.processes.items())
     console.print(f"a fresh process: {taken}", soft_wrap=True)
+    if results.depth:
+        deeper = ", ".join(f"{layers} layers {timing.seconds:.2f} s" for layers, timing in results.depth.items())
+        console.print(f"ResNets, ONNX to program: {deeper}", soft_wrap=True)
     console.print(
         f"Seconds are this process's own processor seconds, medians of {rounds} rounds measured in turns; it had "
         f"{share:.0%} of its core"
         + (", so the caches were shared with other programs." if share < BUSY_SHARE else "."),
         soft_wrap=True,
     )
-    console.print(_table(rows))
+    rows = list(results.rows.values())
+    for start in range(0, len(rows), COLUMNS):
+        console.print(_table(rows[start : start + COLUMNS]))
+    show_goals(console, goals)
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -127,6 +132,7 @@ _SECTIONS: tuple[tuple[str, tuple[tuple[str, Figure], ...]], ...] = (
             (SLOW_PASSES, lambda _: ""),
             ("emit", _seconds("emit")),
             ("ONNX to program", _seconds("compile")),
+            ("same, ranges given", _seconds("compile, ranges given")),
             ("same, calibrated", _seconds("compile calibrated")),
             ("  samples", lambda row: str(row.calibrated) if "compile calibrated" in row.timings else "-"),
             ("load the program", _seconds("load")),

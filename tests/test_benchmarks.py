@@ -9,8 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from catalogue import DEFAULT_NETWORKS, NETWORKS
+from depth import STAGES, deviation
+from goals import GOALS, Results, judged
 from mobilenet import mobilenet_v2
 from products import blas_alone
+from row import Row
 from stopwatch import Timing, in_turns
 
 from accelc.compiler.report import Product
@@ -42,6 +45,37 @@ def test_every_figure_of_a_network_is_measured(measured):
     assert network["report"]["cycles"] >= max(network["report"]["bounds"].values())
 
 
+def test_goals_stand_beside_what_was_measured(measured):
+    text, data = measured
+    goals = {goal["what"]: goal for goal in data["goals"]}
+    start = goals["accelc --help"]
+    assert start["holds"] == (start["figure"] <= start["limit"] == 0.25)
+    assert goals["heavy packages that import accelc loads"]["figure"] == 0
+    assert "heavy packages that import accelc loads" in text
+    assert not any("resnet" in name for name in goals), "nothing of it was measured"
+
+
+def test_every_goal_follows_from_its_measurements():
+    def row(**seconds: float) -> Row:
+        return Row("any", 1, 32, {name.replace("_", " "): Timing([value], [value]) for name, value in seconds.items()})
+
+    rival = {"onnxruntime_int8": 1.0, "onnxruntime_float32": 2.0, "onnxruntime_int8_batch": 0.5}
+    fast = row(accelc=1.9, accelc_batch=1.0, **{"compile,_ranges given": 2.5}, **rival)
+    names = {name for name in DEFAULT_NETWORKS if not name.startswith(("digits", "resnet8"))}
+    whole = ("resnet8 evaluated", "resnet8 from QDQ", "accelc --help")
+    processes = {name: Timing([0.2], [0.2]) for name in whole}
+    depth = {layers: Timing([1 + 0.02 * layers], [0.0]) for layers in STAGES}
+    found = judged(Results(dict.fromkeys(names, fast), processes, [], depth))
+    assert len(found) == len(GOALS)
+    assert [goal["what"] for goal in found if not goal["holds"]] == ["light_resnet50, ONNX to program, ranges given"]
+
+
+def test_depth_is_judged_by_the_distance_from_a_straight_line():
+    assert deviation({50: 1.0, 101: 2.02, 152: 3.04, 302: 6.04}) < 1e-9
+    assert deviation({50: 1.0, 101: 4.0, 152: 9.0, 302: 36.0}) > 0.1
+    assert all(layers == 3 * sum(blocks) + 2 for layers, blocks in STAGES.items())
+
+
 def test_the_surroundings_are_told_without_naming_a_place(measured):
     text, data = measured
     names = {"processor", "vector instructions", "cores", "python", "numpy", "OPENBLAS_CORETYPE", "onnxruntime"}
@@ -53,7 +87,15 @@ def test_the_surroundings_are_told_without_naming_a_place(measured):
 
 def test_the_table_shows_measurements_ratios_and_predictions(measured):
     text, _ = measured
-    for name in ("digits_cnn", "ONNX to program", "accelc / int8", "accelc / BLAS alone", "cycles", "utilization"):
+    for name in (
+        "digits_cnn",
+        "ONNX to program",
+        "same, ranges given",
+        "accelc / int8",
+        "accelc / BLAS alone",
+        "cycles",
+        "utilization",
+    ):
         assert name in text
 
 
