@@ -247,7 +247,7 @@ def _named(program: Program, samples: np.ndarray) -> dict[str, np.ndarray]:
 
 def _same_bits(program: Program, module: Module, test: np.ndarray, batch: int) -> bool:
     """True if the simulator gives, one by one and side by side, exactly what the quantized network computes."""
-    simulator = Simulator(program)
+    simulator = Simulator(program, compiled=True)
     name = program.outputs[0].name
     count = CHECKED_SAMPLES if batch else 1
     together = simulator.run(_named(program, test[: max(batch, 1)]))[name]
@@ -266,13 +266,13 @@ def _inference(
     calls: dict[str, Callable[[], object]] = {}
     sample = test[:1]
     name = program.inputs[0].name
-    calls["accelc"] = partial(Simulator(program).run, _named(program, sample))
+    calls["accelc"] = partial(Simulator(program, compiled=True).run, _named(program, sample))
     for kind, model in (("float32", path), ("int8", integer)):
         calls[f"onnxruntime {kind}"] = partial(session(model).run, None, {name: sample})
     if not row.batch:
         return calls
     several = test[: row.batch]
-    calls["accelc batch"] = partial(Simulator(program).run, _named(program, several))
+    calls["accelc batch"] = partial(Simulator(program, compiled=True).run, _named(program, several))
     wide = {kind: for_any_batch(model, several) for kind, model in (("float32", path), ("int8", integer))}
     row.batched_runtime = all(wide.values())
     for kind, data in wide.items():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("lark", "networkx", "onnx", "onnx.reference", "onnxruntime", "rich", "matplotlib")
+HEAVY = ("lark", "networkx", "numba", "onnx", "onnx.reference", "onnxruntime", "rich", "matplotlib")
 
 
 def loaded(code: str) -> set[str]:

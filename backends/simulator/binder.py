@@ -31,18 +31,23 @@ def bind_plain(program: Program, memory: Memory) -> list[tuple[int, Step]]:
     return [(index, plain_step(program.instructions[index], memory)) for index in program.order]
 
 
-def bind_fast(program: Program, analysis: Analysis, memory: Memory) -> list[tuple[int, Step]]:
-    """As `bind_plain`, with the same bits, but vectorised over samples and without the loads nobody needs."""
-    binder = _Binder(program, analysis, memory)
+def bind_fast(
+    program: Program, analysis: Analysis, memory: Memory, *, compiled: bool = False
+) -> list[tuple[int, Step]]:
+    """As `bind_plain`, with the same bits, but vectorised over samples and without the loads nobody needs.
+
+    With `compiled` machine code takes the place of numpy where there is some (kernels.py).
+    """
+    binder = _Binder(program, analysis, memory, Scratch(compiled))
     return [(index, binder.step(index)) for index in program.order if index not in analysis.dead_loads]
 
 
 class _Binder:
-    def __init__(self, program: Program, analysis: Analysis, memory: Memory) -> None:
+    def __init__(self, program: Program, analysis: Analysis, memory: Memory, scratch: Scratch) -> None:
         self.program = program
         self.analysis = analysis
         self.memory = memory
-        self.scratch = Scratch()
+        self.scratch = scratch
         self.slots = [np.empty(memory.samples * size, np.int8) for size in analysis.slots]
 
     def step(self, index: int) -> Step:

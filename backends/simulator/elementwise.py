@@ -12,9 +12,10 @@ from ...dialects.tile.records import unpack_multipliers
 from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.types import strided_view
 from ...dialects.tile.vector import BinaryOp, LookupOp, RescaleOp, UnaryVectorOp
+from .kernels import Clip, sum_kernel
 from .memory import Scratch
 from .plain import Step
-from .rounding import Rounding, block_slices
+from .rounding import Rounding, block_slices, is_mergeable, merged
 
 _BLOCK = 1 << 16
 
@@ -78,11 +79,17 @@ def _sum_step(
     right: tuple[Array, float],
     offset: float,
     out: Array,
-    clip: tuple[int, int, int],
+    clip: Clip,
     scratch: Scratch,
 ) -> Step:
     """Bind out = round(left * factor + right * factor + offset), each side with its factor; exact in float64."""
     (one, first), (two, second) = left, right
+    if all(is_mergeable(a) for a in (one, two, out)):
+        one, two, out = (merged(a) for a in (one, two, out))
+    if scratch.compiled:
+        kernel = sum_kernel(one, two, out, (first, second), offset, clip)
+        if kernel is not None:
+            return kernel
     blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []
     for index in block_slices(out.shape):
         total = scratch.take("binary", out[index].shape, np.float64)

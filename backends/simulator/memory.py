@@ -86,8 +86,12 @@ class Memory:
 
 @dataclass(eq=False)
 class Scratch:
-    """Buffers that live within one instruction and are shared by all of them, by purpose and element type."""
+    """Buffers that live within one instruction and are shared by all of them, by purpose and element type.
 
+    `compiled` tells the instructions that are bound with it to use machine code (kernels.py) where there is some.
+    """
+
+    compiled: bool = False
     arrays: dict[tuple[str, str], Array] = field(default_factory=dict[tuple[str, str], Array])
 
     def take(self, purpose: str, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:

@@ -13,7 +13,7 @@ from ...dialects.tile.vector import RequantizeOp
 from .analysis import EXACT_FLOAT32, largest_input
 from .memory import Scratch
 from .plain import Step, sequence
-from .rounding import Rounding
+from .rounding import rounding_step
 from .taps import tap_product
 from .windows import PaddedInput
 
@@ -44,7 +44,7 @@ def average_pool_step(op: AveragePoolOp, multipliers: Array, sram: Array, scratc
         padded = PaddedInput(op, sram[chosen], op.channels, op.input_zero, scratch, dtype)
         total = scratch.take("pooled", out[chosen].shape, dtype)
         steps += [padded.fill, _separable(op, padded.array, total, np.add, scratch, dtype)]
-        steps.append(Rounding(total, out[chosen], factor, -factor * (elements * op.input_zero), clip, scratch))
+        steps.append(rounding_step(total, out[chosen], factor, -factor * (elements * op.input_zero), clip, scratch))
     return sequence(steps)
 
 
@@ -65,7 +65,7 @@ def requantization(
     out: Array,
     shape: tuple[int, ...],
     scratch: Scratch,
-) -> Rounding:
+) -> Step:
     """Bind the rounding of sums by known records, one for each element of `shape`, which broadcasts against them.
 
     Sums of 8-bit products times a multiplier are exact as they are, and so is the bias times it; wider ones pass the
@@ -76,8 +76,8 @@ def requantization(
     factor = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32)).reshape(shape)
     clip, offset = (op.zero_point, op.low, op.high), bias.reshape(shape)
     if size == 8:
-        return Rounding(total, out, factor, factor * offset, clip, scratch)
-    return Rounding(total, out, factor, 0.0, clip, scratch, wide=(offset, op.pre_shift))
+        return rounding_step(total, out, factor, factor * offset, clip, scratch)
+    return rounding_step(total, out, factor, 0.0, clip, scratch, wide=(offset, op.pre_shift))
 
 
 def _sample_groups(op: VectorWindowOp, samples: int) -> list[slice]:

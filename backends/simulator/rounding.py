@@ -8,13 +8,32 @@ import numpy as np
 import numpy.typing as npt
 
 from ...dialects.core.types import Array
+from .kernels import Clip, rounding_kernel
 from .memory import Scratch
+from .plain import Step
 
 BLOCK = 1 << 14
 """Elements rounded at a time: 128 KiB of float64, which stay in the first two cache levels."""
 
 NARROW = 64
 """Below this many channels, parameters are repeated over a whole image row so that the inner loop is long."""
+
+
+def rounding_step(
+    values: Array,
+    out: Array,
+    factor: npt.ArrayLike,
+    offset: npt.ArrayLike,
+    clip: Clip,
+    scratch: Scratch,
+    wide: tuple[Array, int] | None = None,
+) -> Step:
+    """Bind what `Rounding` computes, by machine code where that is wanted and there is some."""
+    if scratch.compiled and wide is None:
+        kernel = rounding_kernel(*_runs(values, out, factor, offset), clip)
+        if kernel is not None:
+            return kernel
+    return Rounding(values, out, factor, offset, clip, scratch, wide)
 
 
 class Rounding:
@@ -31,19 +50,14 @@ class Rounding:
         out: Array,
         factor: npt.ArrayLike,
         offset: npt.ArrayLike,
-        clip: tuple[int, int, int],
+        clip: Clip,
         scratch: Scratch,
         wide: tuple[Array, int] | None = None,
     ) -> None:
         self.zero_point, low, high = clip
         self.low, self.high = float(low), float(high)
         self.unit = None if wide is None else 2.0 ** -wide[1]
-        factor, offset = (np.asarray(a, np.float64) for a in (factor, offset if wide is None else wide[0]))
-        factor, offset = _with_rank(factor, values.ndim), _with_rank(offset, values.ndim)
-        if values.shape[-1] < NARROW and is_mergeable(values) and is_mergeable(out):
-            width = values.shape[-2]
-            factor, offset = (merged(repeated(a, width, values.shape[-1])) for a in (factor, offset))
-            values, out = merged(values), merged(out)
+        values, out, factor, offset = _runs(values, out, factor, offset if wide is None else wide[0])
         self.blocks: list[tuple[Array, Array, Array, Array, Array]] = []
         for index in block_slices(values.shape):
             value = values[index]
@@ -66,6 +80,16 @@ class Rounding:
                 np.add(steps, self.zero_point, out=steps)
             np.clip(steps, self.low, self.high, out=steps)
             np.copyto(out, steps, casting="unsafe")
+
+
+def _runs(values: Array, out: Array, factor: npt.ArrayLike, offset: npt.ArrayLike) -> tuple[Array, Array, Array, Array]:
+    """The arrays of a rounding with parameters float64 of full rank; rows of narrow pixels become one axis."""
+    factor, offset = (_with_rank(np.asarray(a, np.float64), values.ndim) for a in (factor, offset))
+    if values.shape[-1] < NARROW and is_mergeable(values) and is_mergeable(out):
+        width = values.shape[-2]
+        factor, offset = (merged(repeated(a, width, values.shape[-1])) for a in (factor, offset))
+        values, out = merged(values), merged(out)
+    return values, out, factor, offset
 
 
 def block_slices(shape: tuple[int, ...], limit: int = BLOCK) -> list[tuple[slice, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..program import Program
 from .analysis import Analysis, analyse
 from .binder import bind_fast, bind_plain
 from .hazards import check_hazards
+from .kernels import WORTHWHILE, has_kernels
 from .memory import Memory, extents
 from .plain import Step
 
@@ -30,10 +32,14 @@ class Simulator:
     `fast` (the default) computes whole batches of samples in BLAS; `plain` executes the definition of every
     instruction, sample by sample: the reference, equal in every bit. `checked` is `fast` after a proof that the
     program never reads memory that nothing has written and that tokens order all conflicting accesses.
+    `compiled` says whether machine code takes the place of numpy where there is some: None (the default) from the run
+    on whose work, with that of the runs before, is worth loading it, where Numba is installed. The bits are the same.
     CompileError if the program is not valid or, in checked mode, not clean.
     """
 
-    def __init__(self, program: Program, *, mode: str = "fast", chunk: int | None = None) -> None:
+    def __init__(
+        self, program: Program, *, mode: str = "fast", chunk: int | None = None, compiled: bool | None = None
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
         self.program = program
@@ -47,6 +53,9 @@ class Simulator:
             if not self.analysis.needs_accumulators:
                 per_sample -= 8 * self.extents.accumulators
         self.chunk = chunk or max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(per_sample, 1)))
+        self.compiled = bool(compiled) and has_kernels()
+        self._hesitates = compiled is None and mode != "plain" and has_kernels()
+        self._work = 0
         self._bound: dict[int, tuple[Memory, list[tuple[int, Step]]]] = {}
 
     def run(self, inputs: Mapping[str, Array], *, progress: Progress | None = None) -> dict[str, Array]:
@@ -58,6 +67,7 @@ class Simulator:
         """
         arrays = self._checked_inputs(inputs)
         samples = len(next(iter(arrays.values()))) if arrays else 1
+        self._consider_kernels(samples)
         parts: list[list[Array]] = []
         for start in range(0, samples, self.chunk):
             parts.append(self._run_chunk({name: a[start : start + self.chunk] for name, a in arrays.items()}))
@@ -70,6 +80,20 @@ class Simulator:
             joined = (len(whole) * shape[0], *shape[1:]) if shape else (len(whole),)
             outputs[port.name] = whole.reshape(joined).astype(port.type.element.dtype, copy=False)
         return outputs
+
+    def _consider_kernels(self, samples: int) -> None:
+        """Turn to machine code if this run and those before it are worth loading it."""
+        if self._hesitates:
+            self._work += samples * self._results
+            if self._work >= WORTHWHILE:
+                self.compiled, self._hesitates = True, False
+                self._bound.clear()
+
+    @cached_property
+    def _results(self) -> int:
+        """What the vector unit writes for one sample, in elements."""
+        vector = (each for each in self.program.instructions if each.op_class.engine == "vector")
+        return sum(region.size for each in vector for region in each.regions() if region.writes)
 
     def _run_chunk(self, inputs: Mapping[str, Array]) -> list[Array]:
         samples = len(next(iter(inputs.values()))) if inputs else 1
@@ -111,7 +135,7 @@ class Simulator:
             if self.analysis is None:
                 steps = bind_plain(self.program, memory)
             else:
-                steps = bind_fast(self.program, self.analysis, memory)
+                steps = bind_fast(self.program, self.analysis, memory, compiled=self.compiled)
             bound = self._bound[samples] = memory, steps
         return bound
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.tile.window import WindowOp
+from .kernels import taps_kernel
 from .memory import Scratch
 from .plain import Step, sequence
 from .rounding import NARROW, is_mergeable, merged, repeated
@@ -24,6 +25,10 @@ def tap_product(
 
     `weights` is float32 [taps, channels]; every partial sum must be exact in the element type.
     """
+    if scratch.compiled:
+        kernel = _compiled_taps(op, weights, sram, image, scratch, padding=padding, accumulate=accumulate)
+        if kernel is not None:
+            return kernel
     channels = image.shape[-1]
     need_h, need_w = op.padded_size
     together = max(1, _PADDED // (need_h * need_w * channels))
@@ -44,6 +49,23 @@ def tap_product(
                 pieces = [view[sample, rows] for view in views]
                 steps.append(_block(pieces, scale, target[sample, rows], scratch, accumulate=accumulate))
     return sequence(steps)
+
+
+def _compiled_taps(
+    op: WindowOp, weights: Array, sram: Array, image: Array, scratch: Scratch, *, padding: int, accumulate: bool
+) -> Step | None:
+    channels = image.shape[-1]
+    padded = PaddedInput(op, sram, channels, padding, scratch, op.element_of("input").dtype, copy=False)
+    views, target = padded.taps(op, channels), image
+    starts = [view.__array_interface__["data"][0] for view in views]
+    factors = weights.astype(image.dtype)
+    first = views[0]
+    if is_mergeable(first) and is_mergeable(target):
+        factors = np.tile(factors, (1, op.out_w))
+        first, target = merged(first), merged(target)
+    offsets = [(start - starts[0]) // first.itemsize for start in starts]
+    kernel = taps_kernel(first, offsets, factors, target, accumulate=accumulate)
+    return None if kernel is None else sequence([padded.fill, kernel])
 
 
 def _block(views: list[Array], factors: list[Array], out: Array, scratch: Scratch, *, accumulate: bool) -> Step:

@@ -11,7 +11,9 @@ from machine.random_programs import elementwise_programs, matmul_programs, movem
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program
 from accelc.backends.simulator import analysis
+from accelc.backends.simulator import simulator as simulator_module
 from accelc.backends.simulator.analysis import analyse
+from accelc.backends.simulator.kernels import has_kernels
 from accelc.backends.simulator.simulator import Simulator
 from accelc.backends.target import load_target
 from accelc.dialects.core.diagnostics import CompileError
@@ -47,9 +49,10 @@ def random_input(program: Program, samples: int = SAMPLES) -> dict[str, np.ndarr
 def assert_fast_is_plain(program: Program, chunk: int | None = None) -> None:
     data = random_input(program)
     plain = Simulator(program, mode="plain").run(data)["y"]
-    fast = Simulator(program, chunk=chunk).run(data)["y"]
     assert plain.shape[0] == SAMPLES
-    np.testing.assert_array_equal(fast, plain)
+    for compiled in (False, True) if has_kernels() else (False,):
+        fast = Simulator(program, chunk=chunk, compiled=compiled).run(data)["y"]
+        np.testing.assert_array_equal(fast, plain, f"compiled: {compiled}")
 
 
 @settings(max_examples=150, deadline=None)
@@ -96,6 +99,21 @@ def product_program(depth: int, weights: np.ndarray, *, dynamic: bool = False) -
     return program_around(
         [product, requantize], input_bytes=at if dynamic else image, constants=constants, sram_bytes=total
     )
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_machine_code_takes_over_once_it_pays(monkeypatch, installed):
+    module = conv_module()
+    program, data = emit(module, TARGET), {"image": image_of(module, 4)}
+    reference = Simulator(program, compiled=False).run(data)["result"]
+    written = reference[0].size
+    monkeypatch.setattr(simulator_module, "WORTHWHILE", 3 * 4 * written)
+    monkeypatch.setattr(simulator_module, "has_kernels", lambda: installed and has_kernels())
+    simulator, seen = Simulator(program), []
+    for _ in range(4):
+        np.testing.assert_array_equal(simulator.run(data)["result"], reference)
+        seen.append(simulator.compiled)
+    assert seen == ([False, False, True, True] if installed and has_kernels() else [False] * 4)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
