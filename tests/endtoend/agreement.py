@@ -13,6 +13,7 @@ from oracle.execution import execute
 
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program, program_from_bytes
+from accelc.backends.simulator.hazards import check_hazards
 from accelc.backends.simulator.simulator import Simulator
 from accelc.backends.target import Target, load_target
 from accelc.compiler.importer import import_model
@@ -42,12 +43,14 @@ Execution = Callable[[np.ndarray], Outputs]
 
 @dataclass
 class Snapshots(Instrumentation):
-    """Copies of the module after every pass, by the pass's name."""
+    """Copies of the module behind the passes of these names."""
 
+    names: frozenset[str]
     modules: dict[str, Module] = field(default_factory=dict)
 
     def after_pass(self, index: int, running: Pass, module: Module) -> None:
-        self.modules[running.name] = module.clone()
+        if running.name in self.names:
+            self.modules[running.name] = module.clone()
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,22 +157,24 @@ def check(
     given, target = network(name), load_target(target_name)
     prefix, passes = split_pipeline(level)
     reference = quantized(name, prefix, count, precision)
-    forms, program, hazard = lowered_forms(reference.module, passes, target, given.input)
-
     total = len(reference.samples)
     between = total if thorough else min(2, total - 1)
-    counts = dict.fromkeys(forms, total) | {"pad-channels": between, "lower-to-tile": between, "plain": min(between, 1)}
-    equal = {"quantized": reference.difference is None, "checked": hazard is None}
+    counts = {"pad-channels": between, "lower-to-tile": between, "plain": min(between, 1)}
+    equal = {"quantized": reference.difference is None}
     differences = [] if reference.difference is None else [f"quantized: {reference.difference}"]
+    skipped = frozenset(form for form, some in counts.items() if not some)
+    compiled = compile_forms(reference.module, passes, target, skipped)
+    hazard = hazard_in(compiled.program)
+    equal["checked"] = hazard is None
     differences += [] if hazard is None else [f"checked: {hazard}"]
-    for form, execution in forms.items():
-        if not counts[form]:
+    for form, execution in compiled.executions(given.input):
+        if form in skipped:
             continue
-        chosen = evenly(total, counts[form])
+        chosen = evenly(total, counts.get(form, total))
         texts = list(unequal(execution(reference.samples[chosen]), reference.expected, chosen))
         equal[form] = not texts
         differences += [f"{form}: {text}" for text in texts]
-    report = measure(program)
+    report = measure(compiled.program)
     unbalanced = list(imbalances(report, reference.macs))
     return Agreement(
         network=name,
@@ -186,23 +191,33 @@ def check(
     )
 
 
-def lowered_forms(
-    quantized_module: Module, passes: Sequence[Pass], target: Target, name: str
-) -> tuple[dict[str, Execution], Program, str | None]:
-    """Executions of a quantized module after some of the remaining passes and of its program, by name.
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What the passes behind the quantized module made of it: a module a stage, and the program.
 
-    Also the program, which has been through its file format, and what checked mode has against it.
+    The program has been through its file format.
     """
-    snapshots = Snapshots()
+
+    stages: dict[str, Module]
+    program: Program
+
+    def executions(self, name: str) -> Iterator[tuple[str, Execution]]:
+        """The forms that can be executed, by name. A module is let go with its turn: of large ones few fit at once."""
+        for stage in tuple(self.stages):
+            yield stage, interpreter(self.stages.pop(stage), name)
+        for form, mode in (("simulator", "fast"), ("plain", "plain")):
+            yield form, simulator(self.program, name, mode)
+
+
+def compile_forms(
+    quantized_module: Module, passes: Sequence[Pass], target: Target, skipped: frozenset[str] = frozenset()
+) -> Compiled:
+    """Compile a quantized module, keeping the stages that are not skipped."""
+    snapshots = Snapshots(frozenset(MACHINE_PASSES) - skipped)
     module = quantized_module.clone()
     PassManager(passes, instrumentation=[snapshots]).run(module, Environment(target=target))
     program = program_from_bytes(emit(module, target).to_bytes())
-    stages = (stage for stage in ("pad-channels", "lower-to-tile") if stage in snapshots.modules)
-    forms = {stage: interpreter(snapshots.modules[stage], name) for stage in stages}
-    forms["insert-tokens"] = interpreter(module, name)
-    forms["simulator"] = simulator(program, name, "fast")
-    forms["plain"] = simulator(program, name, "plain")
-    return forms, program, hazard_in(program)
+    return Compiled({**snapshots.modules, "insert-tokens": module}, program)
 
 
 def evenly(total: int, some: int) -> np.ndarray:
@@ -223,7 +238,7 @@ def simulator(program: Program, name: str, mode: str) -> Execution:
 def hazard_in(program: Program) -> str | None:
     """What checked mode has against the program: a read of memory never written, or accesses that no token orders."""
     try:
-        Simulator(program, mode="checked")
+        check_hazards(program)
     except CompileError as error:
         return str(error)
     return None

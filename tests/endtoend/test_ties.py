@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from endtoend.agreement import LEVELS, TARGETS, lowered_forms, split_pipeline
+from endtoend.agreement import LEVELS, TARGETS, compile_forms, hazard_in, split_pipeline
 from oracle.execution import execute
 
 from accelc.backends.target import load_target
@@ -45,9 +45,9 @@ def test_ties_go_to_even_in_every_form(target: str, level: str) -> None:
     x = np.random.default_rng(5).integers(-60, 60, (8, 6, 6, 4)).astype(np.float32) / 2
     expected = np.concatenate([execute(module, {"x": sample[None]})["output0"] for sample in x])
     _, passes = split_pipeline(level)
-    forms, _, hazard = lowered_forms(module, passes, load_target(target), "x")
-    assert hazard is None
-    for name, execution in forms.items():
+    compiled = compile_forms(module, passes, load_target(target))
+    assert hazard_in(compiled.program) is None
+    for name, execution in compiled.executions("x"):
         np.testing.assert_array_equal(execution(x)["output0"], expected, name)
 
 
