@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ class AirFile(pytest.File):
             raise pytest.Collector.CollectError(f"{self.path}: has no '// RUN:' line")
         for index, command in enumerate(commands):
             yield AirItem.from_parent(self, name=f"RUN{index or ''}", command=command)
+
+
+def pytest_configure() -> None:
+    """One BLAS thread for every worker and command that is started: tests run side by side, threads only wait."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
