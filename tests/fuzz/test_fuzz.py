@@ -25,15 +25,15 @@ REPEATS = 6
 """A regression runs at several levels and targets."""
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_random_networks_agree_end_to_end(random):
     check_network(random_network(random), random)
 
 
 def test_random_networks_mostly_run():
-    outcomes = Counter(run_case(KINDS["network"], seed) for seed in range(60))
-    assert outcomes["ran"] > 40, outcomes
+    outcomes = Counter(run_case(KINDS["network"], seed) for seed in range(30))
+    assert outcomes["ran"] > 20, outcomes
 
 
 def test_most_operators_are_drawn():

@@ -70,7 +70,7 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], w
         assert np.array_equal(found[name], array), f"{where}: {name} differs"
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(networks(), targets(), st.integers(0, 2), st.sampled_from([0.0, 1.0]))
 def test_the_passes_keep_results_memory_and_order_sound(
     network: QuantizedNetwork, target: Target, effort: int, lookahead: float
