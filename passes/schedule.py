@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..backends.target import Target
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Module, Operation, Value
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp, LoadOp
-from .allocation.buffers import assign
+from .allocation.crowding import crowding
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .scheduling.emission import StripEmitter
 from .scheduling.layers import Program
 from .scheduling.prefetch import prefetch
-from .scheduling.residency import Residency
+from .scheduling.residency import Reserve, Residency
+from .scheduling.tracks import Track
 
 BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
 """Fractions of the SRAM that are tried as the sum of live buffers, until the addresses can be packed."""
@@ -25,11 +28,17 @@ BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
 TRIED = 2
 """So many budgets that work are compared: a smaller one fuses more layers, or leaves more room for overlap."""
 
-ROOMS = (1.0, 0.8, 0.0)
-"""Fractions of the budget within which layers overlap, tried until the addresses can be packed."""
+ALIKE = 0.005
+"""Schedules whose estimates differ by no more than this share are taken for equally quick."""
 
-LOOKAHEADS = (1.0, 0.9, 0.8, 0.65, 0.5, 0.35)
+CORRECTIONS = 8
+"""Times that a schedule makes room where its buffers found no place, before the next budget is tried."""
+
+LOOKAHEADS = (1.0, 0.8, 0.65, 0.5, 0.35)
 """Fractions of the budget that loads may fill ahead, tried until the addresses can be packed."""
+
+RETREATS = 4
+"""Times that loads are held back where their buffers found no place, before the next fraction is tried."""
 
 
 @dataclass(frozen=True)
@@ -72,38 +81,85 @@ class Schedule(Pass):
 def _fit(program: Program, target: Target, lookahead: float, fuse: bool) -> tuple[list[Operation], Residency] | None:
     """The quickest schedule by estimate of the largest budgets whose buffers can be packed.
 
-    Double-buffered if there is one.
+    Double-buffered if there is one. Where two are about as quick, the one that was easier to pack, as it leaves more
+    room to load ahead: greedy orders before the exact search.
     """
     found: list[StripEmitter] = []
     for double_buffered, share in product((True, False), BUDGETS):
-        if found and (len(found) == TRIED or not double_buffered):
+        if found and (len(found) >= TRIED or not double_buffered):
             break
         budget = int(target.sram_bytes * share)
-        plan = Residency.decide(program, target, budget, double_buffered=double_buffered, fuse=fuse)
-        if plan is not None and (emitter := _packable(plan)) is not None:
-            found.append(emitter)
+        for search in (False, True):
+            emitter = _packable(program, target, budget, search, double_buffered=double_buffered, fuse=fuse)
+            if emitter is not None:
+                found.append(emitter)
+            if emitter is not None and emitter.plan.reserve.is_empty:
+                break
     if not found:
         return None
     best = min(found, key=lambda emitter: emitter.cycles)
-    for fraction in LOOKAHEADS if lookahead else ():
-        ahead = prefetch(best.operations, int(best.plan.budget * lookahead * fraction))
-        if assign(ahead, target) is not None:
-            return ahead, best.plan
-    return best.operations, best.plan
+    best = next(emitter for emitter in found if emitter.cycles <= best.cycles * (1 + ALIKE))
+    for emitter in found:
+        if emitter is not best:
+            _discard(emitter)
+    operations = _loaded_ahead(best.operations, best.plan, lookahead) if lookahead else best.operations
+    return operations, best.plan
 
 
-def _packable(plan: Residency) -> StripEmitter | None:
-    """The instructions with as much overlap of layers as can be packed, None if even those without cannot be."""
-    for room in ROOMS if plan.double_buffered else (0.0,):
-        emitter = StripEmitter(plan, room)
-        if assign(emitter.emit(), plan.target) is not None:
+def _packable(
+    program: Program, target: Target, budget: int, search: bool, *, double_buffered: bool, fuse: bool
+) -> StripEmitter | None:
+    """The instructions of a plan within a budget whose buffers can be packed, None if none is found.
+
+    Plans count what units need; how pieces overlap, and gaps between buffers, can take more. Where that does not fit,
+    units first run beside fewer others, then keep more room of their own.
+    """
+    reserve = Reserve()
+    for _ in range(CORRECTIONS):
+        plan = Residency.decide(program, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
+        if plan is None:
+            return None
+        emitter = StripEmitter(plan)
+        crowded = crowding(emitter.emit(), target, search=search)
+        if crowded is None:
             return emitter
+        corrections: dict[Track, int] = {}
+        for position in crowded.lacking.nonzero()[0].tolist():
+            owner = emitter.owners[position]
+            corrections[owner] = max(corrections.get(owner, 0), int(crowded.lacking[position]))
+        for track, size in corrections.items():
+            kept = reserve.beside if track.beside else reserve.always
+            kept[track.index] = 2 * kept.get(track.index, 0) + size
+        _discard(emitter)
     return None
+
+
+def _loaded_ahead(operations: list[Operation], plan: Residency, lookahead: float) -> list[Operation]:
+    """The operations with loads as early as the share `lookahead` of the budget allows and buffers can be packed."""
+    slots = sum(not isinstance(op, LoadOp) for op in operations) + 1
+    for fraction in LOOKAHEADS:
+        limits = np.full(slots, int(plan.budget * lookahead * fraction))
+        for retreat in range(RETREATS):
+            ahead = prefetch(operations, limits)
+            crowded = crowding(ahead, plan.target, search=False)
+            if crowded is None:
+                return ahead
+            at = np.cumsum([not isinstance(op, LoadOp) for op in ahead])
+            where = crowded.lacking > 0
+            live = np.minimum(crowded.live, limits[at])
+            np.minimum.at(limits, at[where], (live - (crowded.lacking << retreat))[where])
+    return operations
+
+
+def _discard(emitter: StripEmitter) -> None:
+    """Nothing uses the operands of operations that are not taken."""
+    for op in emitter.operations:
+        op.set_operands(())
 
 
 def _too_large(program: Program, target: Target) -> list[Diagnostic]:
     """Name the unit that needs most, as the reason why nothing fits."""
-    plan = Residency(program, target, target.sram_bytes, False, set(program.tensors))
+    plan = Residency(program, target, target.sram_bytes, False, spilled=set(program.tensors))
     needs = [plan.need(index) for index in range(len(program.units))]
     worst = needs.index(max(needs))
     unit = program.units[worst]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp
-from .greedy import place
+from .greedy import place, place_at_ends
 from .items import Item, lower_bound
 from .packing import pack
 from .settling import settle
@@ -52,18 +53,18 @@ def assign(operations: list[Operation], target: Target, *, settled: bool = False
     buffers then move to where they conflict less: the same buffers fit, in more time.
     """
     sram = lifetimes(operations, "sram")
-    items = [_item(value, span, target) for value, span in sram.items()]
+    items = [item_of(value, span, target) for value, span in sram.items()]
     conflicts = _Conflicts(list(sram), operations, target)
     line = target.sram.line_bytes
     period = line * target.sram.interleave
     capacity, alignment = target.sram_bytes, period
     addresses = place(items, capacity, alignment=period, cost=conflicts.cost)
     if addresses is None:
-        alignment, addresses = _packed(items, capacity, (period, line))
+        alignment, addresses = packed(items, capacity, (period, line))
     if addresses is not None and settled:
         addresses = settle(items, addresses, capacity, alignment, conflicts.cost, grid=target.group_bytes)
     rows = lifetimes(operations, "acc")
-    accumulators = place([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
+    accumulators = place_at_ends([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
     if addresses is None or accumulators is None:
         return None
     found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))
@@ -71,7 +72,7 @@ def assign(operations: list[Operation], target: Target, *, settled: bool = False
     return Assignment(found, capacity - _largest_unused(spans, capacity), lower_bound(items))
 
 
-def _packed(items: list[Item], capacity: int, alignments: tuple[int, ...]) -> tuple[int, list[int] | None]:
+def packed(items: Sequence[Item], capacity: int, alignments: tuple[int, ...]) -> tuple[int, list[int] | None]:
     """Addresses by the exact search, for the first alignment for which it finds any, and that alignment."""
     for alignment in alignments:
         packing = pack(items, capacity, alignment=alignment, budget=SEARCH_STEPS)
@@ -80,7 +81,7 @@ def _packed(items: list[Item], capacity: int, alignments: tuple[int, ...]) -> tu
     return alignments[-1], None
 
 
-def lifetimes(operations: list[Operation], space: str) -> dict[Value[Any], tuple[int, int]]:
+def lifetimes(operations: Sequence[Operation], space: str) -> dict[Value[Any], tuple[int, int]]:
     """[first, last + 1) position of every buffer of a memory space, in order of first use."""
     spans: dict[Value[Any], tuple[int, int]] = {}
     for position, op in enumerate(operations):
@@ -90,7 +91,7 @@ def lifetimes(operations: list[Operation], space: str) -> dict[Value[Any], tuple
     return spans
 
 
-def _item(value: Value[Any], span: tuple[int, int], target: Target) -> Item:
+def item_of(value: Value[Any], span: tuple[int, int], target: Target) -> Item:
     """Buffers that the DMA fills grow from the top of the memory, those that the vector unit fills from the bottom."""
     by_array = any(isinstance(op, MatmulOp) for op in value.users)
     ranges: tuple[tuple[int, int], ...] = ()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,27 +25,73 @@ def place(items: Sequence[Item], capacity: int, *, alignment: int = 1, cost: Cos
     address first, highest for items `from_top`), and the first order that fits wins. Without `cost` the items go to
     their lowest addresses, and the packing of least peak wins. Linear in the items and the pairs that live together.
     """
+    best: tuple[int, list[int]] | None = None
+    for attempt in _attempts(items, capacity, alignment, cost):
+        if attempt.stuck is not None:
+            continue
+        if cost is not None:
+            return attempt.addresses
+        ends = (a + -(-i.size // alignment) * alignment for a, i in zip(attempt.addresses, items, strict=True))
+        peak = max(ends, default=0)
+        if best is None or peak < best[0]:
+            best = (peak, attempt.addresses)
+    return best[1] if best else None
+
+
+def place_at_ends(items: Sequence[Item], capacity: int) -> list[int] | None:
+    """An address for every item, for items that follow each other so that few live together; None if none is found.
+
+    In the order of their begins items go to the free address nearest to either end. Two that live together then never
+    split the space between them: all fit where any two neighbours do, and no three live together.
+    """
     if not items:
         return []
     begin, end, size = (np.array([getattr(i, name) for i in items]) for name in ("begin", "end", "size"))
+    both = [replace(item, from_top=True) for item in items]
+    order = sorted(range(len(items)), key=lambda i: (begin[i], -size[i]))
+
+    def distance(index: int, address: int, _: Array) -> float:
+        """From the nearest end; of equal distances that from the lower one is less."""
+        above = capacity - address - int(size[index])
+        return min(address, above + 0.5)
+
+    attempt = _place(both, order, begin, end, size, capacity, distance)
+    return attempt.addresses if attempt.stuck is None else place(items, capacity)
+
+
+def stuck(items: Sequence[Item], capacity: int, *, alignment: int = 1) -> int | None:
+    """The item for which no place is left in the order that places most bytes; None if everything fits in one."""
+    worst: tuple[int, int] | None = None
+    for attempt in _attempts(items, capacity, alignment, None):
+        if attempt.stuck is None:
+            return None
+        placed = sum(item.size for item, a in zip(items, attempt.addresses, strict=True) if a >= 0)
+        if worst is None or placed > worst[0]:
+            worst = (placed, attempt.stuck)
+    return worst[1] if worst else None
+
+
+class _Attempt(NamedTuple):
+    """Addresses in one order, -1 from the item on that finds no place: `stuck`."""
+
+    addresses: list[int]
+    stuck: int | None
+
+
+def _attempts(items: Sequence[Item], capacity: int, alignment: int, cost: Cost | None) -> Iterator[_Attempt]:
+    """All items in one order after the other: by size, area, length of life, begin."""
+    if not items:
+        yield _Attempt([], None)
+        return
+    begin, end, size = (np.array([getattr(i, name) for i in items]) for name in ("begin", "end", "size"))
     rounded = -(-size // alignment) * alignment
-    orders = [
-        sorted(range(len(items)), key=lambda i: (-rounded[i], begin[i])),
-        sorted(range(len(items)), key=lambda i: (-rounded[i] * (end[i] - begin[i]), begin[i])),
-        sorted(range(len(items)), key=lambda i: (-(end[i] - begin[i]), -rounded[i])),
-        sorted(range(len(items)), key=lambda i: (begin[i], -rounded[i])),
-    ]
-    best: tuple[int, list[int]] | None = None
-    for order in orders:
-        addresses = _place(items, order, begin, end, rounded, capacity, cost)
-        if addresses is None:
-            continue
-        if cost is not None:
-            return addresses
-        peak = max(a + int(s) for a, s in zip(addresses, rounded, strict=True))
-        if best is None or peak < best[0]:
-            best = (peak, addresses)
-    return best[1] if best else None
+    count = range(len(items))
+    yield _place(items, sorted(count, key=lambda i: (-rounded[i], begin[i])), begin, end, rounded, capacity, cost)
+    area = rounded * (end - begin)
+    yield _place(items, sorted(count, key=lambda i: (-area[i], begin[i])), begin, end, rounded, capacity, cost)
+    life = end - begin
+    yield _place(items, sorted(count, key=lambda i: (-life[i], -rounded[i])), begin, end, rounded, capacity, cost)
+    yield _place(items, sorted(count, key=lambda i: (begin[i], -rounded[i])), begin, end, rounded, capacity, cost)
 
 
 def _place(
@@ -54,7 +102,7 @@ def _place(
     size: Array,
     capacity: int,
     cost: Cost | None,
-) -> list[int] | None:
+) -> _Attempt:
     addresses = np.full(len(items), -1, np.int64)
     calendar = _Calendar(int(end.max()), len(items))
     for index in order:
@@ -62,7 +110,7 @@ def _place(
         together = near[(begin[near] < end[index]) & (end[near] > begin[index])]
         free = candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
         if not free:
-            return None
+            return _Attempt(addresses.tolist(), index)
         if cost is None:
             choice = free[0]
         else:
@@ -70,7 +118,7 @@ def _place(
             choice = min(free, key=lambda address: (cost(index, address, addresses), sign * address))
         addresses[index] = choice
         calendar.add(index, int(begin[index]), int(end[index]))
-    return [int(a) for a in addresses]
+    return _Attempt(addresses.tolist(), None)
 
 
 class _Calendar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ...dialects.core.operation import Operation
 from ...dialects.tile.array import MatmulOp
@@ -23,9 +24,9 @@ class StripEmitter:
     """Builds the scheduled operations; buffers of the lowered program are replaced by buffers that fit."""
 
     plan: Residency
-    room: float = 1.0
-    """The fraction of the budget within which units overlap; 0 runs one after the other."""
     operations: list[Operation] = field(default_factory=list[Operation])
+    owners: list[Track] = field(default_factory=list[Track])
+    """The unit that each operation belongs to."""
     buffers: Buffers = field(init=False)
     cycles: float = 0.0
     """About how long all instructions take: the array and the vector unit by estimate, or the DRAM channel."""
@@ -41,8 +42,8 @@ class StripEmitter:
                 tracks.append(self._track(index, unit, cut))
         products: dict[Track, ProductSteps] = {}
         accounts: dict[Track, Share] = {}
-        pipeline = Pipeline(self.operations, self.plan.double_buffered)
-        interleaver = Interleaver(self.plan, tracks, self.room)
+        pipeline = Pipeline(self.operations, self.owners, self.plan.double_buffered)
+        interleaver = Interleaver(self.plan, tracks)
         for track, piece in interleaver.order():
             if isinstance(track.unit.main, MatmulOp):
                 if track not in products:
@@ -86,6 +87,14 @@ class StripEmitter:
         return step
 
 
+class Waiting(NamedTuple):
+    """A step of which a part is still to come."""
+
+    owner: Track
+    step: Step
+    touches: list[Touch]
+
+
 @dataclass
 class Pipeline:
     """Appends steps so that the array of one overlaps the vector unit and the stores of earlier ones.
@@ -97,47 +106,52 @@ class Pipeline:
     """
 
     operations: list[Operation]
+    owners: list[Track]
     overlap: bool
-    computed: tuple[object, Step, list[Touch]] | None = None
+    computed: Waiting | None = None
     """The step whose vector part and stores are still to come."""
-    written: tuple[object, Step, list[Touch]] | None = None
+    written: Waiting | None = None
     """The step whose stores are still to come."""
 
-    def add(self, owner: object, step: Step, touches: list[Touch]) -> None:
+    def add(self, owner: Track, step: Step, touches: list[Touch]) -> None:
         """Append a step; steps of one `owner` never depend on each other."""
         if not self.overlap:
-            self.operations += step.loads + step.array + step.vector + step.stores
+            self._append(owner, step.loads + step.array + step.vector + step.stores)
             return
         if self._conflicts(self.computed, owner, touches):
             self._finish_computed()
         if self._conflicts(self.written, owner, touches):
             self._finish_written()
-        self.operations += step.loads + step.array
+        self._append(owner, step.loads + step.array)
         if step.array:
             self._finish_computed()
-            self.computed = (owner, step, touches)
+            self.computed = Waiting(owner, step, touches)
         else:
-            self.operations += step.vector
+            self._append(owner, step.vector)
             self._finish_written()
-            self.written = (owner, step, touches)
+            self.written = Waiting(owner, step, touches)
 
     def flush(self) -> None:
         """Append all that is still to come."""
         self._finish_computed()
         self._finish_written()
 
-    def _conflicts(self, waiting: tuple[object, Step, list[Touch]] | None, owner: object, touches: list[Touch]) -> bool:
-        if waiting is None or waiting[0] is owner:
+    def _append(self, owner: Track, operations: list[Operation]) -> None:
+        self.operations += operations
+        self.owners += [owner] * len(operations)
+
+    def _conflicts(self, waiting: Waiting | None, owner: Track, touches: list[Touch]) -> bool:
+        if waiting is None or waiting.owner is owner:
             return False
-        return any(mine.conflicts(theirs) for mine in touches for theirs in waiting[2])
+        return any(mine.conflicts(theirs) for mine in touches for theirs in waiting.touches)
 
     def _finish_computed(self) -> None:
         if self.computed is not None:
-            self.operations += self.computed[1].vector
+            self._append(self.computed.owner, self.computed.step.vector)
             self._finish_written()
             self.written, self.computed = self.computed, None
 
     def _finish_written(self) -> None:
         if self.written is not None:
-            self.operations += self.written[1].stores
+            self._append(self.written.owner, self.written.step.stores)
             self.written = None

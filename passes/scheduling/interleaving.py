@@ -16,13 +16,12 @@ class Interleaver:
 
     A piece comes after the pieces of earlier units whose rows it reads or overwrites, or that read what it writes. Of
     the pieces that may come next, the one that could start first does, and of several the one of the latest unit, which
-    is closest to freeing memory. A unit starts beside others only if all that is live then takes at most the fraction
-    `room` of the budget.
+    is closest to freeing memory. A unit starts beside others only if the plan is double-buffered and has room for all
+    that is live then.
     """
 
-    def __init__(self, plan: Residency, tracks: list[Track], room: float) -> None:
+    def __init__(self, plan: Residency, tracks: list[Track]) -> None:
         self.plan, self.tracks = plan, tracks
-        self.room = int(plan.budget * room)
         self.users: dict[Value[Any], list[Track]] = {}
         for track in tracks:
             for tensor in track.series.firsts:
@@ -49,6 +48,9 @@ class Interleaver:
             if track not in self.open:
                 self.open.append(track)
                 self.opened += 1
+                if len(self.open) > 1:
+                    for each in self.open:
+                        each.beside = True
             piece = track.next
             track.ends.append(self._run(piece, start))
             if track.is_done:
@@ -85,7 +87,8 @@ class Interleaver:
     def _fits(self, following: Track) -> bool:
         if following.fusion is not None or any(track.fusion is not None for track in self.open):
             return all(track.fusion is following.fusion for track in self.open)
-        if not (following.cut.can_interleave and all(track.cut.can_interleave for track in self.open)):
+        together = [*self.open, following]
+        if not self.plan.double_buffered or not all(track.cut.can_interleave for track in together):
             return False
         first = min(track.index for track in self.open)
         program, plan = self.plan.program, self.plan
@@ -96,9 +99,10 @@ class Interleaver:
             and program.first_use.get(tensor, 1 << 60) <= following.index
             and program.last_use.get(tensor, -1) >= first
         )
-        together = [*self.open, following]
         strips = max(plan.bytes_of_strips(track.unit, track.cut.rows) for track in together)
-        return live + 2 * strips + sum(track.unit.constant_bytes for track in together) <= self.room
+        constants = sum(track.unit.constant_bytes for track in together)
+        reserve = plan.reserve.most(first, following.index, beside=True)
+        return live + 2 * strips + constants + reserve <= plan.budget
 
     def _start(self, track: Track) -> float | None:
         """The estimated start of the next piece of a unit, None if it must wait for pieces that are not done."""

@@ -12,8 +12,10 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp, StoreOp
 
 
-def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
+def prefetch(operations: list[Operation], capacity: int | Array) -> list[Operation]:
     """The same operations with every load as early as `capacity` bytes of live SRAM buffers allow.
+
+    That is one number, or one for every slot: the operations that are no loads, and the end.
 
     Loads keep their order (the DMA queue is in order), stay behind the stores of what they read, and move only while
     nothing else has touched their buffer. Other operations keep their order among themselves. Linear in the
@@ -32,6 +34,7 @@ def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
     usage = np.zeros(len(slots) + 1, np.int64)
     for buffer, start in begin.items():
         usage[start : last.get(buffer, start) + 1] += buffer.type.size
+    free = capacity - usage
     stores = _stores(slots)
     chosen: list[list[LoadOp]] = [[] for _ in range(len(slots) + 1)]
     earliest = 0
@@ -40,9 +43,9 @@ def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
         target = slot
         if slot <= touched.get(buffer, slot):
             floor = max(earliest, _behind_stores(load, slot, stores))
-            target = _earliest(usage, begin[buffer], slot, floor, buffer.type.size, capacity)
+            target = _earliest(free, begin[buffer], slot, floor, buffer.type.size)
             if target < begin[buffer]:
-                usage[target : begin[buffer]] += buffer.type.size
+                free[target : begin[buffer]] -= buffer.type.size
                 begin[buffer] = target
         earliest = max(earliest, target)
         chosen[target].append(load)
@@ -53,10 +56,10 @@ def prefetch(operations: list[Operation], capacity: int) -> list[Operation]:
     return ordered + list[Operation](chosen[len(slots)])
 
 
-def _earliest(usage: Array, begin: int, slot: int, floor: int, size: int, capacity: int) -> int:
+def _earliest(free: Array, begin: int, slot: int, floor: int, size: int) -> int:
     """The first slot from `floor` on, up to `slot`, from which the buffer may be live; it is so already at `begin`."""
     target = max(floor, min(begin, slot))
-    while target > floor and usage[target - 1] + size <= capacity:
+    while target > floor and free[target - 1] >= size:
         target -= 1
     return min(target, slot)
 

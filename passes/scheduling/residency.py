@@ -43,6 +43,24 @@ class Cut:
 
 
 @dataclass
+class Reserve:
+    """Bytes to keep free by unit, as its buffers were found to need them: always, or while others run beside it."""
+
+    always: dict[int, int] = field(default_factory=dict[int, int])
+    beside: dict[int, int] = field(default_factory=dict[int, int])
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no unit was found to need any."""
+        return not self.always and not self.beside
+
+    def most(self, first: int, last: int, *, beside: bool = False) -> int:
+        """The most that any of the units `first` to `last` needs."""
+        found = self.beside if beside else self.always
+        return max((found.get(index, 0) for index in range(first, last + 1)), default=0)
+
+
+@dataclass
 class Residency:
     """The decision for a whole program within `budget` bytes of SRAM.
 
@@ -53,19 +71,27 @@ class Residency:
     target: Target
     budget: int
     double_buffered: bool = True
+    reserve: Reserve = field(default_factory=lambda: Reserve())
     spilled: set[Value[Any]] = field(default_factory=set[Value[Any]])
     fusions: list[Fusion] = field(default_factory=list[Fusion])
     cuts: list[Cut] = field(default_factory=list[Cut])
 
     @classmethod
     def decide(
-        cls, program: Program, target: Target, budget: int, *, double_buffered: bool = True, fuse: bool = True
+        cls,
+        program: Program,
+        target: Target,
+        budget: int,
+        reserve: Reserve,
+        *,
+        double_buffered: bool = True,
+        fuse: bool = True,
     ) -> Residency | None:
         """Fuse chains of units, and spill the tensors that cost least traffic a byte, until every unit fits.
 
         Without `fuse`, or where buffers are single, it only spills. None if some unit cannot fit.
         """
-        plan = cls(program, target, budget, double_buffered)
+        plan = cls(program, target, budget, double_buffered, reserve)
         needs = [plan.need(index) for index in range(len(program.units))]
         while needs and max(needs) > budget:
             worst = needs.index(max(needs))
@@ -110,7 +136,7 @@ class Residency:
                 first, last = min(first, program.first_use[tensors[0]]), max(last, program.last_use[tensors[0]])
                 overlapped = [f for f in self.fusions if f.first <= last and first <= f.last]
                 first, last = min([first, *(f.first for f in overlapped)]), max([last, *(f.last for f in overlapped)])
-                room = self.budget - self._strips_of(first, last)
+                room = self.budget - self._strips_of(first, last) - self.reserve.most(first, last)
                 found = fuse(program, self.target, first, last, room, self.spilled)
                 if found is not None:
                     self.fusions = [*(f for f in self.fusions if f not in overlapped), found]
@@ -171,7 +197,8 @@ class Residency:
         """The least SRAM with which unit `index` can run: tensors, strips, constants, chunks of weights."""
         fusion = self.fusion_of(index)
         if fusion is not None:
-            return self._live(index) + fusion.need + self._strips_of(fusion.first, fusion.last)
+            reserve = self.reserve.most(fusion.first, fusion.last)
+            return self._live(index) + fusion.need + self._strips_of(fusion.first, fusion.last) + reserve
         unit = self.program.units[index]
         cut = self._cut(unit)
         constants = sum(load.size for load in unit.constants)
@@ -179,7 +206,8 @@ class Residency:
         if isinstance(unit.main, MatmulOp) and cut.chunks is not None and unit.weights is not None:
             copies = 2 if self.double_buffered else 1
             weights = min(unit.main.weight_bytes, copies * cut.chunks.weight_bytes(unit.main))
-        return self._live(index) + self.bytes_of_strips(unit, cut.rows) + constants + weights
+        strips = self.bytes_of_strips(unit, cut.rows)
+        return self._live(index) + strips + constants + weights + self.reserve.most(index, index)
 
     def _victim(self, index: int) -> Value[Any] | None:
         """The resident tensor whose spilling costs least traffic for each byte it frees at unit `index`."""
@@ -218,6 +246,7 @@ class Residency:
         total = unit.main.weight_bytes
         constants = sum(load.size for load in unit.constants)
         room = self.budget - self._live(index) - self.bytes_of_strips(unit, cut.rows) - constants
+        room -= self.reserve.most(index, index)
         if total <= room or strips == 1:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)
         columns = cut.chunks.column_bytes(unit.main)

@@ -12,7 +12,10 @@ from .residency import Cut
 
 @dataclass(eq=False)
 class Track:
-    """The pieces of a unit in order, and how many of them are done; `ends` are the estimated times of those."""
+    """The pieces of a unit in order, and how many of them are done; `ends` are the estimated times of those.
+
+    `beside` says whether units outside its chain ran beside it.
+    """
 
     index: int
     unit: Unit
@@ -20,6 +23,7 @@ class Track:
     series: Series
     fusion: Fusion | None = None
     ends: list[float] = field(default_factory=list[float])
+    beside: bool = False
 
     @property
     def is_done(self) -> bool:
