@@ -180,8 +180,8 @@ def test_passes_can_be_left_out(small):
 
 
 def test_a_pass_to_skip_that_the_pipeline_does_not_have_is_told(small):
-    (warning,) = accelc.compile(small, opt_level=0, passes="canonicalize", skip_passes=["correct-bias"]).warnings
-    assert warning == "the pass 'correct-bias' is to be skipped, but the pipeline does not have it"
+    found = accelc.compile(small, opt_level=0, skip_passes=["correct-bias"]).report()["warnings"]
+    assert "the pass 'correct-bias' is to be skipped, but the pipeline does not have it" in found
 
 
 def test_a_pipeline_without_tokens_is_refused(small):
