@@ -73,6 +73,36 @@ def sum_kernel(
     return partial(compiled(_add), *(_flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
 
 
+def residual_kernel(
+    values: Array,
+    out: Array,
+    factor: Array,
+    offset: Array,
+    clip: Clip,
+    residual: Array,
+    addition: tuple[float, float, float, Clip],
+) -> Step | None:
+    """Bind the results of `rounding_kernel` and their sums with `residual` as of `sum_kernel` in one pass.
+
+    `addition` is (factor of the result, factor of the residual, offset, clip). The output may be the residual.
+    """
+    factor, offset = (_dense_run(a, values.shape) for a in (factor, offset))
+    arrays = (values, residual, out, factor, offset)
+    if not all(_has_dense_run(a) for a in arrays):
+        return None
+    *factors, start, last = addition
+    scalars = [*map(float, clip), *factors, start, *map(float, last)]
+    return partial(compiled(_round_and_add), *(_flat(a) for a in arrays), _geometry(out.shape, arrays), *scalars)
+
+
+def copy_kernel(source: Array, target: Array) -> Step | None:
+    """Bind a copy to an array of any type that holds the numbers; None for a layout without a kernel."""
+    arrays = (source, target)
+    if source.ndim > RANK or not all(_has_dense_run(a) for a in arrays):
+        return None
+    return partial(compiled(_copy), *(_flat(a) for a in arrays), _geometry(target.shape, arrays))
+
+
 def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Array, *, accumulate: bool) -> Step | None:
     """Bind out (+)= the sum over taps of `padded` shifted by `offsets` (elements) times weights [taps, run].
 
@@ -166,6 +196,63 @@ def _add(
                     result = out[at : at + run]
                     for i in range(run):
                         result[i] = row[i]
+
+
+def _round_and_add(
+    values: Array,
+    residual: Array,
+    out: Array,
+    factor: Array,
+    offset: Array,
+    geometry: Array,
+    zero: float,
+    low: float,
+    high: float,
+    first: float,
+    second: float,
+    addend: float,
+    last_zero: float,
+    last_low: float,
+    last_high: float,
+) -> None:
+    shape, reads, others, writes, scales, starts = geometry
+    run = shape[4]
+    row = np.empty(run, out.dtype)  # as in `_add`
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                for d in range(shape[3]):
+                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
+                    value = values[at : at + run]
+                    at = a * others[0] + b * others[1] + c * others[2] + d * others[3]
+                    other = residual[at : at + run]
+                    at = a * scales[0] + b * scales[1] + c * scales[2] + d * scales[3]
+                    scale = factor[at : at + run]
+                    at = a * starts[0] + b * starts[1] + c * starts[2] + d * starts[3]
+                    start = offset[at : at + run]
+                    for i in range(run):
+                        rounded = min(max(np.rint(value[i] * scale[i] + start[i]) + zero, low), high)
+                        rounded = np.rint(rounded * first + other[i] * second + addend) + last_zero
+                        row[i] = np.int32(min(max(rounded, last_low), last_high))
+                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
+                    result = out[at : at + run]
+                    for i in range(run):
+                        result[i] = row[i]
+
+
+def _copy(source: Array, target: Array, geometry: Array) -> None:
+    shape, reads, writes = geometry
+    run = shape[4]
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                for d in range(shape[3]):
+                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
+                    found = source[at : at + run]
+                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
+                    copied = target[at : at + run]
+                    for i in range(run):
+                        copied[i] = found[i]
 
 
 def _multiply_taps(

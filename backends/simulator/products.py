@@ -11,7 +11,7 @@ from ...dialects.tile.array import MatmulOp
 from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights, magnitude, product_type
 from .memory import Scratch
 from .plain import Step, sequence
-from .windows import PaddedInput
+from .windows import PaddedInput, unfold_step
 
 UNFOLDED = 1 << 19
 """Elements of the unfolded matrix at a time: 2 MiB of float32."""
@@ -94,7 +94,7 @@ def _multiply(
     spans: Sequence[tuple[int, int]],
     scratch: Scratch,
 ) -> Step:
-    shaped = unfold.reshape(window.shape)
+    gather = unfold_step(window, unfold, scratch)
     left, right, out = unfold, matrix, target
     if op.groups == 1:
         flat = (-1, unfold.shape[-1])
@@ -108,7 +108,7 @@ def _multiply(
     if len(spans) == 1 and out.dtype == unfold.dtype and not op.accumulate:
 
         def write() -> None:
-            np.copyto(shaped, window)
+            gather()
             if op.input_zero:
                 np.subtract(unfold, op.input_zero, out=unfold)
             np.matmul(left, right, out=out)
@@ -118,7 +118,7 @@ def _multiply(
     pieces = [(left[..., a:b], right[..., a:b, :]) for a, b in spans]
 
     def add() -> None:
-        np.copyto(shaped, window)
+        gather()
         if op.input_zero:
             np.subtract(unfold, op.input_zero, out=unfold)
         for number, (rows, columns) in enumerate(pieces):

@@ -19,7 +19,7 @@ from .memory import Memory, extents
 from .plain import Step
 
 MODES = ("fast", "plain", "checked")
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 16 << 20
 """Samples run together as long as their state stays below this."""
 CHUNK_SAMPLES = 64
 
