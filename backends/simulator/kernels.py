@@ -53,9 +53,9 @@ def rounding_kernel(values: Array, out: Array, factor: Array, offset: Array, cli
     """
     factor, offset = (_dense_run(a, values.shape) for a in (factor, offset))
     arrays = (values, out, factor, offset)
-    if not all(_has_dense_run(a) for a in arrays):
-        return None
     geometry = _geometry(values.shape, arrays)
+    if geometry is None:
+        return None
     return partial(compiled(_round), *(_flat(a) for a in arrays), geometry, *map(float, clip))
 
 
@@ -67,9 +67,9 @@ def sum_kernel(
     The output may be one of the inputs.
     """
     arrays = (left, right, out)
-    if not all(_has_dense_run(a) for a in arrays):
-        return None
     geometry = _geometry(out.shape, arrays)
+    if geometry is None:
+        return None
     return partial(compiled(_add), *(_flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
 
 
@@ -88,19 +88,19 @@ def residual_kernel(
     """
     factor, offset = (_dense_run(a, values.shape) for a in (factor, offset))
     arrays = (values, residual, out, factor, offset)
-    if not all(_has_dense_run(a) for a in arrays):
+    geometry = _geometry(out.shape, arrays)
+    if geometry is None:
         return None
     *factors, start, last = addition
     scalars = [*map(float, clip), *factors, start, *map(float, last)]
-    return partial(compiled(_round_and_add), *(_flat(a) for a in arrays), _geometry(out.shape, arrays), *scalars)
+    return partial(compiled(_round_and_add), *(_flat(a) for a in arrays), geometry, *scalars)
 
 
 def copy_kernel(source: Array, target: Array) -> Step | None:
     """Bind a copy to an array of any type that holds the numbers; None for a layout without a kernel."""
     arrays = (source, target)
-    if source.ndim > RANK or not all(_has_dense_run(a) for a in arrays):
-        return None
-    return partial(compiled(_copy), *(_flat(a) for a in arrays), _geometry(target.shape, arrays))
+    geometry = _geometry(target.shape, arrays)
+    return None if geometry is None else partial(compiled(_copy), *(_flat(a) for a in arrays), geometry)
 
 
 def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Array, *, accumulate: bool) -> Step | None:
@@ -108,16 +108,12 @@ def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Arra
 
     `padded` has the shape of `out` and the strides of the windows' first tap; sums must be exact in the type of `out`.
     """
-    if not (_has_dense_run(padded) and _has_dense_run(out)):
+    geometry = _geometry(out.shape, (padded, out, np.broadcast_to(weights[0], out.shape)))
+    if geometry is None:
         return None
-    geometry = _geometry(out.shape, (padded, out))
     reach = np.array(offsets, np.int64)
     flat = _flat(padded, int(reach.max()))
-    return partial(compiled(_multiply_taps), flat, reach, weights, _flat(out), geometry, accumulate)
-
-
-def _has_dense_run(array: Array) -> bool:
-    return array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+    return partial(compiled(_multiply_taps), flat, reach, weights, _flat(out), geometry[:3], accumulate)
 
 
 def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
@@ -126,14 +122,31 @@ def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(parameter, (*parameter.shape[:-1], shape[-1])))
 
 
-def _geometry(shape: Sequence[int], arrays: Sequence[Array]) -> Array:
-    """int64 [1 + arrays, RANK]: the shape, then the strides of every array in elements, 0 where it repeats."""
-    missing = RANK - len(shape)
-    rows = [(1,) * missing + tuple(shape)]
-    for array in arrays:
-        steps = (s // array.itemsize if n > 1 else 0 for s, n in zip(array.strides, array.shape, strict=True))
-        rows.append((0,) * missing + tuple(steps))
-    return np.array(rows, np.int64)
+def _geometry(shape: Sequence[int], arrays: Sequence[Array]) -> Array | None:
+    """int64 [1 + arrays, RANK]: the shape, then the strides of every array in elements, 0 where it repeats.
+
+    Axes that follow each other in all arrays become one. None if more than RANK are left, or the last is not dense.
+    """
+    sizes: list[int] = []
+    strides: list[list[int]] = []
+    for axis, size in enumerate(shape):
+        steps = [a.strides[axis] // a.itemsize if a.shape[axis] > 1 else 0 for a in arrays]
+        if size == 1:
+            continue
+        if sizes and all(outer == size * inner for outer, inner in zip(strides[-1], steps, strict=True)):
+            sizes[-1] *= size
+            strides[-1] = steps
+        else:
+            sizes.append(size)
+            strides.append(steps)
+    if not sizes or any(step != 1 for step in strides[-1]):
+        sizes.append(1)
+        strides.append([0] * len(arrays))
+    missing = RANK - len(sizes)
+    if missing < 0 or (sizes[-1] == 1 and len(sizes) > 1):
+        return None
+    rows = np.array([sizes, *map(list, zip(*strides, strict=True))], np.int64)
+    return np.concatenate([np.tile([[1]] + [[0]] * len(arrays), missing), rows], axis=1)
 
 
 def _flat(array: Array, beyond: int = 0) -> Array:

@@ -38,7 +38,10 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
     point = op.taps == 1 and op.padded_size == op.input_size
     for first in range(0, len(sram), together):
         chosen = slice(first, min(first + together, len(sram)))
-        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, dtype, copy=not point)
+        stored = op.element_of("input").dtype if scratch.compiled else dtype  # then unfolding converts
+        padded = PaddedInput(
+            op, sram[chosen], span, op.zero_point, scratch, stored, copy=not (point or scratch.compiled)
+        )
         windows = padded.windows(op, op.groups, apart, op.in_c)
         if padded.borders or padded.copies:
             steps.append(padded.fill)

@@ -12,7 +12,6 @@ from ...dialects.tile.window import WindowOp
 from .kernels import copy_kernel
 from .memory import Scratch
 from .plain import Step
-from .rounding import is_mergeable, merged
 
 
 class PaddedInput:
@@ -66,9 +65,6 @@ class PaddedInput:
 
 def unfold_step(windows: Array, matrix: Array, scratch: Scratch) -> Step:
     """Bind a copy of windows [samples, groups, h, w, kernel_h, kernel_w, channels] to a matrix of as many elements."""
-    if scratch.compiled and windows.shape[1] == 1 and is_mergeable(windows):
-        source = merged(windows[:, 0])
-        kernel = copy_kernel(source, matrix.reshape(source.shape))
-        if kernel is not None:
-            return kernel
-    return partial(np.copyto, matrix.reshape(windows.shape), windows)
+    target = matrix.reshape(windows.shape)
+    kernel = copy_kernel(windows, target) if scratch.compiled else None
+    return kernel or partial(np.copyto, target, windows)
