@@ -13,8 +13,9 @@ from ..core.operation import Constant, Elementwise, Pure
 from ..core.tensor import TensorOperation
 from ..core.types import F32, Array, ElementType, TensorType
 from ..quant.arithmetic import common_fixed_point, round_to_range
-from ..quant.types import quantized_element
-from .elements import is_quantized, require_element
+from ..quant.bfloat16 import rounded
+from ..quant.types import is_brain_float, quantized_element
+from .elements import float_element, is_quantized, require_element
 
 
 class UnaryOperation(TensorOperation):
@@ -135,7 +136,7 @@ class PReluOp(TensorOperation):
     """x for x >= 0, slope * x below; `slope` f32 broadcasts over the leading axes of `data`.
 
     Quantized: q = clip(rint((x - zp_in) * M * 2^-s) + zp_out), where M is M_positive or the multiplier of the slope,
-    all with one common shift; slopes may be negative. `slope` is then a constant.
+    all with one common shift; slopes may be negative. `slope` is then a constant. bf16: x or x * slope in float32.
     """
 
     name = "nn.prelu"
@@ -152,10 +153,7 @@ class PReluOp(TensorOperation):
 
     def expected_element(self) -> ElementType | None:
         require_element(self, "slope", self.slope, F32)
-        if is_quantized(self.data):
-            return None
-        require_element(self, "data", self.data, F32)
-        return F32
+        return float_element(self, data=self.data)
 
     def verify(self) -> None:
         super().verify()
@@ -176,6 +174,10 @@ class PReluOp(TensorOperation):
         return int(multipliers[-1]), multipliers[:-1].reshape(slopes.shape), shift
 
     def evaluate(self, data: Array, slope: Array) -> Array:
+        if is_brain_float(self.data):
+            real = data.astype(np.float32)
+            with np.errstate(all="ignore"):
+                return rounded(np.where(real >= 0, real, real * slope))
         if not is_quantized(self.data):
             return np.where(data >= 0, data, data * slope)
         source, target = quantized_element(self.data.type), quantized_element(self.out.type)

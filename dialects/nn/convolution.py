@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.fields import AttributeField, attribute, list_attribute, operand, optional_operand
 from ..core.types import F32, I8, Array, ElementType, TensorType
-from ..quant.types import quantized_element
+from ..quant.types import is_brain_float, quantized_element
 from .elements import (
     ClampedOperation,
     is_quantized,
@@ -16,6 +16,7 @@ from .elements import (
     require_length,
     require_rank,
 )
+from .ordered import ordered_convolve
 from .products import convolve, exact_convolve
 from .windows import output_extent
 
@@ -23,7 +24,8 @@ from .windows import output_extent
 class Conv2dOp(ClampedOperation):
     """2-D convolution: data NHWC, weight HWIO with I = C / groups, optional bias O; pads are top, left, bottom, right.
 
-    f32: clamp(sum(x * w) + b). Quantized data give the exact accumulator sum((x - zero point) * w) + b of
+    f32: clamp(sum(x * w) + b). bf16 (with an f32 bias) the same in the order and with the roundings of
+    `accelc.dialects.quant.bfloat16`. Quantized data give the exact accumulator sum((x - zero point) * w) + b of
     `product_element`, to which padding contributes 0; no clamp then. `macs` is the number of
     multiply-accumulates of the original model, where a pass has changed the shapes.
     """
@@ -83,5 +85,5 @@ class Conv2dOp(ClampedOperation):
         if is_quantized(self.data):
             total = exact_convolve(data, quantized_element(self.data.type).zero_point, weight, *options)
             return total if bias is None else total + bias
-        product = convolve(data, weight, *options)
+        product = (ordered_convolve if is_brain_float(self.data) else convolve)(data, weight, *options)
         return self.clamp(product if bias is None else np.add(product, bias, out=product))

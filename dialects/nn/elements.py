@@ -9,9 +9,10 @@ import numpy as np
 from ..core.fields import AttributeField, attribute
 from ..core.operation import Operation, Value
 from ..core.tensor import TensorOperation
-from ..core.types import F32, I8, I16, I32, I64, Array, ElementType, ScalarType, TensorType
+from ..core.types import BF16, F32, I8, I16, I32, I64, Array, ElementType, ScalarType, TensorType
 from ..quant.arithmetic import clamp_bounds
-from ..quant.types import QuantizedType, quantized_element
+from ..quant.bfloat16 import finished
+from ..quant.types import QuantizedType, is_brain_float, is_number, number_of, quantized_element
 
 
 def is_quantized(value: Value[TensorType]) -> bool:
@@ -59,17 +60,20 @@ def require_permutation(op: Operation, permutation: tuple[int, ...], count: int)
         raise op.error(f"permutation is {list(permutation)[:8]}, expected each of 0 to {count - 1} once")
 
 
-def real_or_quantized(op: Operation, **values: Value[TensorType]) -> bool:
-    """True if all the named operands are quantized, False if all are f32; a located error for anything else."""
+def float_element(op: Operation, **values: Value[TensorType]) -> ElementType | None:
+    """The one element type, f32 or bf16, of all the named operands; None if all are quantized.
+
+    Raises a located error for anything else.
+    """
     (first, head), *others = values.items()
-    quantized = is_quantized(head)
-    if not quantized and head.type.element != F32:
-        raise op.error(f"{first} has element type {head.type.element}, expected f32 or a quantized type")
+    element = head.type.element
+    if not is_quantized(head) and element not in (F32, BF16):
+        raise op.error(f"{first} has element type {element}, expected f32, bf16 or a quantized type")
     for name, value in others:
-        if is_quantized(value) != quantized or (not quantized and value.type.element != F32):
-            expected = f"a quantized type as {first} has" if quantized else "f32 as " + first + " has"
+        if is_quantized(value) != is_quantized(head) or (not is_quantized(head) and value.type.element != element):
+            expected = f"a quantized type as {first} has" if is_quantized(head) else f"{element} as {first} has"
             raise op.error(f"{name} has element type {value.type.element}, expected {expected}")
-    return quantized
+    return None if is_quantized(head) else element
 
 
 def require_sum(op: Operation, count: int, data: Value[Any]) -> None:
@@ -80,8 +84,9 @@ def require_sum(op: Operation, count: int, data: Value[Any]) -> None:
 
 
 def product_element(op: Operation, bias: Value[Any] | None, **factors: Value[Any]) -> ElementType:
-    """The element type of data * weight + bias: f32, or the accumulator of quantized data.
+    """The element type of data * weight + bias: f32, bf16, or the accumulator of quantized data.
 
+    bf16 data take bf16 weights and an f32 bias.
     8-bit data take i8 weights, an i32 bias and give i32; 16-bit data take i8 or i16 weights and an i64 bias and give
     i64, of which a machine holds 48 bits. The weight may be quantized instead, of no more bits than the data. Raises a
     located error for anything else; `factors` are the data and the weight under the names of the operands.
@@ -89,11 +94,12 @@ def product_element(op: Operation, bias: Value[Any] | None, **factors: Value[Any
     (data_name, data), (weight_name, weight) = factors.items()
     element = data.type.element
     if not isinstance(element, QuantizedType):
-        require_element(op, data_name, data, F32)
-        require_element(op, weight_name, weight, F32)
+        if element != BF16:
+            require_element(op, data_name, data, F32)
+        require_element(op, weight_name, weight, element)
         if bias is not None:
             require_element(op, "bias", bias, F32)
-        return F32
+        return element
     wide = element.storage == I16
     found = weight.type.element
     if isinstance(found, QuantizedType):
@@ -123,16 +129,18 @@ class ClampedOperation(TensorOperation):
         low, high = self.clamp_min, self.clamp_max
         if low is not None and high is not None and low > high:
             raise self.error(f"clamp_min is {low}, expected at most clamp_max {high}")
-        if self.is_clamped and self.out.type.element != F32 and not is_quantized(self.out):
-            raise self.error(f"a clamp of an {self.out.type.element} result, expected f32 or a quantized type")
+        if self.is_clamped and self.out.type.element != F32 and not is_number(self.out.type.element):
+            raise self.error(f"a clamp of an {self.out.type.element} result, expected f32, bf16 or a quantized type")
 
     @property
     def integer_bounds(self) -> tuple[int, int]:
-        """(low, high) of the stored integers under the clamp, for a quantized result."""
-        return clamp_bounds(quantized_element(self.out.type), self.clamp_min, self.clamp_max)
+        """(low, high) of the stored integers (of bf16 the ordinals) under the clamp."""
+        return clamp_bounds(number_of(self.out.type), self.clamp_min, self.clamp_max)
 
     def clamp(self, reals: Array) -> Array:
-        """The clamp of a float array; the array itself if there is none."""
+        """The clamp of a float32 array, which is then rounded if the result is bf16; the array itself if nothing is."""
+        if is_brain_float(self.out):
+            return finished(reals, *self.integer_bounds)
         if not self.is_clamped:
             return reals
         return np.clip(reals, self.clamp_min, self.clamp_max)

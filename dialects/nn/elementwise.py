@@ -8,14 +8,17 @@ import numpy as np
 
 from ..core.fields import operand
 from ..core.operation import Elementwise, Pure
-from ..core.types import F32, Array, ElementType, TensorType
+from ..core.types import Array, ElementType, TensorType
 from ..quant.arithmetic import common_fixed_point, fixed_point, rescale, round_to_range
-from ..quant.types import quantized_element
-from .elements import ClampedOperation, is_quantized, real_or_quantized
+from ..quant.types import is_brain_float, quantized_element
+from .elements import ClampedOperation, float_element, is_quantized
 
 
 class BinaryOperation(ClampedOperation):
-    """out = clamp(lhs op rhs): shapes broadcast as in numpy; both operands f32, or both quantized at any scales."""
+    """out = clamp(lhs op rhs): shapes broadcast as in numpy; both operands f32, or bf16, or quantized at any scales.
+
+    bf16 are computed with in float32 and rounded once.
+    """
 
     traits = frozenset({Pure, Elementwise})
 
@@ -30,7 +33,7 @@ class BinaryOperation(ClampedOperation):
             raise self.error(f"operands have shapes {shapes}, expected shapes that broadcast") from None
 
     def expected_element(self) -> ElementType | None:
-        return None if real_or_quantized(self, lhs=self.lhs, rhs=self.rhs) else F32
+        return float_element(self, lhs=self.lhs, rhs=self.rhs)
 
     def verify(self) -> None:
         super().verify()
@@ -52,6 +55,9 @@ class BinaryOperation(ClampedOperation):
 
     def evaluate(self, lhs: Array, rhs: Array) -> Array:
         if not is_quantized(self.lhs):
+            if is_brain_float(self.lhs):
+                with np.errstate(all="ignore"):
+                    return self.clamp(self.real(lhs.astype(np.float32), rhs.astype(np.float32)))
             return self.clamp(self.real(lhs, rhs))
         zero_points = [quantized_element(value.type).zero_point for value in (self.lhs, self.rhs)]
         left = np.subtract(lhs, zero_points[0], dtype=np.float64)

@@ -9,16 +9,17 @@ from ..core.operation import Constant
 from ..core.tensor import TensorOperation
 from ..core.types import F32, Array, ElementType, TensorType
 from ..quant.arithmetic import round_to_range
+from ..quant.bfloat16_tables import brain_float_layer_norm
 from ..quant.layer_norm import LARGEST_ROW, layer_norm_epsilon, layer_norm_gains, layer_norm_steps
-from ..quant.types import quantized_element
-from .elements import is_quantized, require_element
+from ..quant.types import is_brain_float, quantized_element
+from .elements import float_element, is_quantized, require_element
 
 
 class LayerNormOp(TensorOperation):
     """(x - mean) / sqrt(variance + epsilon) * scale + bias over the last axis [C]; scale and bias are f32 [C].
 
     Without `centred` the mean counts as 0: x / sqrt(mean(x^2) + epsilon) * scale + bias. Quantized data: the integers
-    of `accelc.dialects.quant.layer_norm`; scale and bias are then constants.
+    of `accelc.dialects.quant.layer_norm`; bf16 data: `brain_float_layer_norm`. Scale and bias are then constants.
     """
 
     name = "nn.layer_norm"
@@ -41,15 +42,14 @@ class LayerNormOp(TensorOperation):
     def expected_element(self) -> ElementType | None:
         for name, value in (("scale", self.scale), ("bias", self.bias)):
             require_element(self, name, value, F32)
-        if is_quantized(self.data):
-            return None
-        require_element(self, "data", self.data, F32)
-        return F32
+        return float_element(self, data=self.data)
 
     def verify(self) -> None:
         super().verify()
         if self.epsilon < 0.0:
             raise self.error(f"epsilon is {self.epsilon}, expected at least 0.0")
+        if is_brain_float(self.data) and not all(isinstance(value, Constant) for value in (self.scale, self.bias)):
+            raise self.error("scale or bias is computed, expected constants beside bf16 data")
         if not is_quantized(self.data):
             return
         longest = LARGEST_ROW // quantized_element(self.data.type).magnitude
@@ -69,6 +69,8 @@ class LayerNormOp(TensorOperation):
         return gains, offsets, shift, layer_norm_epsilon(self.epsilon, source.scale, self.data.type.shape[-1])
 
     def evaluate(self, data: Array, scale: Array, bias: Array) -> Array:
+        if is_brain_float(self.data):
+            return brain_float_layer_norm(data, scale, bias, self.epsilon, centred=self.centred)
         if not is_quantized(self.data):
             centred = data - data.mean(axis=-1, keepdims=True, dtype=np.float32) if self.centred else data
             mean_square = (centred * centred).mean(axis=-1, keepdims=True, dtype=np.float32)

@@ -7,7 +7,8 @@ import numpy as np
 from ..core.fields import AttributeField, attribute, operand, optional_operand
 from ..core.operation import Constant
 from ..core.types import Array, ElementType, TensorType
-from ..quant.types import QuantizedType
+from ..quant.bfloat16 import ordered_matmul
+from ..quant.types import QuantizedType, is_brain_float
 from .elements import ClampedOperation, is_quantized, product_element
 from .products import exact_matmul
 
@@ -15,7 +16,8 @@ from .products import exact_matmul
 class MatmulOp(ClampedOperation):
     """lhs [..., M, K] times rhs [..., K, N] plus optional bias [N], leading axes broadcast as in numpy.
 
-    f32: clamp(factor * (lhs @ rhs) + b); with `transpose_rhs` rhs ends in [N, K]. Quantized lhs with integer rhs
+    f32: clamp(factor * (lhs @ rhs) + b); with `transpose_rhs` rhs ends in [N, K]. bf16 (with an f32 bias) the same in
+    the order and with the roundings of `accelc.dialects.quant.bfloat16`. Quantized lhs with integer rhs
     (weights) or quantized rhs (activations) gives the exact accumulator of the operands less their zero points (see
     `product_element`); no clamp and no factor then. `macs` is the number of multiply-accumulates of the original
     model, where a pass has changed the shapes.
@@ -74,7 +76,7 @@ class MatmulOp(ClampedOperation):
             zero_point = right.zero_point if isinstance(right, QuantizedType) else 0
             total = exact_matmul(lhs, left.zero_point, rhs, zero_point)
             return total if bias is None else total + bias
-        product = np.matmul(lhs, rhs)
+        product = (ordered_matmul if is_brain_float(self.lhs) else np.matmul)(lhs, rhs)
         if self.factor != 1.0:
             product = product * np.float32(self.factor)
         return self.clamp(product if bias is None else product + bias)

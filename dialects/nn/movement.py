@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..core.fields import attribute, list_attribute, operand, variadic_operand
 from ..core.operation import Operation
 from ..core.tensor import TensorOperation
 from ..core.types import Array, ElementType, TensorType
-from ..quant.types import QuantizedType
+from ..quant.types import is_number, number_of
 from .elements import require_at_least, require_axis, require_length, require_permutation
 
 
@@ -85,7 +86,7 @@ class SliceOp(DataMovement):
 
 
 class PadOp(DataMovement):
-    """`low` and `high` elements of the real number `value` before and after every axis (its integer if quantized)."""
+    """`low` and `high` elements of the real number `value`, as the tensor stores it, before and after every axis."""
 
     name = "nn.pad"
 
@@ -101,10 +102,10 @@ class PadOp(DataMovement):
         return tuple(low + size + high for low, size, high in zip(self.low, shape, self.high, strict=True))
 
     @property
-    def stored_value(self) -> int | float:
+    def stored_value(self) -> Any:
         """The pad value as the tensor stores it."""
         element = self.data.type.element
-        return int(element.quantize(self.value)) if isinstance(element, QuantizedType) else self.value
+        return number_of(self.data.type).quantize(self.value)[()] if is_number(element) else self.value
 
     def evaluate(self, data: Array) -> Array:
         padded = np.full(self.expected_shape(), self.stored_value, dtype=data.dtype)

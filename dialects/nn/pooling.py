@@ -7,18 +7,19 @@ import numpy as np
 from ..core.fields import list_attribute, operand
 from ..core.operation import Operation
 from ..core.tensor import TensorOperation
-from ..core.types import F32, Array, ElementType, TensorType
+from ..core.types import Array, ElementType, TensorType
 from ..quant.arithmetic import fixed_point, rescale
-from ..quant.types import QuantizedType, quantized_element
+from ..quant.types import QuantizedType, is_brain_float, quantized_element
 from .elements import (
     ClampedOperation,
+    float_element,
     is_quantized,
-    real_or_quantized,
     require_at_least,
     require_length,
     require_rank,
     require_sum,
 )
+from .ordered import ordered_maximum, sum_in_order, tap_views
 from .windows import output_extent, pad_image, reduce_windows, window_counts
 
 
@@ -64,7 +65,10 @@ class WindowOperation(Operation):
 
 
 class MaxPoolOp(WindowOperation, TensorOperation):
-    """The maximum of each window, data NHWC, f32 or quantized with the same type out; padding never wins."""
+    """The maximum of each window, data NHWC, any number type, kept; padding never wins.
+
+    bf16 by its ordinals.
+    """
 
     name = "nn.max_pool"
 
@@ -75,22 +79,25 @@ class MaxPoolOp(WindowOperation, TensorOperation):
         return self.pooled_shape(self.data.type.shape)
 
     def expected_element(self) -> ElementType:
-        real_or_quantized(self, data=self.data)
+        float_element(self, data=self.data)
         return self.data.type.element
 
     def evaluate(self, data: Array) -> Array:
         element = self.data.type.element
+        if is_brain_float(self.data):
+            return ordered_maximum(data, self.kernel, self.strides, self.pads, self.dilations)
         lowest = element.low if isinstance(element, QuantizedType) else -np.inf
         image = pad_image(data, self.pads, lowest, data.dtype)
         return reduce_windows(image, np.maximum, self.kernel, self.strides, self.dilations)
 
 
 class AveragePoolOp(WindowOperation, ClampedOperation):
-    """The average of each window, data NHWC, f32 or quantized.
+    """The average of each window, data NHWC, f32, bf16 or quantized.
 
     The divisor is the number of taps inside the image extended by `counted_pads` (zeros: taps on pixels only; equal
     to `pads`: all taps). Quantized: clip(rint(sum(x - zp_in) * M * 2^-s) + zp_out), one rounding, with
     (M, s) = fixed_point(scale_in / (scale_out * count)) for each count; the result type is the data's unless given.
+    bf16: the taps are added in order, and the sum is multiplied by the float32 nearest to 1 / count.
     """
 
     name = "nn.average_pool"
@@ -107,9 +114,8 @@ class AveragePoolOp(WindowOperation, ClampedOperation):
         return self.pooled_shape(self.data.type.shape)
 
     def expected_element(self) -> ElementType | None:
-        if real_or_quantized(self, data=self.data):
-            return None if self.results else self.data.type.element
-        return F32
+        element = float_element(self, data=self.data)
+        return element or (None if self.results else self.data.type.element)
 
     def verify(self) -> None:
         super().verify()
@@ -130,6 +136,9 @@ class AveragePoolOp(WindowOperation, ClampedOperation):
         return fixed_point(source.scale / (target.scale * self.counts()))
 
     def evaluate(self, data: Array) -> Array:
+        if is_brain_float(self.data):
+            taps = tap_views(data, self.kernel, self.strides, self.pads, self.dilations)
+            return self.clamp(sum_in_order(taps) * (1.0 / self.counts()).astype(np.float32)[:, :, None])
         if not is_quantized(self.data):
             image = pad_image(data, self.pads, 0.0, data.dtype)
             total = reduce_windows(image, np.add, self.kernel, self.strides, self.dilations)

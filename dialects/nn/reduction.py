@@ -7,18 +7,20 @@ import math
 import numpy as np
 
 from ..core.fields import attribute, list_attribute, operand
-from ..core.types import F32, Array, ElementType, TensorType
+from ..core.types import Array, ElementType, TensorType
 from ..quant.arithmetic import fixed_point, rescale
-from ..quant.types import quantized_element
-from .elements import ClampedOperation, is_quantized, real_or_quantized, require_sum
+from ..quant.bfloat16 import ordered_sum
+from ..quant.types import is_brain_float, quantized_element
+from .elements import ClampedOperation, float_element, is_quantized, require_sum
 
 
 class ReduceMeanOp(ClampedOperation):
-    """`factor` times the mean over `axes` (sorted, counted from 0), kept with length 1 if `keepdims`; f32 or quantized.
+    """`factor` times the mean over `axes` (sorted, counted from 0), kept with length 1 if `keepdims`.
 
     With the number of elements n as the factor it is the sum. Quantized: clip(rint(sum(x - zp_in) * M * 2^-s) + zp_out)
     with (M, s) = fixed_point(factor * scale_in / (scale_out * n));
-    the result type is the data's element type unless given.
+    the result type is the data's element type unless given. bf16: the elements are added in row-major order, and the
+    sum is multiplied by the float32 nearest to factor / n.
     """
 
     name = "nn.reduce_mean"
@@ -44,9 +46,8 @@ class ReduceMeanOp(ClampedOperation):
         return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
     def expected_element(self) -> ElementType | None:
-        if real_or_quantized(self, data=self.data):
-            return None if self.results else self.data.type.element
-        return F32
+        element = float_element(self, data=self.data)
+        return element or (None if self.results else self.data.type.element)
 
     def verify(self) -> None:
         super().verify()
@@ -63,6 +64,11 @@ class ReduceMeanOp(ClampedOperation):
         return fixed_point(self.factor * source.scale / (target.scale * self.count))
 
     def evaluate(self, data: Array) -> Array:
+        if is_brain_float(self.data):
+            last = tuple(axis for axis in range(data.ndim) if axis not in self.axes) + self.axes
+            rows = data.transpose(last).astype(np.float32).reshape(-1, self.count)
+            total = ordered_sum(rows, -1).reshape(self.expected_shape())
+            return self.clamp(total * np.float32(self.factor / self.count))
         if not is_quantized(self.data):
             total = np.asarray(data.sum(axis=self.axes, keepdims=self.keepdims, dtype=np.float32))
             return self.clamp(total * np.float32(self.factor / self.count))

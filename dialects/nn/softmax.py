@@ -10,9 +10,10 @@ from ..core.fields import attribute, operand, optional_operand
 from ..core.operation import Constant, Operation, Value
 from ..core.tensor import TensorOperation
 from ..core.types import F32, I8, I32, Array, ElementType, TensorType
+from ..quant.bfloat16_tables import brain_float_softmax
 from ..quant.tables import softmax_entries, softmax_steps, softmax_type
-from ..quant.types import QuantizedType, quantized_element
-from .elements import is_quantized, require_axis, require_element
+from ..quant.types import QuantizedType, is_brain_float, is_number, quantized_element
+from .elements import float_element, is_quantized, require_axis, require_element
 
 SOFTMAX_TYPE = softmax_type(I8)
 """The one result type of a softmax of 8-bit numbers: 0 to 255/256 in 256 steps."""
@@ -22,7 +23,8 @@ class SoftmaxOp(TensorOperation):
     """exp(x) / sum(exp(x)) along `axis` (counted from 0).
 
     Quantized data: `softmax_steps` of integers with a constant `table` of `softmax_table`; the result has the one
-    `softmax_type` of the width of the data.
+    `softmax_type` of the width of the data. bf16 data: `brain_float_softmax` with the f32 `table` of
+    `exponential_table`.
     """
 
     name = "nn.softmax"
@@ -39,14 +41,15 @@ class SoftmaxOp(TensorOperation):
         element = self.data.type.element
         if isinstance(element, QuantizedType):
             return softmax_type(element.storage)
-        require_element(self, "data", self.data, F32)
-        return F32
+        return float_element(self, data=self.data) or F32
 
     def verify(self) -> None:
         super().verify()
         require_table(self, self.data, self.table, self.data.type.shape[self.axis])
 
     def evaluate(self, data: Array, table: Array | None = None) -> Array:
+        if is_brain_float(self.data) and table is not None:
+            return brain_float_softmax(data, table, self.axis)
         if table is None:
             powers = np.exp(data - data.max(axis=self.axis, keepdims=True))
             return powers / powers.sum(axis=self.axis, keepdims=True)
@@ -56,8 +59,8 @@ class SoftmaxOp(TensorOperation):
 class MaskedSoftmaxOp(TensorOperation):
     """The softmax over the last axis of what a constant `mask` does not hide: its elements are 1, or 0 for hidden.
 
-    The mask broadcasts to the data, f32 beside f32 data and i8 beside quantized data. Hidden elements are 0 in the
-    result and count for nothing; where a whole row is hidden it is 0. Integers are those of `nn.softmax`.
+    The mask broadcasts to the data, f32 beside f32 data and i8 beside quantized or bf16 data. Hidden elements are 0 in
+    the result and count for nothing; where a whole row is hidden it is 0. Integers and bf16 are those of `nn.softmax`.
     """
 
     name = "nn.masked_softmax"
@@ -76,12 +79,10 @@ class MaskedSoftmaxOp(TensorOperation):
 
     def expected_element(self) -> ElementType:
         element = self.data.type.element
-        quantized = isinstance(element, QuantizedType)
-        require_element(self, "mask", self.mask, I8 if quantized else F32)
+        require_element(self, "mask", self.mask, I8 if is_number(element) else F32)
         if isinstance(element, QuantizedType):
             return softmax_type(element.storage)
-        require_element(self, "data", self.data, F32)
-        return F32
+        return float_element(self, data=self.data) or F32
 
     def verify(self) -> None:
         super().verify()
@@ -90,6 +91,8 @@ class MaskedSoftmaxOp(TensorOperation):
         require_table(self, self.data, self.table, self.data.type.shape[-1])
 
     def evaluate(self, data: Array, mask: Array, table: Array | None = None) -> Array:
+        if is_brain_float(self.data) and table is not None:
+            return brain_float_softmax(data, table, -1, mask)
         if table is not None:
             return softmax_steps(data, table, -1, mask)
         shown = np.broadcast_to(mask != 0, data.shape)
@@ -99,10 +102,16 @@ class MaskedSoftmaxOp(TensorOperation):
 
 
 def require_table(op: Operation, data: Value[TensorType], table: Value[Any] | None, length: int) -> None:
-    """Raise a located error unless quantized data has a constant table that suits rows of `length`, and f32 has none.
+    """Raise a located error unless quantized or bf16 data has a constant table that suits them, and f32 has none.
 
-    The table is positive, largest at 0, and so small that no row sums up to 2^31.
+    That of quantized data is positive, largest at 0, and so small that no row of `length` sums up to 2^31.
     """
+    if is_brain_float(data):
+        expected = TensorType((512,), F32)
+        if table is None or not isinstance(table, Constant) or table.type != expected:
+            found = "absent" if table is None else str(table.type)
+            raise op.error(f"table is {found}, expected a constant {expected} beside bf16 data")
+        return
     if not is_quantized(data):
         if table is not None:
             raise op.error("data is f32, expected a quantized type beside a table")

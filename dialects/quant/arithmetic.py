@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.types import Array
-from .types import QuantizedType
+from .types import Number
 
 MULTIPLIER_BITS = 22
 """Multipliers are below 2 ** MULTIPLIER_BITS in magnitude."""
@@ -109,8 +109,8 @@ def round_to_range(steps: Array, zero_point: int, low: int, high: int, dtype: np
     return np.clip(steps, low, high, out=steps).astype(dtype)
 
 
-def clamp_bounds(type: QuantizedType, clamp_min: float | None, clamp_max: float | None) -> tuple[int, int]:
+def clamp_bounds(type: Number, clamp_min: float | None, clamp_max: float | None) -> tuple[int, int]:
     """The integer (low, high) of `type` under a real clamp: each bound is quantized and kept within the type."""
-    low = type.low if clamp_min is None else int(type.quantize(clamp_min))
-    high = type.high if clamp_max is None else int(type.quantize(clamp_max))
+    low = type.low if clamp_min is None else type.integer(clamp_min)
+    high = type.high if clamp_max is None else type.integer(clamp_max)
     return low, max(low, high)

@@ -7,14 +7,18 @@ import numpy as np
 from ..core.fields import AttributeField, attribute, operand
 from ..core.operation import Constant, Elementwise, Pure
 from ..core.tensor import TensorOperation
-from ..core.types import F32, I8, I16, I32, I64, Array, ElementType, TensorType
+from ..core.types import BF16, F32, I8, I16, I32, I64, Array, ElementType, TensorType
 from .arithmetic import fixed_point, half_of, pre_shifted, rescale
+from .bfloat16_tables import HEADER_ENTRIES, LARGEST_PAGES, SEGMENT, looked_up_brain_float, page_count
 from .tables import looked_up, lookup_entries
-from .types import QuantizedType, quantized_element
+from .types import QuantizedType, is_brain_float, is_number, number_of, quantized_element
 
 
 class QuantizeOp(TensorOperation):
-    """Real to quantized, any shape: clip(rint(x / scale) + zero point) in float32; the input holds no NaN."""
+    """Real to quantized, any shape: clip(rint(x / scale) + zero point) in float32; the input holds no NaN.
+
+    With a bf16 result it is the rounding to the nearest number, ties to even.
+    """
 
     name = "quant.quantize"
     traits = frozenset({Pure, Elementwise})
@@ -27,14 +31,14 @@ class QuantizeOp(TensorOperation):
     def expected_element(self) -> ElementType | None:
         if self.data.type.element != F32:
             raise self.error(f"data has element type {self.data.type.element}, expected f32")
-        return None
+        return BF16 if self.results and is_brain_float(self.out) else None
 
     def evaluate(self, data: Array) -> Array:
-        return quantized_element(self.out.type).quantize(data)
+        return number_of(self.out.type).quantize(data)
 
 
 class DequantizeOp(TensorOperation):
-    """Quantized to real, any shape: (q - zero point) * scale in float32."""
+    """Quantized to real, any shape: (q - zero point) * scale in float32; bf16 numbers stay what they are."""
 
     name = "quant.dequantize"
     traits = frozenset({Pure, Elementwise})
@@ -45,12 +49,12 @@ class DequantizeOp(TensorOperation):
         return self.data.type.shape
 
     def expected_element(self) -> ElementType:
-        if not isinstance(self.data.type.element, QuantizedType):
-            raise self.error(f"data has element type {self.data.type.element}, expected a quantized type")
+        if not is_number(self.data.type.element):
+            raise self.error(f"data has element type {self.data.type.element}, expected a quantized type or bf16")
         return F32
 
     def evaluate(self, data: Array) -> Array:
-        return quantized_element(self.data.type).dequantize(data)
+        return number_of(self.data.type).dequantize(data)
 
 
 class ScaleOp(TensorOperation):
@@ -148,7 +152,8 @@ class RequantizeOp(TensorOperation):
 class LookupOp(TensorOperation):
     """Any function of one number by a constant table of stored result integers: see `looked_up`.
 
-    256 entries for 8-bit data, 513 for 16-bit data with a result of 16 bits.
+    256 entries for 8-bit data, 513 for 16-bit data with a result of 16 bits. bf16 data give bf16 by an i16 table of
+    `brain_float_table`.
     """
 
     name = "quant.lookup"
@@ -159,6 +164,12 @@ class LookupOp(TensorOperation):
 
     def expected_shape(self) -> tuple[int, ...]:
         element = self.data.type.element
+        if is_brain_float(self.data):
+            entries = self.table.type.size
+            if self.table.type.rank != 1 or page_count(entries) is None:
+                expected = f"{HEADER_ENTRIES} + {SEGMENT} for each of 1 to {LARGEST_PAGES} pages"
+                raise self.error(f"table is {self.table.type}, expected {expected} elements")
+            return self.data.type.shape
         expected = lookup_entries(element.storage) if isinstance(element, QuantizedType) else 256
         if self.table.type.shape != (expected,):
             raise self.error(f"table is {self.table.type}, expected {expected} elements")
@@ -166,17 +177,17 @@ class LookupOp(TensorOperation):
 
     def expected_element(self) -> ElementType | None:
         element = self.data.type.element
-        if not isinstance(element, QuantizedType):
-            raise self.error(f"data has element type {element}, expected a quantized type")
-        return None
+        if not is_number(element):
+            raise self.error(f"data has element type {element}, expected a quantized type or bf16")
+        return BF16 if element == BF16 else None
 
     def verify(self) -> None:
         super().verify()
-        target = quantized_element(self.out.type)
-        if self.table.type.element != target.storage:
-            raise self.error(f"table holds {self.table.type.element}, result is stored in {target.storage}")
+        stored = I16 if is_brain_float(self.out) else quantized_element(self.out.type).storage
+        if self.table.type.element != stored:
+            raise self.error(f"table holds {self.table.type.element}, result is stored in {stored}")
         if not isinstance(self.table, Constant):
             raise self.error("table is computed, expected a constant")
 
     def evaluate(self, data: Array, table: Array) -> Array:
-        return looked_up(data, table)
+        return (looked_up_brain_float if is_brain_float(self.data) else looked_up)(data, table)

@@ -1,4 +1,4 @@
-"""Quantized element types: an integer that stands for scale * (integer - zero point)."""
+"""Numbers that machines compute with: integers that stand for scale * (integer - zero point), and bfloat16."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.types import I8, I16, U8, Array, DialectType, ElementType, ScalarType, TensorType
+from ..core.operation import Value
+from ..core.types import BF16, I8, I16, U8, Array, DialectType, ElementType, ScalarType, TensorType
+from .bfloat16 import HIGHEST_ORDINAL, LOWEST_ORDINAL, ordinals, rounded
 
 _STORAGES = {"i8": I8, "i16": I16, "u8": U8}
 
@@ -69,10 +71,12 @@ class QuantizedType(ElementType, DialectType):
         values = np.asarray(real)
         if values.dtype != np.float32:
             values = values.astype(np.float64)
-        steps: Array = np.divide(values, values.dtype.type(self.scale), out=np.empty_like(values))
-        np.rint(steps, out=steps)
-        np.add(steps, values.dtype.type(self.zero_point), out=steps)
-        return np.clip(steps, self.low, self.high, out=steps).astype(self.dtype)
+        shifted = np.rint(values / values.dtype.type(self.scale)) + values.dtype.type(self.zero_point)
+        return np.clip(shifted, self.low, self.high).astype(self.dtype)
+
+    def integer(self, real: float) -> int:
+        """The stored integer of one real number, as fields of instructions hold it."""
+        return int(self.quantize(real))
 
     def dequantize(self, stored: Array) -> Array:
         """The reals scale * (stored - zero_point) as float32: one exact subtraction, one float32 multiplication."""
@@ -87,3 +91,56 @@ def quantized_element(type: TensorType) -> QuantizedType:
     if not isinstance(type.element, QuantizedType):
         raise TypeError(f"{type} is not quantized")
     return type.element
+
+
+@dataclass(frozen=True, slots=True)
+class BrainFloat:
+    """What `QuantizedType` says of integers, for tensors of the scalar type bf16.
+
+    Fields of instructions hold a number as its ordinal (see `accelc.dialects.quant.bfloat16`).
+    """
+
+    storage: ScalarType = BF16
+    zero_point: int = 0
+    low: int = LOWEST_ORDINAL
+    high: int = HIGHEST_ORDINAL
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The numpy type that stores one number."""
+        return self.storage.dtype
+
+    def quantize(self, real: Array | float) -> Array:
+        """The nearest numbers, ties to even; no NaN."""
+        return rounded(np.asarray(real, np.float32))
+
+    def integer(self, real: float) -> int:
+        """The ordinal of the number nearest to a real."""
+        return int(ordinals(self.quantize(real)))
+
+    def dequantize(self, stored: Array) -> Array:
+        """The same numbers as float32."""
+        return stored.astype(np.float32)
+
+
+Number = QuantizedType | BrainFloat
+"""What a machine can compute with."""
+
+BRAIN_FLOAT = BrainFloat()
+
+
+def is_number(element: ElementType) -> bool:
+    """True for elements that instructions work on: quantized types and bf16."""
+    return element == BF16 or isinstance(element, QuantizedType)
+
+
+def is_brain_float(value: Value[TensorType]) -> bool:
+    """True if the tensor holds bfloat16 numbers."""
+    return value.type.element == BF16
+
+
+def number_of(type: TensorType) -> Number:
+    """How the elements of a tensor are stored; TypeError if instructions cannot work on them."""
+    if type.element == BF16:
+        return BRAIN_FLOAT
+    return quantized_element(type)

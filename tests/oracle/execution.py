@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from accelc.dialects.core.operation import Constant, Module, Operation, Value
+from accelc.dialects.core.types import BF16
 
+from .floats import FLOAT_MEANINGS, patterns
 from .operations import MEANINGS
 
 MOVING = {"nn.concat", "nn.slice", "nn.pad", "nn.gather", "nn.reshape", "nn.transpose", "nn.permute_channels"}
@@ -32,7 +34,7 @@ def execute(
         result = _compute(op, [_read(value, values) for value in op.operands])
         kind = op.result.type
         assert result.shape == kind.shape, f"{op.name}: {result.shape} is not {kind}"
-        values[op.result] = result.astype(kind.element.dtype)
+        values[op.result] = stored(result) if kind.element == BF16 else result.astype(kind.element.dtype)
         if kind.element.dtype.kind == "i":
             assert np.array_equal(values[op.result], result), f"{op.name}: a result leaves {kind.element}"
         if observer is not None:
@@ -41,11 +43,28 @@ def execute(
     return dict(zip(function.output_names, returned, strict=True))
 
 
+def _plain(array: np.ndarray) -> np.ndarray:
+    """bfloat16 as float32, integers as int64."""
+    if array.dtype == BF16.dtype:
+        return array.astype(np.float32)
+    return array.astype(np.int64) if array.dtype.kind == "i" else array
+
+
 def _read(value: Value[Any], values: Mapping[Value[Any], np.ndarray]) -> np.ndarray:
     return value.array if isinstance(value, Constant) else values[value]
 
 
+def stored(reals: np.ndarray) -> np.ndarray:
+    """float32 arrays of the oracle as bfloat16."""
+    return patterns(reals).astype(np.uint16).view(BF16.dtype)
+
+
 def _compute(op: Operation, arrays: list[np.ndarray]) -> np.ndarray:
+    if BF16 in (op.operands[0].type.element, op.result.type.element):
+        moves = op.name in MOVING and op.name not in FLOAT_MEANINGS
+        meaning = (MEANINGS if moves else FLOAT_MEANINGS)[op.name]
+        with np.errstate(all="ignore"):
+            return meaning(op, *(_plain(array) for array in arrays))
     meaning = MEANINGS.get(op.name)
     computes = op.name not in MOVING and op.name not in ("quant.quantize", "quant.dequantize")
     if meaning is None or (computes and arrays[0].dtype.kind != "i"):
