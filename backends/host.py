@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..dialects.core.types import Array, TensorType
-from ..dialects.quant.types import QuantizedType
+from ..dialects.quant.types import is_number, number_of
 
 HOST_OPERATIONS = {
     "nn.transpose": "transpose",
@@ -45,7 +45,7 @@ class HostStep:
             source.size if self.kind == "reshape" else shape
         ):
             return f"{self.kind} makes {result} of {source}"
-        quantized = isinstance(source.element, QuantizedType), isinstance(result.element, QuantizedType)
+        quantized = is_number(source.element), is_number(result.element)
         expected = {"quantize": (False, True), "dequantize": (True, False)}.get(self.kind)
         if quantized != expected if expected else source.element != result.element:
             return f"{self.kind} makes {result} of {source}"
@@ -57,10 +57,10 @@ class HostStep:
             return data.transpose(0, *(axis + 1 for axis in self.permutation))
         if self.kind == "reshape":
             return data.reshape(len(data), *self.result.shape)
-        if self.kind == "quantize" and isinstance(self.result.element, QuantizedType):
-            return self.result.element.quantize(data)
-        if self.kind == "dequantize" and isinstance(source.element, QuantizedType):
-            return source.element.dequantize(data)
+        if self.kind == "quantize" and is_number(self.result.element):
+            return number_of(self.result).quantize(data)
+        if self.kind == "dequantize" and is_number(source.element):
+            return number_of(source).dequantize(data)
         raise ValueError(f"{self.kind} cannot make {self.result} of {source}")
 
 

@@ -45,8 +45,11 @@ class ArraySection:
     bf16_rate: Annotated[float, Range(0, 1)] = 0.0
 
     def step_cycles(self, data: str, weights: str) -> int:
-        """Cycles that a block works on one vector of `data` (i8 or i16) with its `weights`; 0 if it cannot."""
-        rate = {"i8": 1.0, "i16": min(1.0, self.int16_rate * (2 if weights == "i8" else 1))}[data]
+        """Cycles that a block works on one vector of `data` (i8, i16, bf16) with its `weights`; 0 if it cannot."""
+        if "bf16" in (data, weights):
+            rate = self.bf16_rate if data == weights else 0.0
+        else:
+            rate = {"i8": 1.0, "i16": min(1.0, self.int16_rate * (2 if weights == "i8" else 1))}[data]
         return math.ceil(1 / rate) if rate else 0
 
 

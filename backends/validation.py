@@ -119,6 +119,8 @@ def _field_problem(op: InstructionOp, target: Target) -> str | None:
 
 
 def _element_problem(op: ElementOp, target: Target) -> str | None:
+    if op.element == "bf16" and not target.array.bf16_rate:
+        return "works on bf16, the target has none ('array.bf16_rate' is 0)"
     for name, operand in _NUMBER_FIELDS.items():
         value = op.attributes.get(name, 0)
         element = op.element_of("input" if isinstance(op, MatmulOp) and name == "zero_point" else operand)

@@ -17,11 +17,10 @@ import numpy as np
 from ...dialects.core.types import Array
 from ...dialects.quant.arithmetic import MULTIPLIER_BITS
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.elements import ElementOp
+from ...dialects.tile.elements import ELEMENTS, ElementOp
 from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
-from ...dialects.tile.normalization import ChannelwiseOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ...dialects.tile.records import RECORD_BYTES
 from ...dialects.tile.residual import RequantizeAddOp
@@ -90,7 +89,7 @@ class Product:
     last: int = 0
     bound: int = 0
     regular: bool = True
-    wide: bool = False
+    element: str = "i8"
     integer: bool = True
     slot: int = 0
 
@@ -106,7 +105,9 @@ class Product:
 
     @property
     def dtype(self) -> Any:
-        """int32 if integer kernels compute all of it, else float32 if every accumulator is exact in it."""
+        """float32 of floats; of integers int32 if kernels compute all, else float32 if every sum is exact in it."""
+        if ELEMENTS[self.element].is_float:
+            return np.dtype(np.float32)
         if self.integer:
             return np.dtype(np.int32)
         return np.dtype(np.float32 if self.bound <= EXACT_FLOAT32 else np.float64)
@@ -116,8 +117,9 @@ class Product:
 class Analysis:
     """The result, by instruction index: operations with absolute offsets, constants, products.
 
-    `plain` are the instructions that only `evaluate` executes; `dead_loads` bring constants that nothing reads from
-    memory, because every reader has them already.
+    `plain` are the instructions that only `evaluate` executes, sample by sample; `whole` those of floats that
+    `evaluate` executes for all samples at once; `dead_loads` bring constants that nothing reads from memory, because
+    every reader has them already.
     """
 
     operations: list[InstructionOp]
@@ -125,6 +127,7 @@ class Analysis:
     weights: dict[int, Weights] = field(default_factory=dict[int, Weights])
     products: dict[int, Product] = field(default_factory=dict[int, Product])
     plain: set[int] = field(default_factory=set[int])
+    whole: set[int] = field(default_factory=set[int])
     dead_loads: set[int] = field(default_factory=set[int])
     slots: list[int] = field(default_factory=list[int])
 
@@ -162,10 +165,11 @@ class _Analyser:
             elif isinstance(op, RequantizeOp):
                 self.follow_requantize(index, op, position)
         for product in self.result.products.values():
-            product.regular = product.regular and product.bound < (WIDE_LIMIT if product.wide else ACCUMULATOR_LIMIT)
+            limit = ACCUMULATOR_LIMIT if product.element == "i8" else WIDE_LIMIT
+            product.regular = product.regular and product.bound < limit
         for index, op in enumerate(self.result.operations):
             if not self.is_fast(index, op):
-                self.result.plain.add(index)
+                (self.result.whole if self.is_whole(op) else self.result.plain).add(index)
                 known = self.result.constants.get(index, {})
                 self.map.needed.update(load for operand in known.values() for load in operand.loads)
         self.result.dead_loads = self.constant_loads - self.map.needed
@@ -177,24 +181,26 @@ class _Analyser:
             return False
         if isinstance(op, (MatmulOp, RequantizeOp)):
             return self.result.product(index) is not None
+        if isinstance(op, ElementOp) and op.element_of("output").is_float:
+            return isinstance(op, (MoveOp, FillOp))
         if isinstance(op, (BinaryOp, LookupOp, RescaleOp)) and _shifts_in_place(op):
             return False
         if isinstance(op, BinaryOp):
             return op.kind != "div"
-        if isinstance(op, ChannelwiseOp):
-            return "table" in self.result.constants.get(index, {})
         if isinstance(op, AveragePoolOp) and op.kernel_h * op.kernel_w * largest_input(op) > WINDOW_LIMIT:
             return False
         if type(op) in _CONSTANT_OPERANDS:
             return self.result.constants.get(index, {}).keys() == set(_CONSTANT_OPERANDS[type(op)])
         return isinstance(op, (TransferOp, MoveOp, FillOp, MaxPoolOp))
 
+    def is_whole(self, op: InstructionOp) -> bool:
+        """True if `evaluate` takes all samples at once: an instruction on floats in SRAM."""
+        return isinstance(op, ElementOp) and op.element_of("output").is_float and not op.spaces
+
     # constants
 
     def follow_constants(self, index: int, op: InstructionOp, instruction: Instruction) -> None:
         wanted = () if has_activation_weights(op) else _CONSTANT_OPERANDS.get(type(op), ())
-        if isinstance(op, ChannelwiseOp):
-            wanted = ("table",)
         regions = op.regions()
         for region in regions:
             if region.writes or not region.size or space_of(type(op), region.operand) != "sram":
@@ -205,8 +211,6 @@ class _Analyser:
                     self.map.touch(region.offset, region.end)
                 elif known is not None:
                     self.result.constants.setdefault(index, {})[region.operand] = known
-                    if isinstance(op, ChannelwiseOp):  # it reads the table where it stands
-                        self.map.touch(region.offset, region.end)
             else:
                 self.map.touch(region.offset, region.end)
         for region in regions:
@@ -232,6 +236,9 @@ class _Analyser:
             op.weights_offset = 0
             matrix = op.diagonal_weights(known.data)[None] if op.diagonal else op.dense_weights(known.data)
             op.weights_offset = start
+            if op.element_of("weights").is_float:
+                self.converted[key] = known, Weights(matrix, product_type(op), 0)
+                return self.converted[key][1]
             magnitudes = np.abs(matrix).view(f"u{matrix.itemsize}")  # the smallest number is its own absolute value
             sums = magnitudes.sum(axis=1, dtype=np.int64)
             bound = largest_input(op) * int(sums.max(initial=0))
@@ -242,22 +249,24 @@ class _Analyser:
 
     def follow_product(self, index: int, op: MatmulOp, position: int) -> None:
         known = self.result.constants.get(index, {}).get("weights")
-        bound = magnitude(op, "input", op.input_zero) * magnitude(op, "weights", op.weights_zero) * op.depth
+        bound = 0
+        if not op.element_of("input").is_float:
+            bound = magnitude(op, "input", op.input_zero) * magnitude(op, "weights", op.weights_zero) * op.depth
         if known is not None:
             self.result.weights[index] = weights = self.convert(op, known)
             bound = weights.bound
         elif op.diagonal:
             bound = -1
         base = op.accumulator_offset
-        product = Product(base, op.groups, op.rows, op.out_c, op.column_tiles, position, wide=op.element != "i8")
+        product = Product(base, op.groups, op.rows, op.out_c, op.column_tiles, position, element=op.element)
         if op.accumulate:
             found = self.covering(base, product.end)
-            same = found is not None and (found.base, found.groups, found.rows, found.out_c, found.wide) == (
+            same = found is not None and (found.base, found.groups, found.rows, found.out_c, found.element) == (
                 base,
                 op.groups,
                 op.rows,
                 op.out_c,
-                product.wide,
+                product.element,
             )
             if found is None or not same:
                 self.spoil(base, product.end)
@@ -280,7 +289,7 @@ class _Analyser:
         if product is not None:
             fits = (product.rows, product.tiles) == (rows, tiles) and op.first_column + op.out_c <= product.out_c
             aligned = (base - product.base) % (tiles * rows) == 0
-            alike = product.wide == (op.accumulator_element != "i8")
+            alike = product.element == op.accumulator_element
             if fits and aligned and alike and "parameters" in self.result.constants.get(index, {}):
                 product.last = position
                 self.result.products[index] = product
@@ -333,8 +342,8 @@ def has_activation_weights(op: InstructionOp) -> bool:
 
 
 def product_type(op: MatmulOp) -> Any:
-    """The float type in which the products of an instruction are added: float32 for 8-bit data, else float64."""
-    return np.dtype(np.float32 if op.element == "i8" else np.float64)
+    """The float type in which the products of an instruction are added: float64 for 16-bit integers, else float32."""
+    return np.dtype(np.float64 if op.element == "i16" else np.float32)
 
 
 def _has_integer_kernel(op: MatmulOp) -> bool:
@@ -345,6 +354,8 @@ def _has_integer_kernel(op: MatmulOp) -> bool:
 
 def _is_exact(op: InstructionOp, operand: str, data: Array) -> bool:
     """False for multipliers beyond the range of the numeric contract, for which fast and plain bits might differ."""
+    if isinstance(op, ElementOp) and op.element_of("output").is_float:
+        return True
     if operand == "parameters" and isinstance(op, (RequantizeOp, DepthwiseOp)):
         step = op.record_bytes // RECORD_BYTES
         words = data.view("<u4")[step - 1 :: step]

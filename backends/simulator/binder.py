@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,20 +12,19 @@ from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
-from ...dialects.tile.normalization import ChannelwiseOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import space_of
 from ..program import Program
 from .analysis import Analysis, Product
-from .elementwise import binary_step, channelwise_step, copy_step, fill_step, lookup_step, region_view, rescale_step
+from .elementwise import binary_step, copy_step, fill_step, lookup_step, region_view, rescale_step, residual_step
+from .floats import drain_step, ordered_product
 from .integer import integer_product
 from .memory import Memory, Scratch
-from .plain import Step, plain_step
-from .pooling import average_pool_step, depthwise_step, max_pool_step
+from .plain import Step, plain_step, sequence
+from .pooling import average_pool_step, depthwise_step, max_pool_step, requantization
 from .products import dense_product
-from .requantization import requantization, residual_requantization
 from .taps import tap_product
 
 
@@ -34,19 +34,22 @@ def bind_plain(program: Program, memory: Memory) -> list[tuple[int, Step]]:
 
 
 def bind_fast(
-    program: Program, analysis: Analysis, memory: Memory, *, compiled: bool = False
+    program: Program, analysis: Analysis, memory: Memory, *, compiled: bool = False, ordered: bool = True
 ) -> list[tuple[int, Step]]:
     """As `bind_plain`, with the same bits, but vectorised over samples and without the loads nobody needs.
 
-    With `compiled` machine code takes the place of numpy where there is some (kernels.py).
+    With `compiled` machine code takes the place of numpy where there is some (kernels.py). Unless `ordered`, BLAS adds
+    the products of floats in an order of its own: then bits differ.
     """
-    binder = _Binder(program, analysis, memory, Scratch(compiled))
+    binder = _Binder(program, analysis, memory, Scratch(compiled), ordered=ordered)
     return [(index, binder.step(index)) for index in program.order if index not in analysis.dead_loads]
 
 
 class _Binder:
-    def __init__(self, program: Program, analysis: Analysis, memory: Memory, scratch: Scratch) -> None:
-        self.program = program
+    def __init__(
+        self, program: Program, analysis: Analysis, memory: Memory, scratch: Scratch, *, ordered: bool
+    ) -> None:
+        self.program, self.ordered = program, ordered
         self.analysis = analysis
         self.memory = memory
         self.scratch = scratch
@@ -54,6 +57,8 @@ class _Binder:
 
     def step(self, index: int) -> Step:
         op = self.analysis.operations[index]
+        if index in self.analysis.whole:
+            return self.evaluated(op)
         if index in self.analysis.plain:
             return plain_step(self.program.instructions[index], self.memory)
         if isinstance(op, MatmulOp):
@@ -62,8 +67,6 @@ class _Binder:
             return self.requantize(index, op)
         if isinstance(op, (TransferOp, MoveOp)):
             return self.copy(op)
-        if isinstance(op, ChannelwiseOp):
-            return channelwise_step(op, self.memory.sram)
         return _VECTOR_STEPS[type(op)](self, index, op)
 
     def known(self, index: int, operand: str) -> Array:
@@ -75,9 +78,15 @@ class _Binder:
         size = product.dtype.itemsize * product.size * self.memory.samples
         return self.slots[product.slot][:size].view(product.dtype).reshape(shape)
 
+    def evaluated(self, op: InstructionOp) -> Step:
+        """The definition of an instruction in SRAM, for all samples at once."""
+        return partial(op.evaluate, *(self.memory.sram for _ in op.operands))
+
     def matmul(self, index: int, op: MatmulOp) -> Step:
         result = self.accumulators(self.analysis.products[index])
         weights = self.analysis.weights.get(index)
+        if op.element_of("input").is_float and self.ordered:
+            return ordered_product(op, weights, self.memory.sram, result, self.scratch)
         if op.diagonal and weights is not None:
             image = result.reshape(self.memory.samples, op.out_h, op.out_w, op.out_c)
             matrix, padding = weights.matrix[0], op.zero_point
@@ -94,12 +103,15 @@ class _Binder:
         columns = slice(op.first_column, op.first_column + op.out_c)
         values = self.accumulators(product)[:, group : group + op.groups, :, columns]
         image = values.reshape(self.memory.samples, op.groups, op.out_h, op.out_w, op.out_c)
+        if op.element_of("accumulator").is_float:
+            return drain_step(op, self.known(index, "parameters"), image, self.memory.sram)
         shape = (op.groups, 1, 1, op.out_c)
         out = op.grouped_output_view(self.memory.sram)
-        parameters = self.known(index, "parameters")
         if isinstance(op, RequantizeAddOp):
-            return residual_requantization(op, parameters, image, self.memory.sram, out, self.scratch)
-        return requantization(op, parameters, image, out, shape, self.scratch)
+            own = self.scratch.take("requantized", out.shape, np.int8)
+            first = requantization(op, self.known(index, "parameters"), image, own, shape, self.scratch)
+            return sequence([first, residual_step(op, own, self.memory.sram, out, self.scratch)])
+        return requantization(op, self.known(index, "parameters"), image, out, shape, self.scratch)
 
     def copy(self, op: InstructionOp) -> Step:
         views: list[Array] = []

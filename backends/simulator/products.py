@@ -11,7 +11,7 @@ from ...dialects.tile.array import MatmulOp
 from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights, magnitude, product_type
 from .memory import Scratch
 from .plain import Step, sequence
-from .windows import PaddedInput, unfold_step
+from .windows import PaddedInput
 
 UNFOLDED = 1 << 19
 """Elements of the unfolded matrix at a time: 2 MiB of float32."""
@@ -21,7 +21,8 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
     """Bind a matmul to `result` [samples, groups, rows, out_c] (float32 or float64).
 
     Constant weights are one float32 matrix for all samples; without them they are read from SRAM for each sample.
-    float32 products are split along the reduction where a whole one would not be exact; 16-bit data take float64.
+    float32 products are split along the reduction where a whole one would not be exact; 16-bit data take float64. Of
+    floats the sums are inexact: `accelc.backends.simulator.floats` has those of the numeric contract.
     """
     depth, rows, dtype = op.taps * op.in_c, op.rows, product_type(op)
     steps: list[Step] = []
@@ -38,10 +39,7 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
     point = op.taps == 1 and op.padded_size == op.input_size
     for first in range(0, len(sram), together):
         chosen = slice(first, min(first + together, len(sram)))
-        stored = op.element_of("input").dtype if scratch.compiled else dtype  # then unfolding converts
-        padded = PaddedInput(
-            op, sram[chosen], span, op.zero_point, scratch, stored, copy=not (point or scratch.compiled)
-        )
+        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, dtype, copy=not point)
         windows = padded.windows(op, op.groups, apart, op.in_c)
         if padded.borders or padded.copies:
             steps.append(padded.fill)
@@ -59,7 +57,7 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
 def reduction_spans(op: MatmulOp, weights: Weights | None) -> list[tuple[int, int]]:
     """Pieces of the reduction that the type of the product computes exactly whatever the input."""
     depth = op.taps * op.in_c
-    if product_type(op) != np.float32:
+    if product_type(op) != np.float32 or op.element_of("input").is_float:
         return [(0, depth)]
     if weights is None:
         largest = magnitude(op, "input", op.input_zero) * magnitude(op, "weights", op.weights_zero)
@@ -97,7 +95,7 @@ def _multiply(
     spans: Sequence[tuple[int, int]],
     scratch: Scratch,
 ) -> Step:
-    gather = unfold_step(window, unfold, scratch)
+    shaped = unfold.reshape(window.shape)
     left, right, out = unfold, matrix, target
     if op.groups == 1:
         flat = (-1, unfold.shape[-1])
@@ -111,7 +109,7 @@ def _multiply(
     if len(spans) == 1 and out.dtype == unfold.dtype and not op.accumulate:
 
         def write() -> None:
-            gather()
+            np.copyto(shaped, window)
             if op.input_zero:
                 np.subtract(unfold, op.input_zero, out=unfold)
             np.matmul(left, right, out=out)
@@ -121,7 +119,7 @@ def _multiply(
     pieces = [(left[..., a:b], right[..., a:b, :]) for a, b in spans]
 
     def add() -> None:
-        gather()
+        np.copyto(shaped, window)
         if op.input_zero:
             np.subtract(unfold, op.input_zero, out=unfold)
         for number, (rows, columns) in enumerate(pieces):

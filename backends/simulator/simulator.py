@@ -16,10 +16,10 @@ from .binder import bind_fast, bind_plain
 from .hazards import check_hazards
 from .kernels import WORTHWHILE, has_kernels
 from .memory import Memory, extents
+from .modes import BF16_SUMS, MODES
 from .plain import Step
 
-MODES = ("fast", "plain", "checked")
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 64 << 20
 """Samples run together as long as their state stays below this."""
 CHUNK_SAMPLES = 64
 
@@ -34,15 +34,27 @@ class Simulator:
     program never reads memory that nothing has written and that tokens order all conflicting accesses.
     `compiled` says whether machine code takes the place of numpy where there is some: None (the default) from the run
     on whose work, with that of the runs before, is worth loading it, where Numba is installed. The bits are the same.
+    With `bf16_sums` "blas", products of bfloat16 are added by BLAS in float32, in whatever order it likes: faster, but
+    the results are those of no machine.
     CompileError if the program is not valid or, in checked mode, not clean.
     """
 
     def __init__(
-        self, program: Program, *, mode: str = "fast", chunk: int | None = None, compiled: bool | None = None
+        self,
+        program: Program,
+        *,
+        mode: str = "fast",
+        bf16_sums: str = "exact",
+        chunk: int | None = None,
+        compiled: bool | None = None,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode is '{mode}', expected one of {', '.join(MODES)}")
-        self.program = program
+        if bf16_sums not in BF16_SUMS:
+            raise ValueError(f"bf16_sums is '{bf16_sums}', expected one of {', '.join(BF16_SUMS)}")
+        if mode == "plain" and bf16_sums != "exact":
+            raise ValueError(f"bf16_sums is '{bf16_sums}' in mode plain, expected exact")
+        self.program, self.bf16_sums = program, bf16_sums
         self.extents = extents(program)
         if mode == "checked":
             check_hazards(program)
@@ -135,7 +147,8 @@ class Simulator:
             if self.analysis is None:
                 steps = bind_plain(self.program, memory)
             else:
-                steps = bind_fast(self.program, self.analysis, memory, compiled=self.compiled)
+                ordered = self.bf16_sums == "exact"
+                steps = bind_fast(self.program, self.analysis, memory, compiled=self.compiled, ordered=ordered)
             bound = self._bound[samples] = memory, steps
         return bound
 

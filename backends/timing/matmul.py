@@ -423,7 +423,7 @@ def matmul_problem(op: Instruction, target: Target, addresses: Mapping[str, int]
 def element_problem(data: str, weights: str, target: Target) -> str | None:
     """Why the array cannot multiply data by weights of these element types, or None."""
     if not target.array.step_cycles(data, weights):
-        key = "int16_rate"
+        key = "bf16_rate" if data == "bf16" else "int16_rate"
         return f"'array.{key}' of the target is 0, expected more for data of {data} and weights of {weights}"
     needed = ELEMENTS[data].accumulator_bits
     if target.accumulators.bits < needed:

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...dialects.core.types import Array
-from ...dialects.quant.tables import lookup_entries, softmax_entries
+from ...dialects.quant.tables import softmax_entries
 from ...dialects.tile.elements import ELEMENTS, Element
+from ...dialects.tile.vector import table_entries
 from .banks import BankMap, lines_of_runs
 
 WORD_BYTES = 4
@@ -225,7 +226,7 @@ def _with_reads(work: Work, **sizes: int) -> Work:
 
 
 def _lookup(op: Any) -> Work:
-    return _with_reads(_unary(op), table=lookup_entries(_element(op, "input").type) * _size(op, "table"))
+    return _with_reads(_unary(op), table=table_entries(_element(op, "input").type, op.pages) * _size(op, "table"))
 
 
 def _rescale(op: Any) -> Work:

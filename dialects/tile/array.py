@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array
+from ..quant.bfloat16 import add_products, gated_product
 from .elements import ELEMENT_NAMES
 from .instruction import Region
 from .types import BufferType, strided_view
@@ -25,7 +26,10 @@ class MatmulOp(WindowOp):
     group and each tile of `tile_columns` output channels the matrix [kernel_h*kernel_w*in_c, columns of the tile],
     row-major; the last tile is stored without padding. With `diagonal`, channel c of the output reads only channel c
     of the input and a tile holds [kernel_h*kernel_w, columns of the tile]. The input is made of `element`, the weights
-    of `weights_element`; sums have the accumulator bits of the input's element and are exact.
+    of `weights_element`; sums have the accumulator bits of the input's element and are exact. Of bf16 they are float32,
+    taken one product after the other in the order of the reduction, as `accelc.dialects.quant.bfloat16` defines it; a
+    product that accumulates goes on from the sum that is there, so a reduction may be cut between any two products, but
+    blocks cannot share it (`split_k` is 1).
 
     With a `weights_stride` the weights are an activation, a matrix that stands in SRAM as other instructions wrote it:
     its rows follow each other at that many bytes. It is [in_c, out_c], or [out_c, in_c] if `transposed`; the window is
@@ -119,6 +123,8 @@ class MatmulOp(WindowOp):
         for name in ("pack", "tile_columns"):
             if not self.attributes.get(name, 1):
                 raise self.error(f"{name} is 0, expected at least 1")
+        if self.split_k > 1 and self.element_of("input").is_float:
+            raise self.error(f"split_k is {self.split_k}, expected 1: sums of floats have one order")
         if self.size_of("weights") > self.size_of("input"):
             found = f"{self.weights_element} with data of {self.element}"
             raise self.error(f"weights are {found}, expected none wider than the data")
@@ -152,6 +158,9 @@ class MatmulOp(WindowOp):
         return (*found, *targets)
 
     def evaluate(self, input: Array, weights: Array, accumulator: Array) -> None:
+        if self.element_of("input").is_float:
+            self._add_floats(input, weights, accumulator)
+            return
         windows = self.group_windows(input).astype(np.float64) - self.input_zero
         if self.diagonal:
             matrix = self.diagonal_weights(weights).astype(np.float64) - self.weights_zero
@@ -164,6 +173,25 @@ class MatmulOp(WindowOp):
             part = products[..., first : first + self.tile_columns]
             target = tiles[:, tile, :, : part.shape[-1]]
             target[...] = target + part.astype(np.int64) if self.accumulate else part
+
+    def _add_floats(self, input: Array, weights: Array, accumulator: Array) -> None:
+        """The sums of products of floats, in order, on flat memories."""
+        rows = self.group_windows(input).astype(np.float32)
+        matrix = self.diagonal_weights(weights)[None] if self.diagonal else self.dense_weights(weights)
+        tiles, step = self.accumulator_tiles(self.element_of("input").sums(accumulator)), self.tile_columns
+        if not self.accumulate:
+            tiles[...] = 0.0
+        for group, tile in np.ndindex(self.groups, self.column_tiles):
+            factors = matrix[group, :, tile * step : (tile + 1) * step].astype(np.float32)
+            total = np.ascontiguousarray(tiles[group, tile, :, : factors.shape[1]].T)
+            if self.diagonal:
+                data = rows.reshape(self.rows, self.taps, self.out_c)[..., tile * step : (tile + 1) * step]
+                with np.errstate(all="ignore"):
+                    for tap in range(self.taps):
+                        total += gated_product(data[:, tap], factors[tap]).T
+            else:
+                add_products(total, rows[group].T, factors)
+            tiles[group, tile, :, : factors.shape[1]] = total.T
 
     @property
     def channel_span(self) -> tuple[int, int]:

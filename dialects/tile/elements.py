@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..core.fields import attribute
-from ..core.types import I8, I16, Array, ScalarType
+from ..core.types import BF16, I8, I16, Array, ScalarType
+from ..quant.bfloat16 import from_ordinals
+from ..quant.types import BRAIN_FLOAT
 from .instruction import InstructionOp, Region
 
 
@@ -19,8 +21,10 @@ from .instruction import InstructionOp, Region
 class Element:
     """A kind of number that instructions read and write.
 
-    `accumulator_bits` is what a sum of products of such numbers needs; `record_bytes` the size of the bias, multiplier
-    and shift that one channel of it is requantized with (see `records`).
+    `accumulator_bits` is what a sum of products of such numbers needs; `record_bytes` the size of the parameters that
+    one channel of it is requantized with (see `records`). Fields of instructions hold an integer as it is, and a float
+    as its ordinal. Floats have no zero points and no fixed-point multipliers: where an instruction has fields for
+    these, they are 0. Sums of their products are float32 numbers in the low half of an accumulator.
     """
 
     type: ScalarType
@@ -38,23 +42,44 @@ class Element:
         return self.type.dtype.itemsize
 
     @property
+    def is_float(self) -> bool:
+        """True for bfloat16: the numeric contract is that of `accelc.dialects.quant.bfloat16`."""
+        return self.type.is_float
+
+    @property
     def low(self) -> int:
-        """The smallest number."""
-        return int(np.iinfo(self.dtype).min)
+        """The smallest number, as a field holds it."""
+        return BRAIN_FLOAT.low if self.is_float else int(np.iinfo(self.dtype).min)
 
     @property
     def high(self) -> int:
-        """The largest number."""
-        return int(np.iinfo(self.dtype).max)
+        """The largest number, as a field holds it."""
+        return BRAIN_FLOAT.high if self.is_float else int(np.iinfo(self.dtype).max)
+
+    def stored(self, field: int) -> Any:
+        """The number that a field holds, as memory does."""
+        return from_ordinals(np.asarray(field))[()] if self.is_float else field
+
+    def sums(self, accumulators: Array) -> Array:
+        """The sums of products in int64 accumulators [..., n], as a view: int64, or float32 for floats."""
+        return accumulators.view("<f4")[..., ::2] if self.is_float else accumulators
 
 
-ELEMENTS = {"i8": Element(I8, 32, 8), "i16": Element(I16, 48, 12)}
+ELEMENTS = {"i8": Element(I8, 32, 8), "i16": Element(I16, 48, 12), "bf16": Element(BF16, 32, 8)}
 ELEMENT_NAMES = tuple(ELEMENTS)
 
 
 def element_of_size(size: int) -> str:
     """An element of so many bytes, for instructions that only copy numbers."""
     return next(name for name, element in ELEMENTS.items() if element.size == size)
+
+
+_INTEGERS_ONLY = (
+    *("zero_point", "input_zero", "weights_zero", "lhs_zero", "rhs_zero", "residual_zero", "sum_zero"),
+    *("lhs_multiplier", "rhs_multiplier", "own_multiplier", "residual_multiplier"),
+    *("shift", "sum_shift", "pre_shift"),
+)
+"""Fields of fixed-point arithmetic."""
 
 
 class ElementOp(InstructionOp):
@@ -64,6 +89,17 @@ class ElementOp(InstructionOp):
     """
 
     element = attribute(str, default="i8", choices=ELEMENT_NAMES, bits=2)
+
+    def verify(self) -> None:
+        super().verify()
+        kinds = dict.fromkeys(getattr(self, name) for name in self.attribute_fields if name.endswith("element"))
+        if "bf16" not in kinds:
+            return
+        if len(kinds) > 1:
+            raise self.error(f"works on {' and '.join(kinds)}, expected bf16 alone")
+        for name in _INTEGERS_ONLY:
+            if self.attributes.get(name):
+                raise self.error(f"{name} is {self.attributes[name]}, expected 0 for numbers of bf16")
 
     def element_of(self, operand: str) -> Element:
         """The element type of an operand."""

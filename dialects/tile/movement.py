@@ -86,7 +86,7 @@ class FillOp(ElementOp):
         return (self.region("output", True, self.output_offset, (self.outer, self.inner, self.run), strides),)
 
     def evaluate(self, output: Array) -> None:
-        self.output_view(output)[...] = self.value
+        self.output_view(output)[...] = self.element_of("output").stored(self.value)
 
     def output_view(self, memory: Array) -> Array:
         """The output as a writable view [..., outer, inner, run]."""

@@ -8,6 +8,7 @@ from ..core.fields import attribute, operand
 from ..core.types import Array
 from ..nn.normalization import window_sums
 from ..quant.arithmetic import round_to_range
+from ..quant.bfloat16_tables import brain_float_layer_norm, brain_float_softmax
 from ..quant.layer_norm import layer_norm_steps
 from ..quant.tables import lrn_gain, softmax_entries, softmax_steps
 from .instruction import Region
@@ -16,7 +17,7 @@ from .vector import UnaryVectorOp
 
 
 class ChannelwiseOp(UnaryVectorOp):
-    """One input, and a table of int32 words in SRAM."""
+    """One input, and a table of int32 words (float32 for floats) in SRAM."""
 
     table = operand(BufferType)
     output = operand(BufferType)
@@ -35,19 +36,21 @@ class ChannelwiseOp(UnaryVectorOp):
         """The table; the same for all samples."""
         first = memory.reshape(-1, memory.shape[-1])[0]
         span = first[self.table_offset : self.table_offset + 4 * self.table_words]
-        return np.ascontiguousarray(span).view("<i4")
+        return np.ascontiguousarray(span).view("<f4" if self.element_of("input").is_float else "<i4")
 
 
 class SoftmaxOp(ChannelwiseOp):
     """out = clip(round(2^b * e / sum(e)) + low of the element) over the channels of a pixel, e = exp(in - maximum).
 
-    How e is made of the table and what b is: accelc.dialects.quant.tables.softmax_steps.
+    How e is made of the table and what b is: accelc.dialects.quant.tables.softmax_steps; of bf16:
+    accelc.dialects.quant.bfloat16_tables.brain_float_softmax.
     """
 
     name = "tile.softmax"
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
-        self.output_view(output)[...] = softmax_steps(self.input_view(input), self.words(table), axis=-1)
+        softmax = brain_float_softmax if self.element_of("input").is_float else softmax_steps
+        self.output_view(output)[...] = softmax(self.input_view(input), self.words(table), -1)
 
 
 class MaskedSoftmaxOp(ChannelwiseOp):
@@ -71,8 +74,8 @@ class MaskedSoftmaxOp(ChannelwiseOp):
     def evaluate(self, input: Array, table: Array, output: Array, mask: Array) -> None:
         shape, strides = (self.out_h, self.out_w, self.out_c), (self.mask_row_stride, self.mask_pixel_stride, 1)
         shown = strided_view(mask, self.mask_offset, shape, strides)
-        steps = softmax_steps(self.input_view(input), self.words(table), -1, shown)
-        self.output_view(output)[...] = steps
+        softmax = brain_float_softmax if self.element_of("input").is_float else softmax_steps
+        self.output_view(output)[...] = softmax(self.input_view(input), self.words(table), -1, shown)
 
 
 class LrnOp(ChannelwiseOp):
@@ -92,6 +95,11 @@ class LrnOp(ChannelwiseOp):
     low = attribute(int, default=-128, bits=-16)
     high = attribute(int, default=127, bits=-16)
 
+    def verify(self) -> None:
+        super().verify()
+        if self.element_of("input").is_float:
+            raise self.error(f"works on {self.element}, expected integers")
+
     @property
     def table_words(self) -> int:
         return self.entries
@@ -107,7 +115,8 @@ class LrnOp(ChannelwiseOp):
 class LayerNormOp(ChannelwiseOp):
     """Layer normalisation (RMS normalisation unless `centred`) of each pixel: accelc.dialects.quant.layer_norm.
 
-    The table holds E (two words, the low one first), then for every channel its gain G and its offset B.
+    The table holds E (two words, the low one first), then for every channel its gain G and its offset B. Of bf16 it is
+    float32: epsilon, a word that is not read, the gains and offsets of `brain_float_layer_norm`.
     """
 
     name = "tile.layer_norm"
@@ -124,7 +133,13 @@ class LayerNormOp(ChannelwiseOp):
         return 2 + 2 * self.out_c
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
-        words = self.words(table).astype(np.int64)
+        words = self.words(table)
+        if self.element_of("input").is_float:
+            parameters = (words[2::2], words[3::2], float(words[0]))
+            numbers = brain_float_layer_norm(self.input_view(input), *parameters, centred=self.centred)
+            self.output_view(output)[...] = numbers
+            return
+        words = words.astype(np.int64)
         epsilon = int(words[0] & 0xFFFFFFFF) + (int(words[1]) << 32)
         x = self.input_view(input).astype(np.int64) - self.input_zero
         steps = layer_norm_steps(x, words[2::2], words[3::2], self.shift, epsilon, centred=self.centred)

@@ -1,4 +1,4 @@
-"""Packed parameters that vector instructions read from SRAM: fixed-point multipliers and biases."""
+"""Packed parameters that vector instructions read from SRAM: biases, and fixed-point or float32 multipliers."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def unpack_requantization(memory: Array, offset: int, count: int, size: int = 8)
     if size > 8:
         bias = (bias & 0xFFFFFFFF) | (words[..., 1::step] << 32)
     return bias, multiplier[..., step - 1 :: step], shift[..., step - 1 :: step]
+
+
+def pack_factors(bias: Array, factor: Array) -> Array:
+    """One record of 8 bytes a channel of floats: the bias and the factor, float32. Returns int8 bytes."""
+    return np.stack([bias, factor], axis=-1).astype("<f4").reshape(-1).view(np.int8)
+
+
+def unpack_factors(memory: Array, offset: int, count: int) -> tuple[Array, Array]:
+    """`count` records of floats at a byte offset: bias and factor, each float32 [count]."""
+    words = unpack_floats(memory, offset, 2 * count)
+    return words[..., 0::2], words[..., 1::2]
+
+
+def unpack_floats(memory: Array, offset: int, count: int) -> Array:
+    """`count` float32 words at a byte offset (on the last axis)."""
+    return _words(memory, offset, count, "<f4")
 
 
 def _words(memory: Array, offset: int, count: int, dtype: str) -> Array:

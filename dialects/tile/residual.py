@@ -6,9 +6,9 @@ import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array
-from ..quant.arithmetic import pre_shifted, rescale
+from ..quant.arithmetic import rescale
+from ..quant.bfloat16 import finished
 from .instruction import Region
-from .records import unpack_requantization
 from .types import BufferType
 from .vector import RequantizeOp
 
@@ -18,7 +18,7 @@ class RequantizeAddOp(RequantizeOp):
 
     Bit for bit a tile.requantize followed by a tile.binary that adds `residual`, without t in memory: Mt is
     `own_multiplier`, Mr `residual_multiplier`, s `sum_shift`, z `sum_zero`, the last clip `sum_low` to `sum_high`. Of
-    one group only. The residual may lie where the output does.
+    one group only. The residual may lie where the output does. bf16: clamp(t + r) in float32, rounded.
     """
 
     name = "tile.requantize_add"
@@ -47,19 +47,15 @@ class RequantizeAddOp(RequantizeOp):
         return (*reads, self.region("residual", False, self.residual_offset, shape, strides), output)
 
     def evaluate(self, accumulator: Array, parameters: Array, output: Array, residual: Array) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        bias, multiplier, shift = unpack_requantization(
-            parameters, self.parameters_offset, self.out_c, self.record_bytes
-        )
-        values = self.accumulator_view(accumulator)
-        channels = (*values.shape[:-4], 1, 1, 1, self.out_c)
-        total = pre_shifted(values + bias.reshape(channels), self.pre_shift)
-        dtype = self.element_of("output").dtype
-        own = rescale(
-            total, multiplier.reshape(channels), shift.reshape(channels), self.zero_point, self.low, self.high, dtype
-        )
+        own, element = self.requantized(accumulator, parameters), self.element_of("output")
+        if element.is_float:
+            with np.errstate(all="ignore"):
+                total = own.astype(np.float32) + self.residual_view(residual).astype(np.float32)
+            self.grouped_output_view(output)[...] = finished(total, self.sum_low, self.sum_high)
+            return
         own = (own.astype(np.int64) - self.zero_point) * self.own_multiplier
         other = (self.residual_view(residual).astype(np.int64) - self.residual_zero) * self.residual_multiplier
-        result = rescale(own + other, 1, self.sum_shift, self.sum_zero, self.sum_low, self.sum_high, dtype)
+        result = rescale(own + other, 1, self.sum_shift, self.sum_zero, self.sum_low, self.sum_high, element.dtype)
         self.grouped_output_view(output)[...] = result
 
     def residual_view(self, memory: Array) -> Array:

@@ -7,12 +7,14 @@ from types import MappingProxyType
 import numpy as np
 
 from ..core.fields import attribute, operand
-from ..core.types import Array, Type
+from ..core.types import Array, ScalarType, Type
 from ..quant.arithmetic import pre_shifted, rescale
+from ..quant.bfloat16 import finished, with_bias
+from ..quant.bfloat16_tables import HEADER_ENTRIES, LARGEST_PAGES, SEGMENT, looked_up_brain_float
 from ..quant.tables import looked_up, lookup_entries
 from .elements import ELEMENT_NAMES, ElementOp
 from .instruction import Region
-from .records import RECORD_BYTES, unpack_multipliers, unpack_requantization
+from .records import RECORD_BYTES, unpack_factors, unpack_floats, unpack_multipliers, unpack_requantization
 from .types import BufferType, strided_view
 
 
@@ -50,6 +52,8 @@ class RequantizeOp(VectorOp):
     further. `parameters` holds one record (bias, multiplier, shift) for every column written, group by group. The
     accumulators are those of products of `accumulator_element`, which fixes the size of a record; the result is made of
     `element`. `pre_shift` brings sums of more than 32 bits to the multiplier: |acc + bias| < 2^(31 + pre_shift).
+
+    bf16: out = clamp(acc * factor + bias) with two float32 operations and one rounding; a record is (bias, factor).
     """
 
     name = "tile.requantize"
@@ -78,6 +82,7 @@ class RequantizeOp(VectorOp):
         return self.groups * -(-self.group_columns // self.tile_columns) * self.out_h * self.out_w
 
     def verify(self) -> None:
+        super().verify()
         if not self.tile_columns:
             raise self.error("tile_columns is 0, expected at least 1")
         if self.first_column + self.out_c > self.group_columns:
@@ -103,14 +108,20 @@ class RequantizeOp(VectorOp):
         return (*reads, parameters, output)
 
     def evaluate(self, accumulator: Array, parameters: Array, output: Array) -> None:
-        count = self.groups * self.out_c
-        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, count, self.record_bytes)
-        values = self.accumulator_view(accumulator)
+        self.grouped_output_view(output)[...] = self.requantized(accumulator, parameters)
+
+    def requantized(self, accumulator: Array, parameters: Array) -> Array:
+        """The numbers that it writes: [..., groups, out_h, out_w, out_c]."""
+        count, element = self.groups * self.out_c, self.element_of("accumulator")
+        values = self.accumulator_view(element.sums(accumulator))
         grouped = (*values.shape[:-4], self.groups, 1, 1, self.out_c)
+        if element.is_float:
+            bias, factor = (a.reshape(grouped) for a in unpack_factors(parameters, self.parameters_offset, count))
+            return with_bias(values, factor, bias, self.low, self.high)
+        bias, multiplier, shift = unpack_requantization(parameters, self.parameters_offset, count, self.record_bytes)
         total = pre_shifted(values + bias.reshape(grouped), self.pre_shift)
         clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
-        result = rescale(total, multiplier.reshape(grouped), shift.reshape(grouped), *clip)
-        self.grouped_output_view(output)[...] = result
+        return rescale(total, multiplier.reshape(grouped), shift.reshape(grouped), *clip)
 
     def accumulator_view(self, memory: Array) -> Array:
         """The accumulators it reads: [..., groups, out_h, out_w, out_c]; a copy when columns span tiles."""
@@ -148,6 +159,8 @@ class BinaryOp(VectorOp):
 
     add, sub: clip(round((l*Ml +- r*Mr) * 2^-s) + zero_point); mul: l*r*Ml; div: (l*Ml*2^-s) / r, where x/0 saturates
     by the sign of x and 0/0 is 0. Strides are bytes; one of 0 broadcasts that axis.
+
+    bf16: clamp(l op r), one float32 operation and one rounding.
     """
 
     name = "tile.binary"
@@ -185,6 +198,12 @@ class BinaryOp(VectorOp):
         )
 
     def evaluate(self, lhs: Array, rhs: Array, output: Array) -> None:
+        if self.element_of("output").is_float:
+            one, two = (view.astype(np.float32) for view in self.input_views(lhs, rhs))
+            with np.errstate(all="ignore"):
+                real = _FLOAT_OPERATIONS[self.kind](one, two)
+            self.output_view(output)[...] = finished(real, self.low, self.high)
+            return
         left, right = (view.astype(np.int64) for view in self.input_views(lhs, rhs))
         left, right = left - self.lhs_zero, right - self.rhs_zero
         clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
@@ -207,6 +226,9 @@ class BinaryOp(VectorOp):
         left = (self.lhs_row_stride, self.lhs_pixel_stride, self.lhs_channel_stride)
         right = (self.rhs_row_stride, self.rhs_pixel_stride, self.rhs_channel_stride)
         return self.view("lhs", lhs, self.lhs_offset, shape, left), self.view("rhs", rhs, self.rhs_offset, shape, right)
+
+
+_FLOAT_OPERATIONS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
 
 
 class UnaryVectorOp(VectorOp):
@@ -236,9 +258,10 @@ class UnaryVectorOp(VectorOp):
 
 
 class LookupOp(UnaryVectorOp):
-    """out = table[input + 128] for 8-bit numbers; `interpolated` between 513 entries for 16-bit ones.
+    """out = table[input + 128] for 8-bit numbers; interpolated between 513 entries for 16-bit ones.
 
-    The table is made of `element` and lies in SRAM.
+    The table is made of `element` and lies in SRAM. That of bf16 numbers has a header and `pages`, all of 16-bit words:
+    accelc.dialects.quant.bfloat16_tables.
     """
 
     name = "tile.lookup"
@@ -247,18 +270,34 @@ class LookupOp(UnaryVectorOp):
     output = operand(BufferType)
 
     table_offset = attribute(int, default=0, bits=32)
+    pages = attribute(int, default=0, bits=12)
+
+    def verify(self) -> None:
+        super().verify()
+        low, high = (1, LARGEST_PAGES) if self.element_of("input").is_float else (0, 0)
+        if not low <= self.pages <= high:
+            raise self.error(f"pages is {self.pages}, expected {low} to {high} for numbers of {self.element}")
 
     @property
     def table_entries(self) -> int:
         """The numbers in the table."""
-        return lookup_entries(self.element_of("input").type)
+        return table_entries(self.element_of("input").type, self.pages)
 
     def parameter_regions(self) -> tuple[Region, ...]:
         return (self.region("table", False, self.table_offset, (self.table_entries,), (self.size_of("table"),)),)
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
         values = self.view("table", table, self.table_offset, (self.table_entries,), (self.size_of("table"),))
-        self.output_view(output)[...] = looked_up(self.input_view(input), values.reshape(-1, self.table_entries)[0])
+        first, numbers = values.reshape(-1, self.table_entries)[0], self.input_view(input)
+        if self.element_of("input").is_float:
+            self.output_view(output)[...] = looked_up_brain_float(numbers, first.view("<i2"))
+        else:
+            self.output_view(output)[...] = looked_up(numbers, first)
+
+
+def table_entries(type: ScalarType, pages: int) -> int:
+    """The numbers in the table of a lookup of elements of this type."""
+    return HEADER_ENTRIES + SEGMENT * pages if type.is_float else lookup_entries(type)
 
 
 class RescaleOp(UnaryVectorOp):
@@ -266,6 +305,9 @@ class RescaleOp(UnaryVectorOp):
 
     `parameters` holds two packed multipliers (for values >= 0, for values < 0) a channel, or one pair for all channels
     when `per_channel` is false. The input is made of `input_element`, the result of `element`.
+
+    bf16: clamp(in * factor), one float32 operation and one rounding; `parameters` holds float32 factors in the same
+    places (NaN takes that of values < 0).
     """
 
     name = "tile.rescale"
@@ -286,6 +328,9 @@ class RescaleOp(UnaryVectorOp):
         return (Region("parameters", False, self.parameters_offset, (size,), (1,)),)
 
     def evaluate(self, input: Array, parameters: Array, output: Array) -> None:
+        if self.element_of("output").is_float:
+            self._multiply_floats(input, parameters, output)
+            return
         values = self.input_view(input).astype(np.int64) - self.input_zero
         pairs = self.out_c if self.per_channel else 1
         multiplier, shift = unpack_multipliers(parameters, self.parameters_offset, 2 * pairs)
@@ -295,3 +340,12 @@ class RescaleOp(UnaryVectorOp):
         shifts = np.where(above, shift[..., 0::2].reshape(rows), shift[..., 1::2].reshape(rows))
         clip = (self.zero_point, self.low, self.high, self.element_of("output").dtype)
         self.output_view(output)[...] = rescale(values, chosen, shifts, *clip)
+
+    def _multiply_floats(self, input: Array, parameters: Array, output: Array) -> None:
+        pairs = self.out_c if self.per_channel else 1
+        words = unpack_floats(parameters, self.parameters_offset, 2 * pairs)
+        above, below = (words[..., first::2].reshape(*words.shape[:-1], 1, 1, pairs) for first in (0, 1))
+        values = self.input_view(input).astype(np.float32)
+        with np.errstate(all="ignore"):
+            real = values * np.where(values >= 0, above, below)
+        self.output_view(output)[...] = finished(real, self.low, self.high)

@@ -40,6 +40,7 @@ class WindowOp(ElementOp):
         return ()
 
     def verify(self) -> None:
+        super().verify()
         for name in ("in_h", "in_w", "out_h", "out_w", "kernel_h", "kernel_w", "stride_h", "stride_w"):
             if self.attribute_or_default(name) == 0:
                 raise self.error(f"{name} is 0, expected at least 1")
@@ -69,10 +70,15 @@ class WindowOp(ElementOp):
         return self.view("input", memory, self.input_offset, (*self.input_size, channels), strides)
 
     def padded_input(self, memory: Array, channels: int, padding: int) -> Array:
-        """The input with its padding made explicit: [..., padded_h, padded_w, channels], a copy."""
+        """The input with its padding made explicit: [..., padded_h, padded_w, channels], a copy.
+
+        `padding` is a number as fields hold it.
+        """
         need_h, need_w = self.padded_size
         rows, columns = self.input_size
-        padded = np.full((*memory.shape[:-1], need_h, need_w, channels), padding, self.element_of("input").dtype)
+        element = self.element_of("input")
+        shape = (*memory.shape[:-1], need_h, need_w, channels)
+        padded = np.full(shape, element.stored(padding), element.dtype)
         if rows > 0 and columns > 0:
             inside = self.input_view(memory, channels)
             padded[..., self.pad_top : self.pad_top + rows, self.pad_left : self.pad_left + columns, :] = inside

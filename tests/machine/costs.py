@@ -11,10 +11,10 @@ from fractions import Fraction
 
 from .counting import bank_of, count_matmul
 
-NUMBER_BYTES = {"i8": 1, "i16": 2}
-RECORD_BYTES = {"i8": 8, "i16": 12}
+NUMBER_BYTES = {"i8": 1, "i16": 2, "bf16": 2}
+RECORD_BYTES = {"i8": 8, "i16": 12, "bf16": 8}
 LOOKUP_ENTRIES = {"i8": 256, "i16": 513}
-SOFTMAX_BYTES = {"i8": 256 * 4, "i16": 512 * 4}
+SOFTMAX_BYTES = {"i8": 256 * 4, "i16": 512 * 4, "bf16": 512 * 4}
 PARTS = 64
 
 
@@ -180,7 +180,8 @@ def _unary(op, passes, extra):
 
 def _lookup(op):
     element = getattr(op, "input_element", op.element)
-    return _unary(op, 1, {"table": LOOKUP_ENTRIES[element] * _number(op, "table")})
+    entries = 1024 + 128 * op.pages if element == "bf16" else LOOKUP_ENTRIES[element]
+    return _unary(op, 1, {"table": entries * _number(op, "table")})
 
 
 def _rescale(op):

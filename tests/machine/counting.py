@@ -22,7 +22,7 @@ class Count:
     slots: Counter = field(default_factory=Counter)
 
 
-BYTES = {"i8": 1, "i16": 2}
+BYTES = {"i8": 1, "i16": 2, "bf16": 2}
 
 
 def bank_of(line, target):
@@ -54,7 +54,9 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
     size, weight_size = BYTES[op.element], BYTES[op.weights_element]
     products = size * weight_size  # 8-bit products in one of these numbers
     fraction = Fraction(array.int16_rate).limit_denominator(1000) * 4 / products if size > 1 else 1
-    step = -(-1 // min(fraction, 1))
+    if op.element == "bf16":
+        fraction = Fraction(array.bf16_rate).limit_denominator(1000)
+    step = -(-1 // min(fraction, 1)) if fraction else 0  # 0: the blocks cannot multiply these
     tiles = [
         list(range(first, min(first + op.tile_columns, op.out_c))) for first in range(0, op.out_c, op.tile_columns)
     ]

@@ -1,52 +1,44 @@
-"""Quantized networks under construction, and hypothesis strategies for odd ones: what `lower-to-tile` is given."""
+"""Networks of integers or bfloat16 under construction: what `lower-to-tile` is given."""
 
-import math
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from accelc.dialects.builtin import ReturnOp
 from accelc.dialects.core.diagnostics import Location
 from accelc.dialects.core.operation import Constant, Module, Operation, Value
-from accelc.dialects.core.types import F32, I8, I16, TensorType
+from accelc.dialects.core.types import BF16, F32, I8, I16, ElementType, TensorType
 from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn import (
-    AddOp,
-    AveragePoolOp,
-    ConcatOp,
     Conv2dOp,
-    DivOp,
-    GatherOp,
     LayerNormOp,
     LrnOp,
     MaskedSoftmaxOp,
     MatmulOp,
-    MaxPoolOp,
-    MulOp,
-    PadOp,
-    PermuteChannelsOp,
     PReluOp,
-    ReduceMeanOp,
-    ReshapeOp,
     SliceOp,
     SoftmaxOp,
-    SubOp,
-    TransposeOp,
 )
 from accelc.dialects.quant.arithmetic import pre_shift_for
+from accelc.dialects.quant.bfloat16 import rounded
+from accelc.dialects.quant.bfloat16_tables import brain_float_table, exponential_table
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from accelc.dialects.quant.tables import lrn_table, softmax_table
 from accelc.dialects.quant.types import QuantizedType, quantized_element
 
-COMMON = {8: QuantizedType(I8, 0.05, -3), 16: QuantizedType(I16, 0.0002, 0)}
-OTHER = {8: QuantizedType(I8, 0.11, 17), 16: QuantizedType(I16, 0.0005, 0)}
-"""The types of a network by the bits of their storage."""
+Width = int | str
+"""The bits of integers, or "bf16"."""
+
+COMMON: dict[Width, ElementType] = {8: QuantizedType(I8, 0.05, -3), 16: QuantizedType(I16, 0.0002, 0), "bf16": BF16}
+OTHER: dict[Width, ElementType] = {8: QuantizedType(I8, 0.11, 17), 16: QuantizedType(I16, 0.0005, 0), "bf16": BF16}
+"""The types of a network by the width of their numbers."""
+
+TANH, EXPONENTIALS = brain_float_table(np.tanh), exponential_table()
 
 
-def bits_of(value: Value[Any]) -> int:
-    """The width of a quantized value."""
-    return 8 * quantized_element(value.type).dtype.itemsize
+def bits_of(value: Value[Any]) -> Width:
+    """The width of the numbers of a value."""
+    return "bf16" if value.type.element == BF16 else 8 * quantized_element(value.type).dtype.itemsize
 
 
 class QuantizedNetwork:
@@ -55,7 +47,7 @@ class QuantizedNetwork:
     `widths` are the bits of what products and conversions may give; the inputs have the first.
     """
 
-    def __init__(self, *shapes: tuple[int, ...], seed: int = 0, widths: tuple[int, ...] = (8,)) -> None:
+    def __init__(self, *shapes: tuple[int, ...], seed: int = 0, widths: tuple[Width, ...] = (8,)) -> None:
         self.widths = widths
         self.module = Module()
         self.random = np.random.default_rng(seed)
@@ -79,53 +71,64 @@ class QuantizedNetwork:
         op = op_class.build(*operands, location=location, result_types=types, **attributes)
         return self.function.body.append(op).result
 
-    def constant(self, array: np.ndarray, element: QuantizedType | None = None) -> Value[Any]:
+    def constant(self, array: np.ndarray, element: ElementType | None = None) -> Value[Any]:
         """A constant; of a quantized type if one is given."""
         kind = None if element is None else TensorType(array.shape, element)
         return self.module.add_constant("c", array, kind)
 
-    def integers(self, *shape: int, bits: int = 8) -> np.ndarray:
+    def integers(self, *shape: int, bits: Width = 8) -> np.ndarray:
+        """Numbers of this width, over the whole range of integers."""
+        if isinstance(bits, str):
+            return rounded((self.random.standard_normal(shape) * self.random.integers(0, 3, shape)).astype(np.float32))
         limit = 1 << (bits - 1)
         return self.random.integers(-limit, limit, shape).astype(f"i{bits // 8}")
 
-    def width(self) -> int:
-        """The bits of a result."""
+    def width(self) -> Width:
+        """The width of a result."""
         return self.widths[self.random.integers(len(self.widths))]
 
-    def requantized(self, accumulator: Value[Any], depth: int, factors: int) -> Value[Any]:
-        """A requantization, per channel or not, that spreads results over the whole range.
+    def requantized(self, accumulator: Value[Any], depth: int, *factors: Width) -> Value[Any]:
+        """A requantization, per channel or not, that spreads results over the whole range; floats need none.
 
-        `factors` are the bits of data and weights together.
+        `factors` are the widths of data and weights.
         """
+        if accumulator.type.element == BF16:
+            return accumulator
+        bits = sum(map(int, factors))
         channels = accumulator.type.shape[-1] if self.random.integers(4) else 1
         element = COMMON[self.width()]
-        span = 2.0 ** (factors - 16) / 2.0 ** (8 * element.dtype.itemsize - 8)
+        span = 2.0 ** (bits - 16) / 2.0 ** (8 * element.dtype.itemsize - 8)
         scale = self.random.uniform(0.5, 1.5, channels) / (100 * max(depth, 1) ** 0.5 * span)
         low, high = (element.zero_point if self.random.integers(2) else element.low), element.high
         constant = self.constant(scale.astype(np.float32))
         kind = accumulator.type.with_element(element)
-        largest = max(depth, 1) * 2 ** (factors - 2) + 4000
-        shift = pre_shift_for(largest) if factors > 16 else 0
+        largest = max(depth, 1) * 2 ** (bits - 2) + 4000
+        shift = pre_shift_for(largest) if bits > 16 else 0
         return self.add(RequantizeOp, [accumulator, constant], kind, low=low, high=high, pre_shift=shift)
 
-    def weights(self, data: Value[Any], *shape: int) -> tuple[Value[Any], int]:
-        """Constant weights no wider than the data, and the bits of both together."""
-        bits = 8 if bits_of(data) == 8 or self.random.integers(2) else 16
-        return self.constant(self.integers(*shape, bits=bits)), bits_of(data) + bits
+    def weights(self, data: Value[Any], *shape: int) -> tuple[Value[Any], Width]:
+        """Constant weights no wider than the data, and their width."""
+        bits = bits_of(data)
+        if bits == 16 and self.random.integers(2):
+            bits = 8
+        return self.constant(self.integers(*shape, bits=bits)), bits
 
     def conv(self, data: Value[Any], outputs: int, kernel: tuple[int, int] = (1, 1), **attributes: Any) -> Value[Any]:
         inputs = data.type.shape[-1] // attributes.get("groups", 1)
-        weights, factors = self.weights(data, *kernel, inputs, outputs)
+        weights, bits = self.weights(data, *kernel, inputs, outputs)
         operands = [data, weights]
         if self.random.integers(4):
-            kind = np.int32 if bits_of(data) == 8 else np.int64
+            kind = {8: np.int32, 16: np.int64, "bf16": np.float32}[bits_of(data)]
             operands.append(self.constant(self.random.integers(-3000, 3000, outputs).astype(kind)))
-        return self.requantized(self.add(Conv2dOp, operands, **attributes), kernel[0] * kernel[1] * inputs, factors)
+        if bits == "bf16" and self.random.integers(2):
+            attributes |= {"clamp_min": 0.0}
+        depth = kernel[0] * kernel[1] * inputs
+        return self.requantized(self.add(Conv2dOp, operands, **attributes), depth, bits_of(data), bits)
 
     def matmul(self, data: Value[Any], outputs: int) -> Value[Any]:
         inputs = data.type.shape[-1]
-        weights, factors = self.weights(data, inputs, outputs)
-        return self.requantized(self.add(MatmulOp, [data, weights]), inputs, factors)
+        weights, bits = self.weights(data, inputs, outputs)
+        return self.requantized(self.add(MatmulOp, [data, weights]), inputs, bits_of(data), bits)
 
     def binary(self, op_class: type[Operation], lhs: Value[Any], rhs: Value[Any]) -> Value[Any]:
         bits = bits_of(lhs)
@@ -139,7 +142,7 @@ class QuantizedNetwork:
 
     def lookup(self, data: Value[Any]) -> Value[Any]:
         bits = bits_of(data)
-        table = self.constant(self.integers(256 if bits == 8 else 513, bits=bits))
+        table = self.constant(TANH if bits == "bf16" else self.integers(256 if bits == 8 else 513, bits=bits))
         return self.add(LookupOp, [data, table], data.type.with_element(COMMON[bits]))
 
     def prelu(self, data: Value[Any], *, per_channel: bool = True) -> Value[Any]:
@@ -147,23 +150,30 @@ class QuantizedNetwork:
         slope = self.constant(self.random.uniform(-0.5, 0.5, size).astype(np.float32))
         return self.add(PReluOp, [data, slope], data.type.with_element(COMMON[self.width()]))
 
-    def rescale(self, data: Value[Any], element: QuantizedType) -> Value[Any]:
+    def rescale(self, data: Value[Any], element: ElementType) -> Value[Any]:
+        if not isinstance(element, QuantizedType):
+            return self.lookup(data)
         scale = quantized_element(data.type).scale / element.scale
         factor = self.constant(np.array([scale], np.float32))
         return self.add(RequantizeOp, [data, factor], data.type.with_element(element))
 
     def softmax(self, data: Value[Any], axis: int | None = None) -> Value[Any]:
         axis = data.type.rank - 1 if axis is None else axis
-        source, length = quantized_element(data.type), data.type.shape[axis]
-        table = self.constant(softmax_table(source.scale, length, source.storage))
-        return self.add(SoftmaxOp, [data, table], axis=axis)
+        return self.add(SoftmaxOp, [data, self.exponentials(data, axis)], axis=axis)
+
+    def exponentials(self, data: Value[Any], axis: int) -> Value[Any]:
+        """The table of a softmax."""
+        if data.type.element == BF16:
+            return self.constant(EXPONENTIALS)
+        source = quantized_element(data.type)
+        return self.constant(softmax_table(source.scale, data.type.shape[axis], source.storage))
 
     def masked_softmax(self, data: Value[Any], mask: np.ndarray) -> Value[Any]:
-        source, length = quantized_element(data.type), data.type.shape[-1]
-        table = self.constant(softmax_table(source.scale, length, source.storage))
-        return self.add(MaskedSoftmaxOp, [data, self.constant(mask.astype(np.int8)), table])
+        return self.add(MaskedSoftmaxOp, [data, self.constant(mask.astype(np.int8)), self.exponentials(data, -1)])
 
     def lrn(self, data: Value[Any], size: int) -> Value[Any]:
+        if data.type.element == BF16:
+            return self.prelu(data, per_channel=False)
         source = quantized_element(data.type)
         target = COMMON[bits_of(data)]
         table, shift = lrn_table(source, target, size=size, alpha=0.1, beta=0.75, bias=1.0)
@@ -180,10 +190,10 @@ class QuantizedNetwork:
 
     def activation_product(self, lhs: Value[Any], rhs: Value[Any], **attributes: Any) -> Value[Any]:
         """A product of two activations; the right one is converted where it is wider than the left one."""
-        if bits_of(rhs) > bits_of(lhs):
+        if (bits_of(lhs), bits_of(rhs)) == (8, 16):
             rhs = self.rescale(rhs, OTHER[bits_of(lhs)])
         product = self.add(MatmulOp, [lhs, rhs], **attributes)
-        return self.requantized(product, lhs.type.shape[-1], bits_of(lhs) + bits_of(rhs))
+        return self.requantized(product, lhs.type.shape[-1], bits_of(lhs), bits_of(rhs))
 
     def drop(self, value: Value[Any], kept: list[Value[Any]]) -> None:
         """Remove an operation, and what only it reads."""
@@ -207,288 +217,8 @@ class QuantizedNetwork:
         return self.module
 
     def samples(self) -> dict[str, np.ndarray]:
-        """Inputs that reach the whole integer range."""
+        """Inputs that reach the whole range of integers."""
         return {
             str(argument.name): (self.random.standard_normal(argument.type.shape) * 4).astype(np.float32)
             for argument in self.function.arguments
         }
-
-
-LARGEST = 12_000
-"""No tensor has more elements."""
-
-SIZES = st.sampled_from([1, 1, 2, 3, 5, 7, 8, 11, 13, 19, 29])
-CHANNELS = st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16, 17, 31, 32, 47, 64, 94])
-
-
-@st.composite
-def networks(
-    draw: st.DrawFn,
-    *,
-    operations: int = 6,
-    all_widths: tuple[tuple[int, ...], ...] = ((8,), (8,), (16,), (8, 16), (16, 8)),
-) -> QuantizedNetwork:
-    """A network of up to `operations` operations on one image; several values may be returned, some are not used.
-
-    One of `all_widths` is drawn: the bits of its numbers, or those that change within it.
-    """
-    batch = draw(st.sampled_from([1, 1, 1, 2]))
-    shape = (batch, draw(SIZES), draw(SIZES), draw(CHANNELS))
-    if math.prod(shape) > LARGEST:
-        shape = (*shape[:3], 3)
-    widths = draw(st.sampled_from(all_widths))
-    network = QuantizedNetwork(shape, seed=draw(st.integers(0, 5)), widths=widths)
-    values = [network.inputs[0]]
-    for _ in range(draw(st.integers(1, operations))):
-        chosen = values[-draw(st.integers(1, min(3, len(values))))]
-        step = draw(st.sampled_from(_STEPS))
-        result = step(draw, network, chosen, values)
-        if result is not None and 0 < result.type.size <= LARGEST:
-            values.append(result)
-        elif result is not None:
-            network.drop(result, values)
-    returned = [values[-1], *(value for value in values[:-1] if draw(st.integers(0, 5)) == 0)]
-    network.finish(*returned)
-    return network
-
-
-def _window(draw: st.DrawFn, shape: tuple[int, ...], *, inside: bool) -> dict[str, Any] | None:
-    """Kernel, strides, pads and dilations that give at least one output; `inside`: every window touches the image."""
-    kernel = tuple(draw(st.sampled_from([1, 1, 2, 3, 3, 5])) for _ in range(2))
-    strides = tuple(draw(st.sampled_from([1, 1, 2, 3, 4])) for _ in range(2))
-    dilations = tuple(draw(st.sampled_from([1, 1, 1, 2, 3])) for _ in range(2))
-    pads = []
-    for index in (0, 1, 0, 1):
-        limit = (kernel[index] - 1) * dilations[index]
-        pads.append(draw(st.integers(0, limit if inside else limit + 3)))
-    for index in (0, 1):
-        span = shape[1 + index] + pads[index] + pads[index + 2]
-        if span < (kernel[index] - 1) * dilations[index] + 1:
-            return None
-    return {"kernel": kernel, "strides": strides, "pads": tuple(pads), "dilations": dilations}
-
-
-def _conv(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any] | None:
-    if data.type.rank != 4:
-        return network.matmul(data, draw(CHANNELS))
-    window = _window(draw, data.type.shape, inside=False)
-    if window is None:
-        return None
-    channels = data.type.shape[-1]
-    groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
-    kind = draw(st.sampled_from(["plain", "plain", "depthwise", "grouped"]))
-    groups = {"plain": 1, "depthwise": channels, "grouped": groups}[kind]
-    outputs = channels if kind == "depthwise" else groups * draw(st.sampled_from([1, 2, 3, 8, 17, 47]))
-    return network.conv(
-        data, min(outputs, 94 // groups * groups or groups), window.pop("kernel"), groups=groups, **window
-    )
-
-
-def _attention(
-    draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
-) -> Value[Any] | None:
-    """A product of two activations: with itself, with another, with a stack of constants on either side."""
-    shape = data.type.shape
-    if data.type.rank < 2 or data.type.size * shape[-2] > 40 * LARGEST:
-        return None
-    kind = draw(st.sampled_from(["scores", "heads", "mixed", "constant right", "constant left"]))
-    if kind == "heads" and data.type.rank == 3:
-        heads = draw(st.sampled_from([n for n in (1, 2, 3, 4, 8) if shape[2] % n == 0]))
-        split = network.add(ReshapeOp, [data], shape=(*shape[:2], heads, shape[2] // heads))
-        data = network.add(TransposeOp, [split], permutation=(0, 2, 1, 3))
-        scores = network.activation_product(data, data, transpose_rhs=True)
-        mixed = network.activation_product(network.softmax(scores) if draw(st.booleans()) else scores, data)
-        moved = network.add(TransposeOp, [mixed], permutation=(0, 2, 1, 3))
-        return network.add(ReshapeOp, [moved], shape=shape)
-    if kind == "constant right":
-        stack = draw(st.sampled_from([(), shape[:-2]]))
-        columns = draw(CHANNELS)
-        transposed = draw(st.booleans())
-        last = (columns, shape[-1]) if transposed else (shape[-1], columns)
-        bits = draw(st.sampled_from([8, bits_of(data)]))
-        element = draw(st.sampled_from([COMMON, OTHER]))[bits]
-        other = network.constant(network.integers(*stack, *last, bits=bits), element)
-        return network.activation_product(data, other, transpose_rhs=transposed)
-    if kind == "constant left":
-        bits = bits_of(data)
-        other = network.constant(network.integers(draw(st.integers(1, 9)), shape[-2], bits=bits), OTHER[bits])
-        return network.activation_product(other, data)
-    partners = [v for v in values if v.type.rank == data.type.rank and v.type.shape == shape]
-    return network.activation_product(data, draw(st.sampled_from(partners)), transpose_rhs=True)
-
-
-def _max_pool(
-    draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
-) -> Value[Any] | None:
-    window = _window(draw, data.type.shape, inside=True) if data.type.rank == 4 else None
-    return _pooled(network, MaxPoolOp, data, window)
-
-
-def _average_pool(
-    draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]
-) -> Value[Any] | None:
-    window = _window(draw, data.type.shape, inside=True) if data.type.rank == 4 else None
-    if window is not None:
-        window["counted_pads"] = tuple(draw(st.integers(0, pad)) for pad in window["pads"])
-    return _pooled(network, AveragePoolOp, data, window)
-
-
-def _pooled(
-    network: QuantizedNetwork, op_class: type[Operation], data: Value[Any], window: dict[str, Any] | None
-) -> Value[Any] | None:
-    if window is None:
-        return None
-    kernel, strides, dilations, pads = (window[name] for name in ("kernel", "strides", "dilations", "pads"))
-    for index, size in enumerate(data.type.shape[1:3]):
-        count = (size + pads[index] + pads[index + 2] - (kernel[index] - 1) * dilations[index] - 1) // strides[index]
-        for place in range(count + 1):
-            taps = [place * strides[index] + tap * dilations[index] - pads[index] for tap in range(kernel[index])]
-            if not any(0 <= tap < size for tap in taps):
-                return None
-    return network.add(op_class, [data], **window)
-
-
-def _mean(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any] | None:
-    if data.type.rank != 4:
-        return None
-    axes = draw(st.sampled_from([(1,), (2,), (1, 2)]))
-    kind = data.type.with_element(COMMON[bits_of(data)])
-    keep = draw(st.booleans())
-    shape = tuple(1 if i in axes else n for i, n in enumerate(kind.shape) if keep or i not in axes)
-    factor = draw(st.sampled_from([1.0, 1.0, 4.0]))
-    return network.add(ReduceMeanOp, [data], kind.with_shape(shape), axes=axes, keepdims=keep, factor=factor)
-
-
-def _binary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    op_class = draw(st.sampled_from([AddOp, AddOp, SubOp, MulOp, DivOp]))
-    shape = data.type.shape
-    partners = [value for value in values if value.type.shape == shape]
-    kind = draw(st.sampled_from(["value", "value", "full", "channels", "scalar", "image", "mean"]))
-    if kind == "value":
-        other = draw(st.sampled_from(partners))
-    elif kind == "mean" and data.type.rank == 4:
-        other = network.add(
-            ReduceMeanOp,
-            [data],
-            TensorType((shape[0], 1, 1, shape[3]), COMMON[bits_of(data)]),
-            axes=(1, 2),
-            keepdims=True,
-        )
-    else:
-        image = (*shape[:-1], 1)
-        own = {"full": shape, "channels": shape[-1:], "scalar": (1,), "image": image}.get(kind, shape)
-        bits = bits_of(data)
-        other = network.constant(network.integers(*own, bits=bits), OTHER[bits])
-    return network.binary(op_class, *((data, other) if draw(st.booleans()) else (other, data)))
-
-
-def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    kind = draw(st.sampled_from(["lookup", "prelu", "leaky", "rescale", "softmax", "masked", "lrn", "norm", "rms"]))
-    if kind in ("norm", "rms"):
-        return network.layer_norm(data, centred=kind == "norm")
-    if kind == "masked":
-        own = draw(st.sampled_from([data.type.shape, data.type.shape[-2:], data.type.shape[-1:]]))
-        if data.type.rank == 4 and len(own) == 4:
-            own = draw(st.sampled_from([own, (1, *own[1:]), (*own[:2], 1, own[3]), (*own[:3], 1)]))
-        return network.masked_softmax(data, network.random.integers(0, 2, own))
-    if kind == "softmax":
-        return network.softmax(data, draw(st.sampled_from([data.type.rank - 1, data.type.rank - 1, 0, 1])))
-    if kind == "lrn":
-        return network.lrn(data, draw(st.sampled_from([1, 3, 5])))
-    if kind == "rescale":
-        return network.rescale(data, draw(st.sampled_from([COMMON, OTHER]))[network.width()])
-    return network.lookup(data) if kind == "lookup" else network.prelu(data, per_channel=kind == "prelu")
-
-
-def _concat(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    axis = draw(st.sampled_from([data.type.rank - 1] * 4 + list(range(data.type.rank))))
-
-    def outside(value: Value[Any]) -> tuple[int, ...]:
-        return tuple(n for index, n in enumerate(value.type.shape) if index != axis)
-
-    fitting = [
-        value
-        for value in values
-        if value.type.rank == data.type.rank
-        and value.type.element == data.type.element
-        and outside(value) == outside(data)
-    ]
-    others = draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=2))
-    return network.add(ConcatOp, [data, *others] if draw(st.booleans()) else [*others, data], axis=axis)
-
-
-def _slice(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    cuts: list[tuple[int, int, int]] = []
-    only_channels = draw(st.booleans())
-    for axis, size in enumerate(data.type.shape):
-        if only_channels and axis != data.type.rank - 1:
-            cuts.append((0, size, 1))
-            continue
-        start = draw(st.integers(0, min(size - 1, 20)))
-        cuts.append((start, draw(st.integers(start + 1, size)), draw(st.sampled_from([1, 1, 1, 2, 3]))))
-    return network.cut(data, *(list(column) for column in zip(*cuts, strict=True)))
-
-
-def _pad(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    rank = data.type.rank
-    first = 1 if rank == 4 else 0
-    low, high = (
-        tuple(draw(st.integers(0, 3)) if axis >= first and draw(st.booleans()) else 0 for axis in range(rank))
-        for _ in range(2)
-    )
-    return network.add(PadOp, [data], low=low, high=high, value=draw(st.sampled_from([0.0, 1.5])))
-
-
-def _reorder(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    shape, rank = data.type.shape, data.type.rank
-    kind = draw(st.sampled_from(["shuffle", "permute", "gather", "transpose", "flatten", "reshape"]))
-    channels = shape[-1]
-    if kind == "shuffle":
-        groups = draw(st.sampled_from([n for n in range(1, channels + 1) if channels % n == 0]))
-        order = np.arange(channels).reshape(groups, -1).T.reshape(-1)
-        return network.add(PermuteChannelsOp, [data], permutation=tuple(order.tolist()))
-    if kind == "permute":
-        order = draw(st.permutations(range(channels)))
-        return network.add(PermuteChannelsOp, [data], permutation=tuple(order))
-    if kind == "gather":
-        axis = draw(st.integers(1 if rank > 3 else 0, rank - 1))
-        indices = draw(st.lists(st.integers(0, shape[axis] - 1), min_size=1, max_size=6))
-        return network.add(GatherOp, [data], axis=axis, indices=tuple(indices))
-    if kind == "transpose":
-        return network.add(TransposeOp, [data], permutation=tuple(draw(st.permutations(range(rank)))))
-    if kind == "flatten":
-        return network.add(ReshapeOp, [data], shape=(shape[0], data.type.size // shape[0]))
-    size = data.type.size
-    rows = draw(st.sampled_from([n for n in range(1, min(size, 64) + 1) if size % n == 0]))
-    columns = draw(st.sampled_from([n for n in range(1, min(size // rows, 64) + 1) if size // rows % n == 0]))
-    forms = [
-        (rows, size // rows),
-        (rows, columns, size // rows // columns),
-        (1, rows, columns, size // rows // columns),
-    ]
-    return network.add(ReshapeOp, [data], shape=draw(st.sampled_from(forms)))
-
-
-def _constant(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
-    bits = bits_of(data)
-    return network.constant(network.integers(*data.type.shape, bits=bits), COMMON[bits])
-
-
-_STEPS = (
-    _conv,
-    _conv,
-    _conv,
-    _attention,
-    _attention,
-    _max_pool,
-    _average_pool,
-    _mean,
-    _binary,
-    _unary,
-    _concat,
-    _concat,
-    _slice,
-    _pad,
-    _reorder,
-    _constant,
-)

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from accelc.backends.encoding import Instruction
 from accelc.backends.program import Program
 from accelc.dialects.quant.arithmetic import fixed_point
+from accelc.dialects.quant.bfloat16 import rounded
+from accelc.dialects.quant.bfloat16_tables import brain_float_table, exponential_table, page_count
 from accelc.dialects.tile.array import MatmulOp
 from accelc.dialects.tile.elements import ELEMENTS
 from accelc.dialects.tile.movement import FillOp, MoveOp
 from accelc.dialects.tile.normalization import LayerNormOp, LrnOp, MaskedSoftmaxOp, SoftmaxOp
 from accelc.dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
-from accelc.dialects.tile.records import pack_multipliers, pack_requantization
+from accelc.dialects.tile.records import pack_factors, pack_multipliers, pack_requantization
 from accelc.dialects.tile.residual import RequantizeAddOp
 from accelc.dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 
@@ -21,9 +23,10 @@ from .programs import instruction, program_around
 
 TILE = 32
 INT8 = st.integers(-128, 127)
+TANH = brain_float_table(np.tanh)
 
 
-ELEMENTS_TRIED = st.sampled_from(["i8", "i8", "i16"])
+ELEMENTS_TRIED = st.sampled_from(["i8", "i8", "i16", "bf16"])
 
 
 def _size(element: str) -> int:
@@ -32,6 +35,8 @@ def _size(element: str) -> int:
 
 def _integers(rng: np.random.Generator, element: str, shape: Any, limit: int = 1 << 15) -> np.ndarray:
     kind = ELEMENTS[element]
+    if kind.is_float:
+        return rounded((rng.standard_normal(shape) * rng.integers(0, 3, shape)).astype(np.float32))
     return rng.integers(max(kind.low, -limit), min(kind.high + 1, limit), shape).astype(kind.dtype)
 
 
@@ -41,13 +46,17 @@ def _number(draw: st.DrawFn, element: str) -> int:
 
 
 def _records(rng: np.random.Generator, count: int, span: float, element: str = "i8", drop: int = 0) -> np.ndarray:
+    if ELEMENTS[element].is_float:
+        return pack_factors(rng.standard_normal(count), rng.uniform(0.5, 2.0, count))
     steps = 1 if element == "i8" else 256
     multiplier, shift = fixed_point(2.0**drop * steps * rng.uniform(20 / span, 300 / span, count))
     bias = rng.integers(-int(span), int(span), count)
     return pack_requantization(bias, multiplier, shift, ELEMENTS[element].record_bytes)
 
 
-def _pairs(rng: np.random.Generator, count: int, low: float, high: float) -> np.ndarray:
+def _pairs(rng: np.random.Generator, element: str, count: int, low: float, high: float) -> np.ndarray:
+    if ELEMENTS[element].is_float:
+        return rng.uniform(low, high, count).astype("<f4").view(np.int8)
     return pack_multipliers(*fixed_point(rng.uniform(low, high, count))).view(np.int8)
 
 
@@ -102,6 +111,8 @@ def matmul_programs(draw: st.DrawFn) -> Program:
     element = draw(ELEMENTS_TRIED)
     weights_element = draw(st.sampled_from(["i8", element]))
     target = draw(st.sampled_from([element, "i8", "i16"]))
+    if element == "bf16":
+        weights_element = target = element
     size, out_size = _size(element), _size(target)
     groups = 1 if diagonal else draw(st.integers(1, 3))
     out_c = draw(st.integers(1, 70))
@@ -121,7 +132,7 @@ def matmul_programs(draw: st.DrawFn) -> Program:
     image = window["in_h"] * window["input_row_stride"]
     memory = _Layout(image + weight_bytes)
     base = draw(st.integers(0, 9))
-    drop = 0 if element == "i8" else draw(st.sampled_from([8, 13]))
+    drop = draw(st.sampled_from([8, 13])) if element == "i16" else 0
     span = 16000.0 * taps**0.5 * 256.0 ** (size + _size(weights_element) - 2) * 256.0 ** (1 - out_size)
     records = memory.constant(_records(rng, groups * out_c, span, element, drop))
     body: list[Instruction] = []
@@ -151,16 +162,16 @@ def matmul_programs(draw: st.DrawFn) -> Program:
     columns = {"group_columns": out_c, "first_column": first, "out_c": count, "tile_columns": TILE}
     shape = {"out_h": window["out_h"], "out_w": width, "groups": groups - group, "output_group_stride": step * out_size}
     common = {**places, "output": out, **columns, **shape, **output, **_clip(draw, target), **kinds}
-    small = groups - group == 1 and target == "i8" and memory.input_bytes >= count
+    small = groups - group == 1 and target != "i16" and memory.input_bytes >= count * out_size
     if small and draw(st.booleans()):
-        pixel = draw(st.sampled_from([count, count + 3]))
-        fits = (window["out_h"] * width - 1) * pixel + count <= memory.input_bytes
+        pixel = draw(st.sampled_from([count, count + 3])) * out_size
+        fits = (window["out_h"] * width - 1) * pixel + count * out_size <= memory.input_bytes
         strides = (width * pixel, pixel) if fits else (0, 0)
         common |= dict(zip(("residual_row_stride", "residual_pixel_stride"), strides, strict=True))
         common |= {f"sum_{name.removesuffix('_point')}": value for name, value in _clip(draw, target).items()}
-        multiplier, shift = fixed_point(draw(st.floats(0.01, 2.0)))
+        multiplier, shift = fixed_point(draw(st.floats(0.01, 2.0)) if target == "i8" else 0.0)
         common |= {"own_multiplier": int(multiplier), "residual_multiplier": -int(multiplier) // 3}
-        common |= {"residual": 0, "residual_zero": draw(INT8), "sum_shift": int(shift)}
+        common |= {"residual": 0, "residual_zero": _number(draw, target), "sum_shift": int(shift)}
         if fits and draw(st.booleans()):
             common |= {"output": 0, "output_row_stride": strides[0], "output_pixel_stride": strides[1]}
         body.append(instruction(RequantizeAddOp, **common))
@@ -177,20 +188,20 @@ def window_programs(draw: st.DrawFn) -> Program:
     taps = window["kernel_h"] * window["kernel_w"]
     memory = _Layout(window["in_h"] * window["input_row_stride"])
     kind = draw(st.sampled_from(["max", "average", "depthwise"]))
-    target = draw(st.sampled_from(["i8", "i16"])) if kind == "depthwise" else element
+    target = draw(st.sampled_from(["i8", "i16"])) if kind == "depthwise" and element != "bf16" else element
     output = _output(draw, window["out_w"], channels, _size(target))
     common: dict[str, Any] = {**window, **output, "channels": channels, "input": 0, "element": target}
     if kind != "max":
         common |= {"input_zero": _number(draw, element), **_clip(draw, target)}
     if kind == "average":
         counted = {f"counted_{side}": draw(st.integers(0, 2)) for side in ("top", "left", "bottom", "right")}
-        common |= counted | {"multipliers": memory.constant(_pairs(rng, taps + 1, 0.02, 1.0))}
+        common |= counted | {"multipliers": memory.constant(_pairs(rng, element, taps + 1, 0.02, 1.0))}
     if kind == "depthwise":
         common["input_element"] = element
-        kind_of_weights = draw(st.sampled_from(["i8", element]))
+        kind_of_weights = draw(st.sampled_from(["i8" if element != "bf16" else element, element]))
         weights = _integers(rng, kind_of_weights, (taps, channels))
         span = 20000.0 * 256.0 ** (_size(element) + _size(kind_of_weights) - 1 - _size(target))
-        drop = 0 if element == "i8" else 10
+        drop = 10 if element == "i16" else 0
         parameters = memory.constant(_records(rng, channels, span, element, drop))
         common |= {"weights": memory.constant(weights), "parameters": parameters}
         common |= {"weights_element": kind_of_weights, "pre_shift": drop}
@@ -210,13 +221,14 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
     pixel = (channels + draw(st.sampled_from([0, 3]))) * size
     row = width * pixel + draw(st.sampled_from([0, 5])) * size
     memory = _Layout(2 * height * row + 16)
-    kind = draw(st.sampled_from(["binary", "lookup", "rescale", "softmax", "masked", "lrn", "layer_norm"]))
+    kinds = ["binary", "lookup", "rescale", "softmax", "masked", "layer_norm"]
+    kind = draw(st.sampled_from([*kinds, "binary" if element == "bf16" else "lrn"]))
     shape = {"out_h": height, "out_w": width, "out_c": channels, "element": element}
     common: dict[str, Any] = dict(shape)
     in_place = draw(st.sampled_from([0, 0, 1, 2])) if kind != "binary" else draw(st.sampled_from([0, 1]))
     sources: dict[str, Any] = {"input": 0, "input_row_stride": row, "input_pixel_stride": pixel}
     if kind == "binary":
-        multiplier, shift = fixed_point(draw(st.floats(0.01, 2.0)))
+        multiplier, shift = fixed_point(0.0 if element == "bf16" else draw(st.floats(0.01, 2.0)))
         other = draw(st.sampled_from([(row, pixel, size), (0, 0, size), (0, 0, 0), (row, pixel, 0)]))
         common |= {"kind": draw(st.sampled_from(["add", "sub", "mul", "div"])), "lhs": 0, "rhs": height * row}
         common |= {"lhs_row_stride": row, "lhs_pixel_stride": pixel, "lhs_channel_stride": size}
@@ -225,27 +237,32 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
         common |= {"lhs_multiplier": int(multiplier), "rhs_multiplier": -int(multiplier) // 3, "shift": int(shift)}
         common |= _clip(draw, element)
     elif kind == "lookup":
-        entries = 256 if element == "i8" else 513
-        common |= sources | {"table": memory.constant(_integers(rng, element, entries))}
+        entries = TANH if element == "bf16" else _integers(rng, element, 256 if element == "i8" else 513)
+        common |= sources | {"table": memory.constant(entries)}
+        common |= {"pages": page_count(TANH.size)} if element == "bf16" else {}
     elif kind == "rescale":
         each = draw(st.booleans())
-        pairs = memory.constant(_pairs(rng, 2 * (channels if each else 1), 0.01, 2.0))
-        source = element if in_place else draw(st.sampled_from(["i8", element]))
+        pairs = memory.constant(_pairs(rng, element, 2 * (channels if each else 1), 0.01, 2.0))
+        source = element if in_place or element == "bf16" else draw(st.sampled_from(["i8", element]))
         common |= sources | {"parameters": pairs, "per_channel": each, "input_element": source}
         common |= {"input_zero": _number(draw, source), **_clip(draw, element)}
     elif kind == "softmax":
         entries = np.arange(1024, 768, -1).astype("<i4")
         wide = np.concatenate([entries, entries << 10])
-        common |= sources | {"table": memory.constant(entries if element == "i8" else wide)}
+        tables = {"i8": entries, "i16": wide, "bf16": exponential_table()}
+        common |= sources | {"table": memory.constant(tables[element])}
     elif kind == "masked":
         step = draw(st.sampled_from([0, channels]))
         mask = memory.constant(rng.integers(0, 2, height * width * channels).astype(np.int8))
-        common |= sources | {"table": memory.constant(np.arange(1024, 768, -1).astype("<i4")), "mask": mask}
+        entries = exponential_table() if element == "bf16" else np.arange(1024, 768, -1).astype("<i4")
+        common |= sources | {"table": memory.constant(entries), "mask": mask}
         common |= {"mask_row_stride": width * step, "mask_pixel_stride": step}
     elif kind == "layer_norm":
         words = np.concatenate([rng.integers(0, 2**20, 2), rng.integers(-(2**21), 2**21, 2 * channels)])
-        table = memory.constant(words.astype("<i4"))
-        common |= sources | {"table": table, "shift": 21, "input_zero": _number(draw, element)}
+        floats = np.append([0.01, 0.0], rng.standard_normal(2 * channels))
+        table = memory.constant(floats.astype("<f4") if element == "bf16" else words.astype("<i4"))
+        shift = 0 if element == "bf16" else 21
+        common |= sources | {"table": table, "shift": shift, "input_zero": _number(draw, element)}
         common |= {"centred": draw(st.booleans()), **_clip(draw, element)}
     else:
         table = memory.constant(np.arange(1 << 21, (1 << 21) - 1200, -1).astype("<i4"))

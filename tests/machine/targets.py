@@ -23,6 +23,7 @@ def small_target(**sections: Mapping[str, Any]) -> Target:
             "weight_lines_per_cycle": 1,
             "latency_cycles": 3,
             "int16_rate": 0.25,
+            "bf16_rate": 0.25,
         },
         "accumulators": {"rows": 64, "bits": 48},
         "sram": {"banks": 4, "bank_lines": 256, "line_bytes": 8, "read_ports": 1, "write_ports": 1, "interleave": 1},
@@ -51,6 +52,7 @@ def tiny_targets(draw: st.DrawFn) -> Target:
                 "blocks": draw(st.sampled_from([1, 1, 2, 3, 4])),
                 "weight_lines_per_cycle": draw(st.sampled_from([1, 2])),
                 "int16_rate": draw(st.sampled_from([0.25, 0.25, 0.5, 0.3, 1.0, 0.0])),
+                "bf16_rate": draw(st.sampled_from([0.25, 0.3, 1.0])),
             },
             accumulators={"rows": draw(st.sampled_from([8, 16, 32, 64, 128, 512]))},
             sram={

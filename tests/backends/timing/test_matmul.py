@@ -62,6 +62,18 @@ def test_sixteen_bits_take_the_cycles_of_their_products():
     assert "'array.int16_rate' of the target is 0" in (matmul_problem(wide, none, pretend_addresses(wide, none)) or "")
 
 
+def test_bf16_takes_the_cycles_of_its_rate():
+    floats = matmul(8, 8, 32, 32, element="bf16", weights_element="bf16")
+    assert timing(floats).occupancy == 2 * 32 + 4 * 64  # a rate of 0.25
+    assert timing(floats).slots == {"useful_mac": 64 * 1024, "wide_numbers": 3 * 64 * 1024, "weight_load": 64 * 1024}
+    fast = replace(ARRAY32, array=replace(ARRAY32.array, bf16_rate=0.5))
+    assert timing(floats, fast).occupancy == 2 * 32 + 2 * 64
+    none = replace(ARRAY32, array=replace(ARRAY32.array, bf16_rate=0.0))
+    assert "'array.bf16_rate' of the target is 0" in (
+        matmul_problem(floats, none, pretend_addresses(floats, none)) or ""
+    )
+
+
 def test_weights_are_loaded_under_the_stream():
     assert timing(matmul(4, 4, 64, 32)).occupancy == 32 + max(16, 32) + 16
     assert timing(matmul(8, 8, 64, 32)).occupancy == 32 + max(64, 32) + 64

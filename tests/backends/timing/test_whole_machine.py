@@ -3,7 +3,8 @@
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from machine.costs import Cost, count_cost
-from machine.quantized import QuantizedNetwork, networks
+from machine.networks import networks
+from machine.quantized import QuantizedNetwork
 from machine.random_programs import elementwise_programs, matmul_programs, movement_programs, window_programs
 from machine.scheduled import instructions_of
 from machine.stepping import step_through
