@@ -10,6 +10,7 @@ from typing import Any
 from onnx import ModelProto
 
 from ..backends import program as backend
+from ..backends.simulator.modes import BF16_SUMS
 from ..backends.simulator.simulator import Simulator
 from ..backends.target import DEFAULT_TARGET, Target, load_target
 from ..dialects.core.diagnostics import CompileError
@@ -46,7 +47,7 @@ class Program:
         self.agreement: dict[str, Any] | None = None
         self.losses: dict[str, Any] | None = None
         """Where the accuracy went, if it was compiled with `accuracy_report`: the report's key of that name."""
-        self._simulators: dict[str, Simulator] = {}
+        self._simulators: dict[tuple[str, str], Simulator] = {}
 
     @property
     def target(self) -> Target:
@@ -70,34 +71,50 @@ class Program:
         return first.size // first.shape[0] if first.rank else 1
 
     def run(
-        self, inputs: Mapping[str, Array], *, checked: bool = False, progress: Progress = silent_progress
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        checked: bool = False,
+        bf16_sums: str = "exact",
+        progress: Progress = silent_progress,
     ) -> dict[str, Array]:
         """Simulate any number of samples: arrays by input name in, arrays by output name out.
 
         The first axis counts samples: an input of type [B, ...] takes B of them a run. float64 and float16 are
-        converted to float32. With `checked` reading memory that was never written is an error (slower). Raises
-        CompileError for arrays with a wrong name, shape or type, unequal counts, NaN or infinity.
+        converted to float32. With `checked` reading memory that was never written is an error (slower). `bf16_sums`
+        "blas" adds the products of bfloat16 in the order that is fastest here instead of the machine's: those bits are
+        inexact, all others are as "exact". Raises CompileError for arrays with a wrong name, shape or type, unequal
+        counts, NaN or infinity.
         """
-        return self._run(checked_samples(inputs, self.inputs, "inputs"), checked, progress)
+        return self._run(checked_samples(inputs, self.inputs, "inputs"), checked, bf16_sums, progress)
 
     def evaluate(
-        self, inputs: Mapping[str, Array], labels: Array, *, checked: bool = False, progress: Progress = silent_progress
+        self,
+        inputs: Mapping[str, Array],
+        labels: Array,
+        *,
+        checked: bool = False,
+        bf16_sums: str = "exact",
+        progress: Progress = silent_progress,
     ) -> dict[str, Any]:
         """Top-1 of the program and of the float model on labelled samples; see the report's key `accuracy`.
 
         A loaded program holds no float model: then only `program` and `samples` are known. The result is also part of
-        `report()` from now on. Raises CompileError as `run` does, and for labels that do not fit.
+        `report()` from now on; its key `inexact` says so where a bf16 program ran with `bf16_sums` "blas". Raises
+        CompileError as `run` does, and for labels that do not fit.
         """
         samples = checked_samples(inputs, self.inputs, "inputs")
         count = len(next(iter(samples.values())))
         classes = checked_labels({"labels": labels}, count, self.classes, "labels")
-        outputs = self._run(samples, checked, progress)
+        outputs = self._run(samples, checked, bf16_sums, progress)
         real = None
         if self.reference is not None:
             batch = self._common_batch
             real = run_float(self.reference, filled_samples(samples, batch), progress=progress)
             real = {name: array[:count] for name, array in real.items()} if batch else real
         self.accuracy = compare(outputs, real, classes)
+        if bf16_sums != "exact" and self.compiled.precision == "bf16":
+            self.accuracy["inexact"] = "bf16 sums by BLAS"
         return self.accuracy
 
     def compare_onnxruntime(
@@ -112,7 +129,7 @@ class Program:
         if not is_quantized(proto):
             raise CompileError("the model is not quantized, expected one with QuantizeLinear or operators on integers")
         samples = checked_samples(inputs, self.inputs, "inputs")
-        outputs = self._run(samples, False, progress)
+        outputs = self._run(samples, False, "exact", progress)
         self.agreement = agreement(self.compiled, proto, samples, outputs, progress=progress)
         return self.agreement
 
@@ -128,10 +145,12 @@ class Program:
         """Write the program file; equal programs give equal bytes. Raises CompileError if it cannot be written."""
         self.compiled.save(path)
 
-    def _run(self, samples: Mapping[str, Array], checked: bool, progress: Progress) -> dict[str, Array]:
-        mode = "checked" if checked else "fast"
-        if mode not in self._simulators:
-            self._simulators[mode] = Simulator(self.compiled, mode=mode)
+    def _run(self, samples: Mapping[str, Array], checked: bool, bf16_sums: str, progress: Progress) -> dict[str, Array]:
+        kind = ("checked" if checked else "fast", bf16_sums)
+        if bf16_sums not in BF16_SUMS:
+            raise CompileError(f"bf16_sums is '{bf16_sums}', expected one of {', '.join(BF16_SUMS)}")
+        if kind not in self._simulators:
+            self._simulators[kind] = Simulator(self.compiled, mode=kind[0], bf16_sums=bf16_sums)
         batch = self._common_batch
         filled = filled_samples(samples, batch)
         with progress("simulating", len(next(iter(filled.values())))) as advance:
@@ -142,7 +161,7 @@ class Program:
                 advance((done - seen) * (batch or 1))
                 seen = done
 
-            outputs = self._simulators[mode].run(filled, progress=show)
+            outputs = self._simulators[kind].run(filled, progress=show)
         count = len(next(iter(samples.values())))
         return {name: array[:count] for name, array in outputs.items()} if batch else outputs
 
@@ -185,7 +204,8 @@ def compile(
     percentile-99.99, percentile-99.999, mse or entropy; `save_calibration` is a file to write ranges and histograms to,
     `load_calibration` one to take them from, which needs no samples.
 
-    `precision` is int8, int16, int16x8 (16-bit activations, 8-bit weights) or mixed: int8, with the layers of
+    `precision` is int8, int16, int16x8 (16-bit activations, 8-bit weights), bf16 (bfloat16: nothing is calibrated; the
+    target must state a rate for it) or mixed: int8, with the layers of
     `promoted` in int16, or those that measured gain for each added cycle chooses: the fewest cycles within
     `max_accuracy_loss` points (default 0.1), or the least error within `max_cycles_factor` times the cycles of int8.
 
@@ -222,8 +242,7 @@ def compile(
     if accuracy_report:
         word = str(model) if isinstance(model, (str, Path)) else "model"
         settings = replace(settings, instrumentation=(MeasureLosses(word, progress),))
-    imported = None if found is None else found.imported
-    compiled = compile_module(model, settings, keep_reference=True, imported=imported)
+    compiled = compile_module(model, settings, keep_reference=True)
     if save_calibration is not None:
         write_calibration(compiled, Path(save_calibration))
     program = Program(emit(compiled), compiled.reference)

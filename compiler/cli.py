@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..backends.simulator.modes import BF16_SUMS
 from ..backends.target import DEFAULT_TARGET
 from .ending import exit_status
 from .usage import (
@@ -95,6 +96,16 @@ def _check_usage(options: argparse.Namespace) -> None:
             raise UsageError(f"{flag} is given beside --promote, which leaves nothing to choose")
     if options.pareto and options.pareto.suffix not in PARETO_SUFFIXES:
         raise UsageError(f"--pareto {options.pareto}: expected a name that ends in {', '.join(PARETO_SUFFIXES)}")
+    calibrating = {
+        "--calibration-method": options.calibration_method,
+        "--save-calibration": options.save_calibration,
+        "--load-calibration": options.load_calibration,
+    }
+    for flag, value in calibrating.items():
+        if value is not None and options.precision == "bf16":
+            raise UsageError(f"{flag} is given for precision bf16, which has nothing to calibrate")
+    if options.bf16_sums != BF16_SUMS[0] and not (options.run or options.evaluate):
+        raise UsageError(f"--bf16-sums {options.bf16_sums} is given without --run or --evaluate")
     if options.checked and not (options.run or options.evaluate):
         raise UsageError("--checked is given without --run or --evaluate, which it would watch")
 
@@ -169,7 +180,8 @@ def _add_compilation(group: Any) -> None:
     add("-O", dest="level", metavar="LEVEL", type=int, choices=OPT_LEVELS, help=level_help)
     add("--target", metavar="NAME|FILE", help=f"the machine: a preset or a .toml file (default {DEFAULT_TARGET})")
     precision_help = f"what to quantize to (default {DEFAULT_PRECISION}); int16x8: 16 bits with 8-bit weights; "
-    add("--precision", choices=PRECISIONS, help=f"{precision_help}mixed: int8 and int16 by layer")
+    bf16_help = "bf16: bfloat16, nothing to calibrate; mixed: int8 and int16 by layer"
+    add("--precision", choices=PRECISIONS, help=precision_help + bf16_help)
     loss_help = "mixed: the fewest cycles that lose at most so many points (default 0.1; of samples that change label)"
     add("--max-accuracy-loss", metavar="POINTS", type=float, help=loss_help)
     factor_help = "mixed: the least error within so many times the cycles of int8"
@@ -208,6 +220,8 @@ def _add_execution(group: Any) -> None:
     add("--evaluate", metavar="LABELLED.npz", type=Path, help="compare with the float model, on inputs and `labels`")
     compare_help = "compare with onnxruntime on the quantized model, or on the exported one, in steps of the integers"
     add("--compare-onnxruntime", metavar="INPUT.npz", type=Path, help=compare_help)
+    sums_help = "bf16: add products in the order of the machine (exact, default) or of BLAS (faster, inexact bits)"
+    add("--bf16-sums", choices=BF16_SUMS, default=BF16_SUMS[0], help=sums_help)
     add("--checked", action="store_true", help="refuse to read memory that was never written (slower)")
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, ki
 from .explaining import Explanation, explain, render_explanation
 from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
-from .mixed import Goal, TradeOff, explore
+from .mixed import Goal, explore
 from .pareto import records, table, write_pareto
 from .progress import terminal_progress
 from .report import Report, write_report
@@ -114,14 +114,10 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         instrumentation=_watchers(options),
         progress=terminal_progress,
     )
-    imported = None
-    if options.promote is not None:
-        settings = replace(settings, promoted=options.promote)
-    elif options.precision == "mixed":
-        found = _trade_off(path, settings, options)
-        settings, imported = replace(settings, promoted=found.chosen.promoted), found.imported
+    if options.precision == "mixed":
+        settings = replace(settings, promoted=_promoted(path, settings, options))
     try:
-        compiled = compile_module(path, settings, keep_reference=options.evaluate is not None, imported=imported)
+        compiled = compile_module(path, settings, keep_reference=options.evaluate is not None)
     finally:
         for watcher in settings.instrumentation:
             if isinstance(watcher, TimePasses) and watcher.seconds:
@@ -133,8 +129,10 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
     return compiled
 
 
-def _trade_off(path: Path, settings: Settings, options: argparse.Namespace) -> TradeOff:
-    """What the layers in int16 are chosen from, printed and written."""
+def _promoted(path: Path, settings: Settings, options: argparse.Namespace) -> Collection[str]:
+    """The layers in int16: those given, or those that the trade-off is best with, which is printed and written."""
+    if options.promote is not None:
+        return options.promote
     found = explore(
         path,
         replace(settings, instrumentation=(), stop=None),
@@ -145,7 +143,7 @@ def _trade_off(path: Path, settings: Settings, options: argparse.Namespace) -> T
     print(table(found), file=sys.stderr)
     if found.warning:
         print(f"warning: {found.warning}", file=sys.stderr)
-    return found
+    return found.chosen.promoted
 
 
 def _passes(text: str) -> Sequence[Pass]:
@@ -203,9 +201,9 @@ def _use(program: Program, options: argparse.Namespace, explanations: Sequence[E
     elif options.output_file:
         program.save(options.output_file)
     if options.run:
-        _run(program, options.run, options.output_arrays, options.checked)
+        _run(program, options)
     if options.evaluate:
-        _evaluate(program, options.evaluate, options.checked)
+        _evaluate(program, options)
     if options.trace:
         write_trace(options.trace, program.compiled)
     if options.report or options.report_json:
@@ -214,7 +212,7 @@ def _use(program: Program, options: argparse.Namespace, explanations: Sequence[E
     for explanation in explanations:
         print(render_explanation(explanation), end="")
     if options.evaluate and not options.report:
-        print(accuracy_line(program.accuracy))
+        print(accuracy_line(program.accuracy, program.compiled.precision))
     if program.agreement and not options.report:
         print("\n".join(agreement_lines(program.agreement)))
     if program.losses and not options.report:
@@ -234,11 +232,14 @@ def _write_assembly(program: CompiledProgram, path: Path | None) -> None:
         write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _run(program: Program, source: Path, destination: Path | None, checked: bool) -> None:
-    samples = checked_samples(read_npz(source), program.inputs, str(source))
-    outputs = program.run(samples, checked=checked, progress=terminal_progress)
-    if destination:
-        write_npz(destination, outputs)
+def _run(program: Program, options: argparse.Namespace) -> None:
+    samples = checked_samples(read_npz(options.run), program.inputs, str(options.run))
+    modes = {"checked": options.checked, "bf16_sums": options.bf16_sums}
+    outputs = program.run(samples, **modes, progress=terminal_progress)
+    if options.bf16_sums != "exact" and program.compiled.precision == "bf16":
+        print("warning: the outputs are inexact: bf16 sums by BLAS, not in the order of the machine", file=sys.stderr)
+    if options.output_arrays:
+        write_npz(options.output_arrays, outputs)
         return
     for name, array in outputs.items():
         real = array.astype(np.float64)
@@ -246,11 +247,12 @@ def _run(program: Program, source: Path, destination: Path | None, checked: bool
         print(f"{name}: {array.dtype}[{shape}], {real.min():g} to {real.max():g}, mean {real.mean():g}")
 
 
-def _evaluate(program: Program, source: Path, checked: bool) -> None:
-    arrays = read_npz(source)
-    samples = checked_samples(arrays, program.inputs, str(source))
-    labels = checked_labels(arrays, len(next(iter(samples.values()))), program.classes, str(source))
-    program.evaluate(samples, labels, checked=checked, progress=terminal_progress)
+def _evaluate(program: Program, options: argparse.Namespace) -> None:
+    arrays, source = read_npz(options.evaluate), str(options.evaluate)
+    samples = checked_samples(arrays, program.inputs, source)
+    labels = checked_labels(arrays, len(next(iter(samples.values()))), program.classes, source)
+    modes = {"checked": options.checked, "bf16_sums": options.bf16_sums}
+    program.evaluate(samples, labels, **modes, progress=terminal_progress)
 
 
 def _compare(program: Program, path: Path, compiled: Compiled, source: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -23,9 +23,10 @@ from ..passes.framework.environment import Baseline, CalibrationData, Environmen
 from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
-from ..passes.insert_quantization import with_method
+from ..passes.insert_quantization import InsertQuantization
 from ..passes.pipelines import PIPELINES, require_order
 from ..passes.quantization.calibration_table import CalibrationTable, load_table
+from ..passes.quantization.clipping import NAMED_METHODS
 from ..passes.quantization.legality import float_operations
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
@@ -39,11 +40,11 @@ Source = str | Path | bytes | ModelProto | Module
 Calibration = str | Path | Mapping[str, Array] | CalibrationData
 
 LEVELS = ("nn", "quant", "tile")
-FIRST_PASS = {"quant": "insert-quantization", "tile": "lower-to-tile"}
+FIRST_PASS = {"quant": "insert-bf16", "tile": "lower-to-tile"}
 """The pass that leads from the level below to this one."""
 
-QUANTIZING = ("insert-quantization", "round-weights", "correct-bias")
-"""The passes that need the float network: they do not run on a module that holds integers already."""
+QUANTIZING = ("insert-bf16", "insert-quantization", "round-weights", "correct-bias")
+"""The passes that need the float network: they do not run on a module that holds integers or bf16 already."""
 
 EXPORT = "onnx"
 """Where a pipeline stops to be exported: integers that no pass has changed for the machine."""
@@ -147,7 +148,7 @@ def load_module(source: Source, *, batch: int = 1) -> Module:
 
 
 def level_of(module: Module) -> str:
-    """How far down a module is: `nn` (float, maybe in part), `quant` (integers) or `tile` (instructions)."""
+    """How far down a module is: `nn` (float, maybe in part), `quant` (integers or bf16) or `tile` (instructions)."""
     if any(isinstance(op, InstructionOp) for op in module.walk()):
         return "tile"
     return "quant" if computes_in_integers(module) and not float_operations(module.main) else "nn"
@@ -175,18 +176,16 @@ def compile_module(
     settings: Settings,
     *,
     keep_reference: bool = False,
-    imported: Module | None = None,
     baseline: Baseline | None = None,
     table: CalibrationTable | None = None,
 ) -> Compiled:
     """Import and run the passes. With `keep_reference` the float module is kept beside the result.
 
-    `imported` is what `load_module` made of the source, where that has been done; it stays as it is. `baseline` is
-    filled with what integers are compared with; `table` stands for that of `load_calibration`.
+    `baseline` is filled with what integers are compared with; `table` stands for that of `load_calibration`.
 
     Raises CompileError for everything that is wrong with the model, its calibration data or the pipeline.
     """
-    module = load_module(source, batch=settings.batch) if imported is None else imported.clone()
+    module = load_module(source, batch=settings.batch)
     level = level_of(module)
     if level == "nn" and settings.stop != "nn":
         check_memory(module, settings.target, _word(source))
@@ -198,26 +197,24 @@ def compile_module(
             raise CompileError(f"opt_level is {settings.opt_level}, expected 0 to 3")
         passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
     if settings.calibration_method is not None:
-        passes = with_method(passes, settings.calibration_method)
-    kept = [each for each in passes if each.name not in settings.skipped]
+        passes = [_with_method(each, settings.calibration_method) for each in passes]
+    passes = [each for each in passes if each.name not in settings.skipped]
     environment = Environment(
         target=settings.target,
-        calibration=calibration_data(settings.calibration, module),
+        calibration=_calibration(settings.calibration, module),
         table=table or (None if settings.load_calibration is None else load_table(Path(settings.load_calibration))),
         precision=settings.precision,
         promoted=frozenset(settings.promoted),
         progress=settings.progress,
         baseline=baseline or Baseline(),
     )
-    for name in sorted(settings.skipped - {each.name for each in passes}):
-        environment.remark(name, "warning", f"the pass '{name}' is to be skipped, but the pipeline does not have it")
-    PassManager(kept, settings.verify_each, settings.instrumentation).run(module, environment)
+    PassManager(passes, settings.verify_each, settings.instrumentation).run(module, environment)
     return Compiled(
         _word(source),
         module,
         reference,
         settings,
-        format_pipeline(kept),
+        format_pipeline(passes),
         products,
         environment.remarks,
         environment.baseline.table,
@@ -286,8 +283,19 @@ def save_calibration(compiled: Compiled, path: Path) -> None:
     compiled.table.save(path)
 
 
-def calibration_data(given: Calibration | None, module: Module) -> CalibrationData | None:
-    """The samples that `given` names, read and checked; CompileError if they do not fit the inputs of the module."""
+def _with_method(given: Pass, name: str) -> Pass:
+    """The pass, if it calibrates with the method called `name` instead of its own."""
+    if not isinstance(given, InsertQuantization):
+        return given
+    if name == "auto":
+        return replace(given, method="auto")
+    if name not in NAMED_METHODS:
+        raise CompileError(f"calibration_method is '{name}', expected auto, {', '.join(NAMED_METHODS)}")
+    method, percentile = NAMED_METHODS[name]
+    return replace(given, method=method, percentile=percentile)
+
+
+def _calibration(given: Calibration | None, module: Module) -> CalibrationData | None:
     if given is None or isinstance(given, CalibrationData):
         return given
     kind: type = type(given)

@@ -166,7 +166,7 @@ def _summary(report: Report) -> Table:
         ("program", _instructions(report)),
     ]
     if report.accuracy is not None:
-        rows.append(("accuracy", accuracy_line(report.accuracy)))
+        rows.append(("accuracy", accuracy_line(report.accuracy, report.precision)))
     if report.agreement is not None:
         rows += [("runtime", line) for line in agreement_lines(report.agreement)]
     for name, text in rows:
@@ -192,11 +192,13 @@ def _instructions(report: Report) -> str:
     return f"{sum(report.instructions.values()):,} instructions ({parts})"
 
 
-def accuracy_line(facts: Mapping[str, Any] | None) -> str:
+def accuracy_line(facts: Mapping[str, Any] | None, precision: str = "int8") -> str:
     """The result of an evaluation (see `evaluation.evaluate`) in one line; empty if there was none."""
     if facts is None:
         return ""
-    samples = f"top-1 {facts['program']:.2%} of {facts['samples']} samples in integers"
+    inexact = f" (inexact: {facts['inexact']})" if "inexact" in facts else ""
+    numbers = "bf16" if precision == "bf16" else "integers"
+    samples = f"top-1 {facts['program']:.2%} of {facts['samples']} samples in {numbers}{inexact}"
     if facts["float"] is None:
         return f"{samples}; no float model to compare with, which only the .onnx file holds"
     low, high = (f"{100 * facts[name]:+.2f}" for name in ("low", "high"))

@@ -9,7 +9,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 OPT_LEVELS = (0, 1, 2, 3)
 DEFAULT_OPT_LEVEL = 2
-PRECISIONS = ("int8", "int16", "int16x8", "mixed")
+PRECISIONS = ("int8", "int16", "int16x8", "bf16", "mixed")
 DEFAULT_PRECISION = "int8"
 PARETO_SUFFIXES = (".json", ".csv", ".png")
 

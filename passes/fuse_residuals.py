@@ -13,6 +13,9 @@ from ..dialects.tile.vector import BinaryOp, RequantizeOp
 from .framework.base import Pass
 from .framework.environment import Environment
 
+FUSED_ELEMENTS = ("i8", "bf16")
+"""The numbers that tile.requantize_add works on."""
+
 
 @dataclass(frozen=True)
 class FuseResiduals(Pass):
@@ -32,7 +35,7 @@ class FuseResiduals(Pass):
             for value in dict.fromkeys(op.operands):
                 users.setdefault(value, []).append(position)
         for position, op in enumerate(operations):
-            if isinstance(op, BinaryOp) and op.kind == "add" and op.element == "i8":
+            if isinstance(op, BinaryOp) and op.kind == "add" and op.element in FUSED_ELEMENTS:
                 for side, other in (("lhs", "rhs"), ("rhs", "lhs")):
                     found = _producer(operations, users, position, side, other)
                     if found is not None:
@@ -53,6 +56,7 @@ def _producer(
 ) -> int | None:
     """The position of the requantization that the sum at `position` can join with its operand `side`, or None."""
     op = operations[position]
+    assert isinstance(op, BinaryOp)
     region, output = _region(op, side), _region(op, "output")
     tensor, buffers = _buffer(op, region), {_buffer(op, each) for each in op.regions()}
     before = [at for at in users[tensor] if at < position and _touches(operations[at], tensor, region)]
@@ -65,11 +69,11 @@ def _producer(
         return None
     written = _region(producer, "output")
     same = (written.offset, written.shape[1:], written.strides[1:]) == (region.offset, region.shape, region.strides)
-    alike = producer.zero_point == getattr(op, f"{side}_zero") and producer.element == "i8"
+    alike = producer.zero_point == getattr(op, f"{side}_zero") and producer.element == op.element
     residual = _region(op, other)
     if _buffer(op, residual) is tensor and residual.offset < region.end and region.offset < residual.end:
         return None
-    if not same or not alike or getattr(op, f"{other}_channel_stride") != 1:
+    if not same or not alike or getattr(op, f"{other}_channel_stride") != op.size_of(other):
         return None
     between = operations[before[0] + 1 : position]
     return before[0] if all(buffers.isdisjoint(each.operands) for each in between if each.parent is not None) else None

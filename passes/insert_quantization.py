@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..dialects.core.diagnostics import CompileError
@@ -15,6 +15,7 @@ from .quantization.calibration import calibrate, observe
 from .quantization.calibration_table import CalibratedTensor, CalibrationTable, tensor_names
 from .quantization.clipping import NAMED_METHODS, Method, range_method
 from .quantization.formats import FORMATS, INT8
+from .quantization.legality import float_operations
 from .quantization.measure import decibels, held_back
 from .quantization.network import FloatNetwork
 from .quantization.range_search import choose_ranges
@@ -54,6 +55,8 @@ class InsertQuantization(Pass):
 
     def run(self, module: Module, environment: Environment) -> None:
         format = FORMATS.get(environment.precision)
+        if format is None and not float_operations(module.main):
+            return  # insert-bf16 has left nothing
         if format is None:
             expected = ", ".join(FORMATS)
             raise CompileError(f"precision is '{environment.precision}', insert-quantization makes {expected}")
@@ -156,14 +159,3 @@ class InsertQuantization(Pass):
         if self.samples and self.samples < given.count:
             return CalibrationData({name: array[: self.samples] for name, array in given.samples.items()})
         return given
-
-
-def with_method(passes: Iterable[Pass], name: str) -> list[Pass]:
-    """The passes, those that calibrate with the method called `name`; CompileError if there is no such method."""
-    if name != "auto" and name not in NAMED_METHODS:
-        raise CompileError(f"calibration_method is '{name}', expected auto, {', '.join(NAMED_METHODS)}")
-    method, percentile = NAMED_METHODS.get(name, ("auto", InsertQuantization.percentile))
-    return [
-        replace(each, method=method, percentile=percentile) if isinstance(each, InsertQuantization) else each
-        for each in passes
-    ]

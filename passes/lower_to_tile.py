@@ -1,4 +1,4 @@
-"""Quantized tensor operations become instructions on whole-layer buffers."""
+"""Operations on quantized or bf16 tensors become instructions on whole-layer buffers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..dialects.nn import (
 )
 from ..dialects.nn.elementwise import BinaryOperation
 from ..dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
-from ..dialects.quant.types import QuantizedType
+from ..dialects.quant.types import QuantizedType, is_brain_float, is_number
 from ..dialects.tile.elements import ELEMENTS
 from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
 from ..dialects.tile.types import BufferType
@@ -136,38 +136,34 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
             read = HostReadOp([buffer.buffer], (kind,))
             emitter.operations += [read, op]
             op.set_operand(0, read.data)
-        case MatmulOp() if _is_integer(op) and not op.has_weights:
-            (user,) = op.result.users
-            assert isinstance(user, RequantizeOp)
-            emit_activation_product(emitter, op, user, search)
-        case Conv2dOp() | MatmulOp() if _is_integer(op):
-            (user,) = op.result.users
-            assert isinstance(user, RequantizeOp)
-            emit_product(emitter, Product.of(op, user), search)
+        case MatmulOp() if _has_numbers(op) and not op.has_weights:
+            emit_activation_product(emitter, op, search)
+        case Conv2dOp() | MatmulOp() if _has_numbers(op):
+            emit_product(emitter, Product.of(op), search)
         case RequantizeOp():
             if not isinstance(op.data.defining_op, (Conv2dOp, MatmulOp)):
                 emit_rescale(emitter, op)
-        case BinaryOperation() if _is_integer(op):
+        case BinaryOperation() if _has_numbers(op):
             emit_binary(emitter, op)
         case LookupOp():
             emit_lookup(emitter, op)
-        case PReluOp() if _is_integer(op):
+        case PReluOp() if _has_numbers(op):
             emit_prelu(emitter, op)
-        case MaxPoolOp() if _is_integer(op):
+        case MaxPoolOp() if _has_numbers(op):
             emit_max_pool(emitter, op)
-        case AveragePoolOp() if _is_integer(op):
+        case AveragePoolOp() if _has_numbers(op):
             emit_average_pool(emitter, op)
-        case ReduceMeanOp() if _is_integer(op):
+        case ReduceMeanOp() if _has_numbers(op):
             emit_reduce_mean(emitter, op)
-        case SoftmaxOp() if _is_integer(op):
+        case SoftmaxOp() if _has_numbers(op):
             emit_softmax(emitter, op)
-        case MaskedSoftmaxOp() if _is_integer(op):
+        case MaskedSoftmaxOp() if _has_numbers(op):
             emit_masked_softmax(emitter, op)
-        case LayerNormOp() if _is_integer(op):
+        case LayerNormOp() if _has_numbers(op):
             emit_layer_norm(emitter, op)
-        case LrnOp() if _is_integer(op):
+        case LrnOp() if _has_numbers(op):
             emit_lrn(emitter, op)
-        case _ if _is_integer(op):
+        case _ if _has_numbers(op):
             if not emit_movement(emitter, op):
                 raise op.error(f"reads {op.operands[0].type}, for which it has no instruction")
         case _:
@@ -177,21 +173,21 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
 
 
 def _check_legal(function: Function) -> None:
-    """Everything between quantize and dequantize must be integer and have an instruction."""
+    """Everything between quantize and dequantize must be integer, or bf16, and have an instruction."""
     errors: list[Diagnostic] = []
     for op in function.body:
-        if isinstance(op, (Conv2dOp, MatmulOp)) and _is_integer(op):
+        if isinstance(op, (Conv2dOp, MatmulOp)) and _has_numbers(op) and not is_brain_float(op.out):
             users = op.result.users
             if len(users) != 1 or not isinstance(users[0], RequantizeOp):
                 found = ", ".join(user.name for user in users) or "nothing"
                 errors += op.error(f"accumulators are read by {found}, expected one quant.requantize").diagnostics
-        if isinstance(op, _ONE_ELEMENT) and _is_integer(op) and len(kinds := _storages(op)) > 1:
+        if isinstance(op, _ONE_ELEMENT) and _has_numbers(op) and len(kinds := _storages(op)) > 1:
             errors += op.error(f"works on {' and '.join(kinds)}, expected one; insert quant.requantize").diagnostics
         for value in op.operands:
             element = value.type.element if isinstance(value.type, TensorType) else None
             if isinstance(element, QuantizedType) and str(element.storage) not in ELEMENTS:
                 errors += op.error(f"reads {value.type}, expected elements of type !quant.i8 or !quant.i16").diagnostics
-            elif isinstance(element, QuantizedType) and not value.type.size:
+            elif element is not None and is_number(element) and not value.type.size:
                 errors += op.error(f"reads {value.type}, expected at least one element").diagnostics
     if errors:
         raise CompileError(errors)
@@ -207,6 +203,7 @@ def _storages(op: Operation) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _is_integer(op: Operation) -> bool:
+def _has_numbers(op: Operation) -> bool:
+    """True for an operation of the machine: on quantized data or bf16."""
     data = op.operands[0].type if op.operands else None
-    return isinstance(data, TensorType) and isinstance(data.element, QuantizedType)
+    return isinstance(data, TensorType) and is_number(data.element)

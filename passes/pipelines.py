@@ -15,14 +15,16 @@ _GRAPH = (
     "fuse-functions,fold-constants,eliminate-common-subexpressions,eliminate-dead-code"
 )
 
-_QUANTIZE = "equalize-channels,insert-quantization,round-weights,correct-bias"
+_INSERT = "insert-bf16,insert-quantization"
+
+_QUANTIZE = f"equalize-channels,{_INSERT},round-weights,correct-bias"
 
 _PLACE = "allocate-banks,insert-tokens"
 
 _RUN = f"fuse-residuals,schedule,{_PLACE}"
 
 PIPELINES: dict[str, str] = {
-    "O0": f"{_GRAPH},insert-quantization,lower-to-tile{{effort=0}},schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
+    "O0": f"{_GRAPH},{_INSERT},lower-to-tile{{effort=0}},schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
     "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},{_RUN}",
     "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},{_RUN}",
     "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN}",
@@ -65,6 +67,12 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("round-weights", "lower-to-tile", "layers are compared with the float network one by one"),
     Constraint("correct-bias", "pad-channels", "layers are compared with the float network channel by channel"),
     Constraint("correct-bias", "lower-to-tile", "layers are compared with the float network one by one"),
+    Constraint("fuse-functions", "insert-bf16", "a chain is one table with one rounding"),
+    Constraint("fold-qdq", "insert-bf16", "a quantized model is refused by name"),
+    Constraint("rewrite-shuffles", "insert-bf16", "sums take the channels in their final order"),
+    Constraint("insert-bf16", "insert-quantization", "what is rounded to bf16 needs no calibration"),
+    Constraint("insert-bf16", "pad-channels", "sums are over channels of the model"),
+    Constraint("insert-bf16", "lower-to-tile", "instructions exist for integers and bf16 only"),
     Constraint("insert-quantization", "pad-channels", "padding is filled with the zero point"),
     Constraint("insert-quantization", "lower-to-tile", "instructions exist for integers only"),
     Constraint("lower-to-tile", "fuse-residuals", "sums join the requantization of a product"),

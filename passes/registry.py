@@ -15,6 +15,7 @@ from .framework.base import Pass
 from .fuse_activations import FuseActivations
 from .fuse_functions import FuseFunctions
 from .fuse_residuals import FuseResiduals
+from .insert_bf16 import InsertBf16
 from .insert_quantization import InsertQuantization
 from .insert_tokens import InsertTokens
 from .lower_to_tile import LowerToTile
@@ -36,6 +37,7 @@ PASSES: tuple[type[Pass], ...] = (
     EliminateDeadCode,
     RewriteShuffles,
     EqualizeChannels,
+    InsertBf16,
     InsertQuantization,
     RoundWeights,
     CorrectBias,

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.files import write_atomically
 from ...dialects.core.operation import Constant, Module, Terminator
-from ...dialects.core.types import F32, TensorType
+from ...dialects.core.types import BF16, F32, TensorType
 from ...dialects.quant.types import QuantizedType
 from ..importer.reading import EXPORTED
 from .graph import GraphWriter
@@ -41,7 +41,7 @@ def export_model(module: Module, name: str = "model") -> onnx.ModelProto:
     for op in main.body:
         for value in op.results:
             element = value.type.element if isinstance(value.type, TensorType) else None
-            if isinstance(element, QuantizedType) and element.dtype.itemsize != 1:
+            if element == BF16 or (isinstance(element, QuantizedType) and element.dtype.itemsize != 1):
                 raise op.error(f"the result is {element}, only 8-bit integers are exported")
     graph = GraphWriter()
     for argument in main.arguments:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import ScalarType, TensorType
+from ...dialects.quant.types import is_number
 
 OpT = TypeVar("OpT", bound=Operation)
 
@@ -36,6 +37,8 @@ def splat_value(value: Value[Any]) -> float | None:
 
 
 def is_float(value: Value[Any]) -> bool:
-    """True for a tensor of floating-point numbers."""
+    """True for a tensor of floating-point numbers that are not yet those of a machine (bf16)."""
     kind = value.type
-    return isinstance(kind, TensorType) and isinstance(kind.element, ScalarType) and kind.element.is_float
+    if not isinstance(kind, TensorType) or is_number(kind.element):
+        return False
+    return isinstance(kind.element, ScalarType) and kind.element.is_float

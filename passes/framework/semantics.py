@@ -12,8 +12,9 @@ import numpy as np
 from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.interpreter import run
 from ...dialects.core.operation import Module, Operation
-from ...dialects.core.types import Array, ScalarType, TensorType, Type
+from ...dialects.core.types import Array, ElementType, ScalarType, TensorType, Type
 from ...dialects.nn.movement import DATA_MOVEMENT
+from ...dialects.quant.types import is_number
 from .base import Pass
 from .environment import Environment
 from .matching import is_float
@@ -102,13 +103,16 @@ class VerifySemantics(Instrumentation):
 
 
 def computes_in_integers(module: Module) -> bool:
-    """True if an operation yields integers, or a dialect type that stands for them, from an element of a tensor."""
+    """True if an operation yields integers, a dialect type that stands for them, or bf16: one result is right then."""
     return any(
-        isinstance(result.type, TensorType)
-        and not (isinstance(result.type.element, ScalarType) and result.type.element.is_float)
+        isinstance(result.type, TensorType) and (is_number(result.type.element) or not _is_float(result.type.element))
         for op in module.walk()
         for result in op.results
     )
+
+
+def _is_float(element: ElementType) -> bool:
+    return isinstance(element, ScalarType) and element.is_float
 
 
 def computes_in_floats(module: Module) -> bool:

@@ -6,38 +6,37 @@ product wants it transposed. Zero points of both sides are subtracted by the ins
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from ...dialects.core.operation import Constant, Value
+from ...dialects.core.operation import Value
 from ...dialects.core.types import Array
 from ...dialects.nn import MatmulOp
-from ...dialects.quant.arithmetic import half_of
-from ...dialects.quant.ops import RequantizeOp
-from ...dialects.quant.types import QuantizedType, quantized_element
-from ...dialects.tile import array, records, vector
+from ...dialects.quant.types import QuantizedType, number_of
+from ...dialects.tile import array, vector
 from ...dialects.tile.elements import ELEMENTS
+from .drain import Drain
 from .emission import Emitter, Share, row_strides
 from .mapping import Geometry, Mapping, MappingSearch
 from .views import View, element_name
 
 
-def emit_activation_product(emitter: Emitter, op: MatmulOp, requantize: RequantizeOp, search: MappingSearch) -> None:
-    """One matmul and its requantizations for every matrix of the result."""
-    macs = op.macs_total
-    emitter.begin_layer(op, "matmul", requantize, macs=macs)
+def emit_activation_product(emitter: Emitter, op: MatmulOp, search: MappingSearch) -> None:
+    """One matmul and its requantizations for every matrix of the result; CompileError as `Drain.of`."""
+    macs, drain = op.macs_total, Drain.of(op)
+    emitter.begin_layer(op, "matmul", drain.operation, macs=macs)
     *leading, rows, columns = op.out.type.shape
     depth = op.lhs.type.shape[-1]
     lefts, rights = (_matrices(emitter.view(value), value.type.shape) for value in (op.lhs, op.rhs))
     geometry = _geometry(op, rows, depth, columns)
     mapping = search.choose(op, geometry, lefts[0].strides[1:3])
-    parameters = emitter.load_constant(emitter.name("parameters"), _parameters(op, requantize, columns))
+    parameters = emitter.load_constant(emitter.name("parameters"), drain.records)
     pairs = _pairs(op, leading)
     share = Share(macs, len(pairs))
     places = [
         (first, _matrices(view, (*op.out.type.shape[:-1], count)))
-        for first, count, view in emitter.outputs(requantize.out)
+        for first, count, view in emitter.outputs(drain.output)
     ]
     aligned: dict[int, View] = {}
     for index, (left, right) in enumerate(pairs):
@@ -45,8 +44,8 @@ def emit_activation_product(emitter: Emitter, op: MatmulOp, requantize: Requanti
             aligned[left] = _aligned(emitter, lefts[left])
         accumulator = _multiply(emitter, op, geometry, mapping, aligned[left], rights[right], share.next(1))
         for first, matrices in places:
-            _requantize(emitter, op, requantize, accumulator, parameters, first, matrices[index])
-    emitter.written(requantize.out)
+            _requantize(emitter, op, drain, accumulator, parameters, first, matrices[index])
+    emitter.written(drain.output)
 
 
 def _multiply(
@@ -66,7 +65,7 @@ def _multiply(
         weights_stride=right.strides[1],
         transposed=op.transpose_rhs,
         tile_columns=columns,
-        input_zero=quantized_element(op.lhs.type).zero_point,
+        input_zero=number_of(op.lhs.type).zero_point,
         weights_zero=rhs.zero_point if isinstance(rhs, QuantizedType) else 0,
         useful_macs=macs,
     )
@@ -76,13 +75,12 @@ def _multiply(
 def _requantize(
     emitter: Emitter,
     product: MatmulOp,
-    op: RequantizeOp,
+    drain: Drain,
     accumulator: Value[Any],
     parameters: Value[Any],
     first: int,
     place: View,
 ) -> None:
-    low, high = op.bounds
     _, rows, _, count = place.shape
     element = element_name(product.lhs)
     emitter.add(
@@ -92,16 +90,12 @@ def _requantize(
         out_h=rows,
         out_w=1,
         out_c=count,
-        element=element_name(op.out),
         accumulator_element=element,
-        pre_shift=op.pre_shift,
         parameters_offset=ELEMENTS[element].record_bytes * first,
         tile_columns=emitter.target.array.columns,
         group_columns=product.out.type.shape[-1],
         first_column=first,
-        zero_point=quantized_element(op.out.type).zero_point,
-        low=low,
-        high=high,
+        **drain.attributes,
     )
 
 
@@ -149,13 +143,6 @@ def _geometry(op: MatmulOp, rows: int, depth: int, columns: int) -> Geometry:
         weights_element=element_name(op.rhs),
         **ones,
     )
-
-
-def _parameters(op: MatmulOp, requantize: RequantizeOp, columns: int) -> Array:
-    bias = np.zeros(columns, np.int64) if op.bias is None else cast(Constant, op.bias).array.astype(np.int64)
-    scale = np.broadcast_to(cast(Constant, requantize.scale).array.astype(np.float64), (columns,))
-    size = ELEMENTS[element_name(op.lhs)].record_bytes
-    return records.pack_requantization(bias + half_of(requantize.pre_shift), *requantize.multipliers(scale), size)
 
 
 def _aligned(emitter: Emitter, matrix: View) -> View:

@@ -22,8 +22,9 @@ from ...dialects.nn import (
 )
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.quant.arithmetic import fixed_point
+from ...dialects.quant.bfloat16_tables import page_count
 from ...dialects.quant.ops import LookupOp, RequantizeOp
-from ...dialects.quant.types import quantized_element
+from ...dialects.quant.types import is_brain_float, number_of, quantized_element
 from ...dialects.tile import normalization, pooling, records, vector
 from ...dialects.tile.window import LARGEST_WINDOW
 from .emission import Emitter, row_strides
@@ -36,8 +37,8 @@ def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
     emitter.begin_layer(op, kind)
     shape = shape4(op.result.type.shape)
     sides = [_broadcast(emitter, value, op.result) for value in op.operands]
-    multipliers, shift = op.multipliers()
-    left, right, out = (quantized_element(value.type) for value in (*op.operands, op.result))
+    multipliers, shift = ((0, 0), 0) if is_brain_float(op.result) else op.multipliers()
+    left, right, out = (number_of(value.type) for value in (*op.operands, op.result))
     low, high = op.integer_bounds
     for first, count, place in emitter.outputs(op.result):
         for sample in range(shape[0]):
@@ -71,7 +72,9 @@ def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
 def emit_lookup(emitter: Emitter, op: LookupOp) -> None:
     """quant.lookup: the table is loaded, then one instruction a destination and sample."""
     emitter.begin_layer(op, "lookup")
-    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array)
+    entries = cast(Constant, op.table).array
+    table = emitter.load_constant(emitter.name("table"), entries)
+    pages = page_count(entries.size) if is_brain_float(op.data) else None
     for source, view in _pairs(emitter, op.data, op.result):
         emitter.add(
             vector.LookupOp,
@@ -80,6 +83,7 @@ def emit_lookup(emitter: Emitter, op: LookupOp) -> None:
             **row_strides("output", view),
             **_extent(view),
             element=element_name(op.result),
+            pages=pages or 0,
         )
     emitter.written(op.result)
 
@@ -88,32 +92,37 @@ def emit_rescale(emitter: Emitter, op: RequantizeOp) -> None:
     """quant.requantize between two quantized types: one factor for both signs, a channel or in all."""
     multiplier, shift = op.multipliers(cast(Constant, op.scale).array)
     emitter.begin_layer(op, "rescale")
-    _emit_rescale(emitter, op, multiplier, multiplier, np.broadcast_to(shift, multiplier.shape), op.bounds)
+    packed = records.pack_multipliers(multiplier, shift)
+    _emit_rescale(emitter, op, packed, packed, op.bounds)
 
 
 def emit_prelu(emitter: Emitter, op: PReluOp) -> None:
     """nn.prelu: one factor for values >= 0 and one for each channel below."""
-    positive, negative, shift = op.fixed_point()
-    if negative.size != negative.shape[-1]:
-        raise op.error(f"slope has shape {list(negative.shape)}, expected one slope, or one for each channel")
-    target = quantized_element(op.result.type)
+    slope = cast(Constant, op.slope).array
+    if slope.size != slope.shape[-1]:
+        raise op.error(f"slope has shape {list(slope.shape)}, expected one slope, or one for each channel")
+    target = number_of(op.result.type)
     emitter.begin_layer(op, "prelu")
-    flat = negative.reshape(-1)
-    positives, shifts = np.full(flat.shape, positive), np.full(flat.shape, shift)
-    _emit_rescale(emitter, op, positives, flat, shifts, (target.low, target.high))
+    if is_brain_float(op.data):
+        below: Array = slope.astype("<f4").reshape(-1)
+        above = np.ones_like(below)
+    else:
+        positive, negative, shift = op.fixed_point()
+        below = records.pack_multipliers(negative.reshape(-1), np.asarray(shift))
+        above = np.broadcast_to(records.pack_multipliers(np.asarray(positive), np.asarray(shift)), below.shape)
+    _emit_rescale(emitter, op, above, below, (target.low, target.high))
 
 
 def _emit_rescale(
     emitter: Emitter,
     op: RequantizeOp | PReluOp,
-    positive: Array,
-    negative: Array,
-    shift: Array,
+    above: Array,
+    below: Array,
     bounds: tuple[int, int],
 ) -> None:
-    per_channel = positive.size > 1
-    packed = [records.pack_multipliers(side, shift) for side in (positive, negative)]
-    words = np.stack(packed, axis=-1).reshape(-1)
+    """Rescale by one 32-bit word for numbers >= 0 and one for those below, for all channels or one each."""
+    per_channel = above.size > 1
+    words = np.stack([above, below], axis=-1).reshape(-1)
     parameters = emitter.load_constant(emitter.name("parameters"), words)
     data = op.operands[0]
     for first, count, place in emitter.outputs(op.result):
@@ -129,8 +138,8 @@ def _emit_rescale(
                 per_channel=per_channel,
                 element=element_name(op.result),
                 input_element=element_name(data),
-                input_zero=quantized_element(data.type).zero_point,
-                zero_point=quantized_element(op.result.type).zero_point,
+                input_zero=number_of(data.type).zero_point,
+                zero_point=number_of(op.result.type).zero_point,
                 low=bounds[0],
                 high=bounds[1],
             )
@@ -213,7 +222,7 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
 def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
     """nn.softmax: over channels as it is, over another axis with a move before and one after."""
     emitter.begin_layer(op, "softmax")
-    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array.astype("<i4"))
+    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array)
     if op.axis == op.data.type.rank - 1:
         _emit_channelwise(emitter, op, table, normalization.SoftmaxOp, {})
         return
@@ -237,7 +246,7 @@ def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
 def emit_masked_softmax(emitter: Emitter, op: MaskedSoftmaxOp) -> None:
     """nn.masked_softmax: the mask is loaded; axes of length 1 of it repeat."""
     emitter.begin_layer(op, "softmax")
-    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array.astype("<i4"))
+    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array)
     full = np.broadcast_to(cast(Constant, op.mask).array, (*op.mask.type.shape[:-1], op.data.type.shape[-1]))
     mask = emitter.load_constant(emitter.name("mask"), full)
     own = shape4((1,) * (op.data.type.rank - full.ndim) + full.shape)
@@ -284,11 +293,15 @@ def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
 def emit_layer_norm(emitter: Emitter, op: LayerNormOp) -> None:
     """nn.layer_norm: the table holds the integer epsilon, then a gain and an offset for each channel."""
     emitter.begin_layer(op, "layer norm")
-    gains, offsets, shift, epsilon = op.parameters()
-    pairs = np.stack([gains, offsets], axis=-1).reshape(-1).astype("<i4")
-    words = np.concatenate([np.array([epsilon], "<i8").view("<i4"), pairs])
+    if is_brain_float(op.data):
+        gains, offsets, shift = cast(Constant, op.scale).array, cast(Constant, op.bias).array, 0
+        head: Array = np.array([op.epsilon, 0.0], "<f4")
+    else:
+        gains, offsets, shift, epsilon = op.parameters()
+        head = np.array([epsilon], "<i8").view("<i4")
+    words = np.concatenate([head, np.stack([gains, offsets], axis=-1).reshape(-1).astype(head.dtype)])
     table = emitter.load_constant(emitter.name("parameters"), words)
-    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
+    source, target = number_of(op.data.type), number_of(op.result.type)
     attributes = {
         "centred": op.centred,
         "shift": shift,
@@ -318,8 +331,11 @@ def _emit_channelwise(
 
 
 def _average_table(emitter: Emitter, op: AveragePoolOp | ReduceMeanOp, taps: int) -> Value[Any]:
-    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
     factor = op.factor if isinstance(op, ReduceMeanOp) else 1.0
+    if is_brain_float(op.data):
+        factors = np.append(0.0, factor / np.arange(1, taps + 1)).astype("<f4")
+        return emitter.load_constant(emitter.name("multipliers"), factors)
+    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
     multiplier, shift = fixed_point(factor * source.scale / (target.scale * np.arange(1, taps + 1)))
     words = records.pack_multipliers(np.append(0, multiplier), np.append(0, shift))
     return emitter.load_constant(emitter.name("multipliers"), words)
@@ -331,8 +347,8 @@ def _average(op: AveragePoolOp | ReduceMeanOp, source: View, view: View) -> dict
         **row_strides("input", source),
         **row_strides("output", view),
         "element": element_name(op.result),
-        "input_zero": quantized_element(op.data.type).zero_point,
-        "zero_point": quantized_element(op.result.type).zero_point,
+        "input_zero": number_of(op.data.type).zero_point,
+        "zero_point": number_of(op.result.type).zero_point,
         "low": low,
         "high": high,
     }

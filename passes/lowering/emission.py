@@ -119,15 +119,15 @@ class Emitter:
         operands = [source.buffer, target.buffer]
         self.add(MoveOp, operands, element=element_of_size(source.size), **attributes)
 
-    def fill(self, view: View, value: int) -> None:
-        """Write one number to every element of a view."""
+    def fill(self, view: View, element: str, value: int) -> None:
+        """Write one number, as fields of instructions hold it, to every element of a view."""
         for index in range(view.shape[0]):
             part = view.sample(index)
             _, h, w, c = part.shape
             if h and w and c:
                 strides = {"output_outer_stride": part.strides[1], "output_inner_stride": part.strides[2]}
                 shape = {"outer": h, "inner": w, "run": c, "output_offset": part.offset}
-                self.add(FillOp, [view.buffer], element=element_of_size(view.size), value=value, **shape, **strides)
+                self.add(FillOp, [view.buffer], element=element, value=value, **shape, **strides)
 
     def temporary(self, shape: tuple[int, ...], name: str, size: int, alignment: int | None = None) -> View:
         """A buffer for an intermediate tensor of this layer, of numbers of `size` bytes."""

@@ -202,6 +202,8 @@ class MappingSearch:
             return self._vector_price(geometry, input_strides)
         if problem := element_problem(geometry.element, geometry.weights_element, self.target):
             return problem
+        if mapping.split_k > 1 and ELEMENTS[geometry.element].is_float:
+            return "blocks that share a reduction would change the order in which floats are added"
         packed = mapping.packed(geometry)
         columns = self.target.array.columns
         tiles = -(-packed.out_c // columns)

@@ -12,11 +12,9 @@ from ...backends.target import Target
 from ...dialects.core.operation import Constant, Value
 from ...dialects.core.types import Array, scalar_type
 from ...dialects.nn import Conv2dOp, MatmulOp
-from ...dialects.quant.arithmetic import half_of
-from ...dialects.quant.ops import RequantizeOp
-from ...dialects.quant.types import quantized_element
-from ...dialects.tile import array, pooling, records, vector
-from ...dialects.tile.elements import ELEMENTS
+from ...dialects.quant.types import number_of
+from ...dialects.tile import array, pooling, vector
+from .drain import Drain
 from .emission import Emitter, Share, image_shape, row_strides
 from .mapping import Geometry, Mapping, MappingSearch
 from .views import View, element_name, shape4
@@ -24,22 +22,19 @@ from .views import View, element_name, shape4
 
 @dataclass(frozen=True)
 class Product:
-    """A convolution or matrix product with its requantization, in one form.
+    """A convolution or matrix product with what becomes of its sums, in one form.
 
-    `weight` is [kernel_h, kernel_w, in_c / groups, out_c] of integers, `bias` int64 [out_c] with the zero point of the
-    input and the rounding of the pre-shift folded in, `scale` float [out_c].
+    `weight` is [kernel_h, kernel_w, in_c / groups, out_c].
     """
 
     op: Conv2dOp | MatmulOp
-    requantize: RequantizeOp
+    drain: Drain
     geometry: Geometry
     weight: Array
-    bias: Array
-    scale: Array
 
     @classmethod
-    def of(cls, op: Conv2dOp | MatmulOp, requantize: RequantizeOp) -> Product:
-        """Read an nn.conv2d, or an nn.matmul with a constant matrix; CompileError if its bias leaves 32 bits."""
+    def of(cls, op: Conv2dOp | MatmulOp) -> Product:
+        """Read an nn.conv2d, or an nn.matmul with a constant matrix; CompileError as `Drain.of`."""
         data, weight = op.operands[0], cast(Constant, op.operands[1]).array
         strides, dilations, pads, groups = (1, 1), (1, 1), (0, 0, 0, 0), 1
         if isinstance(op, Conv2dOp):
@@ -48,13 +43,6 @@ class Product:
             weight = weight[None, None]
         in_h, in_w, in_c = image_shape(data)
         out_h, out_w, out_c = image_shape(op.result)
-        zero = quantized_element(data.type).zero_point
-        bias = np.zeros(out_c, np.int64) if len(op.operands) < 3 else cast(Constant, op.operands[2]).array
-        bias = bias.astype(np.int64) - zero * weight.sum(axis=(0, 1, 2), dtype=np.int64)
-        bias += half_of(requantize.pre_shift)
-        bits = ELEMENTS[element_name(data)].accumulator_bits - 1
-        if np.abs(bias).max(initial=0) >= 2**bits:
-            raise op.error(f"bias with the input's zero point reaches {np.abs(bias).max()}, expected below 2^{bits}")
         geometry = Geometry(
             in_h=in_h,
             in_w=in_w,
@@ -74,19 +62,16 @@ class Product:
             element=element_name(data),
             weights_element=str(scalar_type(weight.dtype)),
         ).trimmed()
-        scale = np.broadcast_to(cast(Constant, requantize.scale).array.astype(np.float64), (out_c,))
-        return cls(op, requantize, geometry, weight, bias, scale)
+        return cls(op, Drain.of(op), geometry, weight)
 
     def records(self, channels: Array) -> Array:
         """The packed parameters of these output channels, int8 bytes."""
-        multiplier, shift = self.requantize.multipliers(self.scale[channels])
-        size = ELEMENTS[self.geometry.element].record_bytes
-        return records.pack_requantization(self.bias[channels], multiplier, shift, size)
+        return self.drain.records[channels].reshape(-1)
 
     @property
     def zero_point(self) -> int:
         """The zero point of the input, which padding takes."""
-        return quantized_element(self.op.operands[0].type).zero_point
+        return number_of(self.op.operands[0].type).zero_point
 
     def pieces(self, target: Target) -> list[tuple[int, int, Geometry]]:
         """(first output column, first input pixel, geometry) of pieces whose rows fit the accumulators twice.
@@ -101,8 +86,8 @@ class Product:
 
     @property
     def output(self) -> Value[Any]:
-        """The requantized tensor."""
-        return self.requantize.result
+        """The tensor that the sums become."""
+        return self.drain.output
 
 
 def emit_product(emitter: Emitter, product: Product, search: MappingSearch) -> None:
@@ -113,7 +98,7 @@ def emit_product(emitter: Emitter, product: Product, search: MappingSearch) -> N
     kind = "depthwise" if geometry.is_depthwise else "grouped conv" if geometry.groups > 1 else "conv"
     kind = "matmul" if isinstance(product.op, MatmulOp) else kind
     macs = product.op.macs_total
-    emitter.begin_layer(product.op, kind, product.requantize, macs=macs)
+    emitter.begin_layer(product.op, kind, product.drain.operation, macs=macs)
     if mapping.on_vector_unit:
         _emit_depthwise(emitter, product, source, macs)
     else:
@@ -132,8 +117,6 @@ def _emit_on_blocks(emitter: Emitter, product: Product, mapping: Mapping, source
     parameters = emitter.load_constant(emitter.name("parameters"), np.concatenate(blocks))
     starts = np.cumsum([0, *(len(block) for block in blocks)])
     tiles = -(-geometry.out_c // columns)
-    element = quantized_element(product.output.type)
-    low, high = product.requantize.bounds
     pieces, share = product.pieces(emitter.target), Share(macs, samples * product.geometry.out_w)
     for sample, (start, pixel, part) in itertools.product(range(samples), pieces):
         geometry = mapping.packed(part)
@@ -166,19 +149,13 @@ def _emit_on_blocks(emitter: Emitter, product: Product, mapping: Mapping, source
                 group_columns=geometry.out_c,
                 first_column=first,
                 output_group_stride=stride * view.size if groups > 1 else 0,
-                element=element_name(product.output),
                 accumulator_element=geometry.element,
-                pre_shift=product.requantize.pre_shift,
-                zero_point=element.zero_point,
-                low=low,
-                high=high,
+                **product.drain.attributes,
             )
 
 
 def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int) -> None:
     geometry = product.geometry
-    element = quantized_element(product.output.type)
-    low, high = product.requantize.bounds
     samples = shape4(product.output.type.shape)[0]
     taps = geometry.kernel_h * geometry.kernel_w
     places, copies = emitter.computed_outputs(product.output)
@@ -189,20 +166,16 @@ def _emit_depthwise(emitter: Emitter, product: Product, source: View, macs: int)
         weights = emitter.load_constant(emitter.name("weights"), weight)
         packed = product.records(np.arange(first, first + count))
         parameters = emitter.load_constant(emitter.name("parameters"), packed)
-        attributes = geometry.window_attributes() | {"element": element_name(product.output)}
         for sample in range(samples):
             emitter.add(
                 pooling.DepthwiseOp,
                 [source.buffer, weights, parameters, view.buffer],
                 **row_strides("input", source.channels(first, count).sample(sample)),
                 **row_strides("output", view.sample(sample)),
-                **attributes,
+                **geometry.window_attributes(),
                 channels=count,
-                pre_shift=product.requantize.pre_shift,
                 input_zero=product.zero_point,
-                zero_point=element.zero_point,
-                low=low,
-                high=high,
+                **product.drain.attributes,
                 useful_macs=share.next(count),
             )
     emitter.copy(copies)

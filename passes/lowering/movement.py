@@ -8,11 +8,11 @@ from typing import Any
 from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.nn import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp
-from ...dialects.quant.types import quantized_element
+from ...dialects.quant.types import number_of
 from ...dialects.tile.memory import LoadOp, StoreOp
 from .emission import Emitter
 from .placement import is_reshape, operand_place, slice_view, view_axes
-from .views import View, axis4, dense_view, number_size, shape4
+from .views import View, axis4, dense_view, element_name, number_size, shape4
 
 
 def emit_concat(emitter: Emitter, op: ConcatOp) -> None:
@@ -33,13 +33,13 @@ def emit_concat(emitter: Emitter, op: ConcatOp) -> None:
 def emit_pad(emitter: Emitter, op: PadOp) -> None:
     """nn.pad: the border is filled; the inside is copied unless it was written in place."""
     emitter.begin_layer(op, "move")
-    value = int(quantized_element(op.data.type).quantize(op.value))
+    value = number_of(op.data.type).integer(op.value)
     for _, _, place in emitter.outputs(op.out):
         inside = operand_place(op, 0, place)
         if inside is None:
             raise op.error(f"pads leading axes of {op.data.type}, expected only its last four axes")
         for border in _borders(op, place):
-            emitter.fill(border, value)
+            emitter.fill(border, element_name(op.data), value)
         if (op, 0) not in emitter.placement.placed:
             emitter.move(emitter.view(op.data), inside)
     emitter.written(op.out)

@@ -11,7 +11,7 @@ from ...dialects.core.types import TensorType
 from ...dialects.nn import ConcatOp, Conv2dOp, MatmulOp, PadOp, PReluOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.quant.ops import LookupOp, QuantizeOp, RequantizeOp
-from ...dialects.quant.types import QuantizedType
+from ...dialects.quant.types import is_number
 from ...dialects.tile.memory import AllocOp
 from ...dialects.tile.types import BufferType
 from .views import View, axis4, number_size, shape4
@@ -148,7 +148,7 @@ def _should_stay(value: Value[Any]) -> bool:
     op = value.defining_op
     if isinstance(op, QuantizeOp):
         return True
-    product = op.data.defining_op if isinstance(op, RequantizeOp) else None
+    product = op.data.defining_op if isinstance(op, RequantizeOp) else op
     return isinstance(product, (Conv2dOp, MatmulOp)) and value.has_one_use
 
 
@@ -177,9 +177,9 @@ def _name(value: Value[Any]) -> str:
 
 
 def is_stored(value: Value[Any]) -> bool:
-    """True for tensors that get bytes of their own: quantized results of all but slices, reshapes and views."""
+    """True for tensors that get bytes of their own: quantized or bf16 results of all but slices, reshapes and views."""
     kind = value.type
-    if not isinstance(kind, TensorType) or not isinstance(kind.element, QuantizedType):
+    if not isinstance(kind, TensorType) or not is_number(kind.element):
         return False
     op = value.defining_op
     if isinstance(op, SliceOp):

@@ -131,7 +131,7 @@ def number_size(value: Value[Any]) -> int:
 
 
 def element_name(value: Value[Any]) -> str:
-    """What instructions call the numbers of a tensor: i8 or i16."""
+    """What instructions call the numbers of a tensor: i8, i16 or bf16."""
     element = value.type.element
     return str(element.storage if isinstance(element, QuantizedType) else element)
 

@@ -14,7 +14,6 @@ from ...dialects.core.types import F32, Array, TensorType
 from ..framework.environment import CalibrationData, Progress, silent_progress
 from .sampling import Run, Samples, runs
 from .statistics import TensorStatistics
-from .visibility import Visibility
 
 
 def calibrate(
@@ -36,32 +35,27 @@ def observe(
     *,
     progress: Progress = silent_progress,
 ) -> None:
-    """Run all samples of `data` and show what counts of every value of `statistics` (`Visibility`) to its statistics.
+    """Run all samples of `data` and show every value of `statistics` to its statistics.
 
     Samples are run side by side where that is certain to change nothing (see `batched`), otherwise one by one. Raises
     CompileError if they do not fit the inputs, or at the operation that first yields NaN or infinity.
     """
-    samples, visibility = Samples(module.main, data), Visibility(statistics)
+    samples = Samples(module.main, data)
     with progress("calibrating", samples.count) as advance:
         for each in runs(module, samples):
-            _observe_run(module, each, statistics, visibility)
+            _observe_run(module, each, statistics)
             advance(each.size)
 
 
-def _observe_run(
-    original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics], visibility: Visibility
-) -> None:
-    """Run once and show what counts of every wanted value of `original` to its statistics."""
-
-    def see(value: Value[Any], array: Array) -> None:
-        statistics[value].update(array, executed.size)
-
+def _observe_run(original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics]) -> None:
+    """Run once and show every wanted value of `original` to its statistics."""
     twins = dict(zip(executed.module.main.body, original.main.body, strict=True))
     for argument in original.main.arguments:
         array = executed.inputs[str(argument.name)]
         if not _is_finite(array):
             raise CompileError(f"calibration data of input '{argument.name}' hold NaN or infinity, expected numbers")
-        visibility.show(argument, array, see)
+        if argument in statistics:
+            statistics[argument].update(array, executed.size)
 
     def observer(op: Operation, results: tuple[Any, ...]) -> None:
         twin = twins[op]
@@ -71,7 +65,8 @@ def _observe_run(
             if not _is_finite(array):
                 message = f"'{op.name}': the result holds NaN or infinity for the calibration data"
                 raise CompileError(Diagnostic(message, twin.location, ("its range cannot be quantized",)))
-            visibility.show(value, array, see)
+            if value in statistics:
+                statistics[value].update(array, executed.size)
 
     with np.errstate(all="ignore"):
         run(executed.module, executed.inputs, observer=observer)

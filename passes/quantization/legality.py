@@ -17,7 +17,7 @@ from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.nn.softmax import MaskedSoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
-from ...dialects.quant.types import QuantizedType
+from ...dialects.quant.types import is_number
 from .conversion import is_convertible
 from .host import epilogue, prologue
 from .stored import is_fixed
@@ -108,4 +108,4 @@ def problem_of(op: Operation) -> str | None:
 
 
 def _is_quantized(value: Value[Any]) -> bool:
-    return isinstance(value.type, TensorType) and isinstance(value.type.element, QuantizedType)
+    return isinstance(value.type, TensorType) and is_number(value.type.element)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +13,7 @@ ZERO_CHANNEL_BIAS = 2**20
 """The stored bias of a channel without weights: fine enough for any result type."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuantizedWeights:
     """Integers and what they stand for: weight ~= stored * scales, bias ~= stored bias * accumulator_scales.
 
@@ -28,7 +27,7 @@ class QuantizedWeights:
     raised: int
     format: Format = INT8
 
-    @cached_property
+    @property
     def largest(self) -> int:
         """No sum with the bias exceeds this magnitude."""
         bias = np.zeros(1, np.int64) if self.bias is None else self.bias.astype(np.int64)

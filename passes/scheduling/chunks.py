@@ -16,16 +16,20 @@ from .strips import cut_rows
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """How a product is cut: output rows, column tiles, groups, and channels of the reduction of one instruction."""
+    """How a product is cut: output rows, column tiles, groups, and channels of the reduction of one instruction.
+
+    With `taps_apart` an instruction has a single tap: sums of floats take all channels of one before the next.
+    """
 
     rows: int
     tiles: int
     groups: int
     depth: int
+    taps_apart: bool = False
 
     def weight_bytes(self, op: MatmulOp) -> int:
         """The largest chunk of weights that are loaded."""
-        return self._column_bytes(op, self.depth)
+        return self._column_bytes(op, self.depth) // (op.taps if self.taps_apart else 1)
 
     def column_bytes(self, op: MatmulOp) -> int:
         """The weights of one chunk of columns over the whole reduction."""
@@ -34,7 +38,8 @@ class Chunking:
     def is_whole(self, op: InstructionOp) -> bool:
         """True if the weights of the product are one chunk."""
         assert isinstance(op, MatmulOp)
-        return self.tiles >= op.column_tiles and self.groups >= op.groups and self.depth >= op.in_c
+        whole = self.depth >= op.in_c and not self.taps_apart
+        return self.tiles >= op.column_tiles and self.groups >= op.groups and whole
 
     def _column_bytes(self, op: MatmulOp, depth: int) -> int:
         if op.weights_stride:
@@ -50,7 +55,7 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
     """
     geometry = _geometry(op)
     rows, tiles, groups = strip_shape(target, geometry, op.split_n, largest_rows)
-    depth = op.in_c
+    depth, apart = op.in_c, False
     if op.weights_stride:
         return Chunking(rows, tiles, groups, depth)
     per_tile = op.depth * op.tile_columns * op.size_of("weights")
@@ -61,13 +66,13 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
         tiles = min(tiles, max(affordable, op.split_n))
         groups = 1
     if tiles * per_tile > limit and not op.diagonal:
-        lanes = target.array.lanes * op.split_k
-        column = op.taps * op.tile_columns * lanes * op.size_of("weights")
+        lanes, apart = target.array.lanes * op.split_k, op.taps > 1 and op.element_of("input").is_float
+        column = (1 if apart else op.taps) * op.tile_columns * lanes * op.size_of("weights")
         tiles = max(1, min(tiles, limit // column))
         depth = min(op.in_c, max(1, limit // (tiles * column)) * lanes)
     if tiles < op.column_tiles:
         groups = 1
-    return Chunking(rows, tiles, groups, depth)
+    return Chunking(rows, tiles, groups, depth, apart)
 
 
 def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int, operand: str | None = None) -> tuple[int, int]:

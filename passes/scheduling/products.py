@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ...dialects.core.operation import Operation, Value
@@ -15,7 +16,7 @@ from .chunks import Chunking
 from .layers import Unit
 from .residency import Cut
 from .spilling import Strips
-from .strips import cut_depth, cut_groups, cut_rows, cut_tiles, with_attributes
+from .strips import cut_depth, cut_groups, cut_rows, cut_tap, cut_tiles, with_attributes
 
 Chunk = tuple[int, int, int, int]
 """First group, groups, first column tile, tiles."""
@@ -29,7 +30,7 @@ class ProductSteps:
         self.buffers, self.unit, self.op, self.source = buffers, unit, unit.main, unit.weights
         self.cut, self.chunks = cut, cut.chunks
         self.account = Share(unit.main.useful_macs, unit.main.rows * unit.main.weight_bytes)
-        self.cached: dict[tuple[int, int, int, int], Value[Any]] = {}
+        self.cached: dict[tuple[int, ...], Value[Any]] = {}
 
     def steps(self) -> list[Step]:
         """All steps in order: strips within chunks if the chunks are outside, else chunks within strips."""
@@ -70,15 +71,16 @@ class ProductSteps:
         rows, columns = matmul.accumulator_rows, matmul.tile_columns
         accumulator = self.buffers.allocate(self.unit, "acc", rows, "acc", columns=columns)
         keep = self.cut.weights_stay or self.cut.chunks_outside
-        for first in range(0, self.op.in_c, self.chunks.depth):
+        for tap, first in itertools.product(range(self.taps), range(0, self.op.in_c, self.chunks.depth)):
             depth = min(self.chunks.depth, self.op.in_c - first)
-            key = (*chunk[:3], first)
+            key = (*chunk[:3], tap, first)
             if self.source is None:
                 self.cached[key] = self.op.weights
             elif key not in self.cached or not keep:
-                self.cached[key], loads = self._load_weights(self.source, chunk, first, depth)
+                self.cached[key], loads = self._load_weights(self.source, chunk, tap, first, depth)
                 step.array += loads
-            part = matmul if depth == self.op.in_c else cut_depth(matmul, first, depth)
+            part = cut_tap(matmul, *divmod(tap, matmul.kernel_w)) if self.chunks.taps_apart else matmul
+            part = part if depth == self.op.in_c else cut_depth(part, first, depth)
             part = with_attributes(part, useful_macs=self.account.next(part.rows * part.weight_bytes))
             part.set_operands([part.input, self.cached[key], accumulator])
             step.array += self.buffers.bound([part], strips)
@@ -87,20 +89,28 @@ class ProductSteps:
         step.vector += self.buffers.bound(list(requantize), strips)
         return step
 
-    def _load_weights(self, source: LoadOp, chunk: Chunk, first: int, depth: int) -> tuple[Value[Any], list[Operation]]:
-        """Load the weights of a chunk, input channels [first, first + depth): one or two transfers."""
+    @property
+    def taps(self) -> int:
+        """How many times one chunk of channels comes: once, or for every tap."""
+        return self.op.taps if self.chunks.taps_apart else 1
+
+    def _load_weights(
+        self, source: LoadOp, chunk: Chunk, tap: int, first: int, depth: int
+    ) -> tuple[Value[Any], list[Operation]]:
+        """Load the weights of a chunk, channels [first, first + depth) of one tap or all: one or two transfers."""
         op = self.op
         group, groups, tile, tiles = chunk
         size = op.size_of("weights")
         full_depth = op.depth * size
         columns = min((tile + tiles) * op.tile_columns, op.out_c) - tile * op.tile_columns
         base = source.source_offset + group * full_depth * op.out_c + tile * op.tile_columns * full_depth
-        if depth == op.in_c or op.diagonal:
+        if (depth == op.in_c and self.taps == 1) or op.diagonal:
             total = groups * full_depth * columns
             buffer = self.buffers.allocate(self.unit, "sram", total, "weights")
             load = load_like(source, buffer, **contiguous(total), source_offset=base)
             return buffer, [load]
-        buffer = self.buffers.allocate(self.unit, "sram", op.taps * depth * columns * size, "weights")
+        taps, skipped = op.taps // self.taps, tap * op.in_c + first
+        buffer = self.buffers.allocate(self.unit, "sram", taps * depth * columns * size, "weights")
         loads: list[Operation] = []
         full, rest = divmod(columns, op.tile_columns)
         for count, width, skip in ((full, op.tile_columns, 0), (1, rest, full)):
@@ -110,13 +120,13 @@ class ProductSteps:
                         source,
                         buffer,
                         outer=count,
-                        inner=op.taps,
+                        inner=taps,
                         run=depth * width * size,
-                        source_offset=base + skip * op.tile_columns * full_depth + first * width * size,
+                        source_offset=base + skip * op.tile_columns * full_depth + skipped * width * size,
                         source_outer_stride=full_depth * width,
                         source_inner_stride=op.in_c * width * size,
-                        destination_offset=skip * op.tile_columns * op.taps * depth * size,
-                        destination_outer_stride=op.taps * depth * width * size,
+                        destination_offset=skip * op.tile_columns * taps * depth * size,
+                        destination_outer_stride=taps * depth * width * size,
                         destination_inner_stride=depth * width * size,
                     )
                 )

@@ -145,12 +145,29 @@ def _residual(op: RequantizeOp, channels: int) -> dict[str, AttributeValue]:
 
 
 def cut_depth(matmul: MatmulOp, first: int, count: int) -> MatmulOp:
-    """A product restricted to input channels [first, first + count) of every tap; all but the first accumulate.
+    """A product restricted to input channels [first, first + count) of its taps; all but the first accumulate.
 
     Taps are no longer neighbours in memory, so the window is not folded.
     """
     offset = matmul.input_offset + first * matmul.size_of("input")
-    return with_attributes(matmul, in_c=count, input_offset=offset, accumulate=first > 0, fold="none", useful_macs=0)
+    goes_on = matmul.accumulate or first > 0
+    return with_attributes(matmul, in_c=count, input_offset=offset, accumulate=goes_on, fold="none", useful_macs=0)
+
+
+def cut_tap(matmul: MatmulOp, row: int, column: int) -> MatmulOp:
+    """A product restricted to one tap of its window; all but the first accumulate."""
+    top, left = row * matmul.dilation_h - matmul.pad_top, column * matmul.dilation_w - matmul.pad_left
+    height, width = (matmul.out_h - 1) * matmul.stride_h + 1, (matmul.out_w - 1) * matmul.stride_w + 1
+    rows = min(matmul.in_h - max(top, 0), height + min(top, 0))
+    pixels = min(matmul.in_w - max(left, 0), width + min(left, 0))
+    changes: dict[str, AttributeValue] = {"kernel_h": 1, "kernel_w": 1, "accumulate": row + column > 0, "fold": "none"}
+    if rows <= 0 or pixels <= 0:  # all is padding: every row lies above the input
+        changes |= {"in_h": 1, "in_w": 1, "pad_top": height, "pad_left": 0}
+    else:
+        offset = max(top, 0) * matmul.input_row_stride + max(left, 0) * matmul.input_pixel_stride
+        changes |= {"in_h": rows, "in_w": pixels, "input_offset": matmul.input_offset + offset}
+        changes |= {"pad_top": max(-top, 0), "pad_left": max(-left, 0)}
+    return with_attributes(matmul, **changes, useful_macs=0)
 
 
 def _cut_window(op: InstructionT, start: int, count: int) -> InstructionT:

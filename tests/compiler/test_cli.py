@@ -89,6 +89,11 @@ USAGE = [
         "model.onnx --precision mixed --promote a --pareto a.csv",
         "--pareto is given beside --promote, which leaves nothing to choose",
     ),
+    (
+        "model.onnx --precision bf16 --load-calibration a.json",
+        "--load-calibration is given for precision bf16, which has nothing to calibrate",
+    ),
+    ("model.onnx --precision bf16 --bf16-sums blas", "--bf16-sums blas is given without --run or --evaluate"),
     ("model.onnx --precision mixed --pareto a.txt", "--pareto a.txt: expected a name that ends in .json, .csv, .png"),
     ("model.onnx --emti nn", "unrecognized arguments: --emti"),
 ]
@@ -203,6 +208,19 @@ def test_a_program_has_its_precision(place, capsys, precision):
     assert run_cli(["model.accel", "--report", "--precision", *precision.split()]) == 1
     assert "already compiled, --precision cannot change it" in capsys.readouterr().err
     assert not Path("out/a.csv").exists()
+
+
+def test_bf16_calibrates_nothing_and_labels_inexact_sums(place, capsys):
+    assert run_cli(["model.onnx", "--precision", "bf16", "-o", "out/bf16.accel", "--report-json", "out/bf16.json"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert json.loads(Path("out/bf16.json").read_text())["precision"] == "bf16"
+    run = ["out/bf16.accel", "--run", "good.npz", "--output"]
+    assert run_cli([*run, "out/exact.npz", "--checked"]) == 0
+    assert run_cli([*run, "out/blas.npz", "--bf16-sums", "blas"]) == 0
+    assert "inexact: bf16 sums by BLAS" in capsys.readouterr().err
+    (exact,), (blas,) = (read_npz(Path(f"out/{name}.npz")).values() for name in ("exact", "blas"))
+    assert not exact.view(np.uint16)[..., 0::2].any(), "outputs are numbers of bf16"
+    np.testing.assert_allclose(blas, exact, atol=0.1)
 
 
 def test_print_ir_goes_to_standard_error(place, capsys):

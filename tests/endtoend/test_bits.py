@@ -64,6 +64,22 @@ WIDE: list[tuple[Case, str]] = [
 ]
 
 
+FLOATS: list[Case] = [
+    (name, target, level)
+    for name, target, level in zip(
+        ("digits_shufflenet", "digits_depthwise", "resnet8_cifar10", "kws_dscnn"),
+        ("tile16", "array32", "tile32", "tile64"),
+        LEVELS,
+        strict=True,
+    )
+]
+
+
+@pytest.mark.parametrize("case", FLOATS, ids="-".join)
+def test_every_form_computes_the_same_bits_in_bf16(case: Case) -> None:
+    agree(case, precision="bf16", thorough=False)
+
+
 @pytest.mark.parametrize(
     ("case", "precision"), WIDE, ids=lambda value: value if isinstance(value, str) else "-".join(value)
 )

@@ -119,6 +119,7 @@ TARGETS = {
     "model.onnx --target unnamed.toml": "an empty name",
     "model.onnx --target interleave.toml": "values that contradict each other",
     "model.onnx --target reach.toml": "a crossbar wider than the memory",
+    "model.onnx --precision bf16 --target npu256": "a machine that states no rate for the precision",
     "model.onnx --target tiny.toml": "an SRAM too small for the model",
     "large_product.onnx --target megabyte.toml": "an activation larger than the DRAM",
     "large_weight.onnx --target megabyte.toml": "weights larger than the DRAM",

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from endtoend.networks import DIGITS, network
 from hypothesis import HealthCheck, given, settings
-from machine.quantized import QuantizedNetwork, networks
+from machine.networks import networks
+from machine.quantized import QuantizedNetwork
 from models import shared_model
 from reference import reference_outputs
 

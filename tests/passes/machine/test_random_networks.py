@@ -3,7 +3,8 @@
 import numpy as np
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from machine.quantized import QuantizedNetwork, networks
+from machine.networks import networks
+from machine.quantized import QuantizedNetwork
 from machine.scheduled import (
     check_addresses,
     check_macs,
@@ -67,7 +68,7 @@ def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lo
 
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], where: str) -> None:
     for name, array in expected.items():
-        assert np.array_equal(found[name], array), f"{where}: {name} differs"
+        assert found[name].tobytes() == array.tobytes(), f"{where}: {name} differs"
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)

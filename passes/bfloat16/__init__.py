@@ -1,0 +1,1 @@
+"""How float operations become operations on bfloat16."""
