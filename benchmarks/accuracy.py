@@ -1,14 +1,16 @@
 """Prints what integers cost in top-1: every network and precision, beside onnxruntime's quantize_static, in one run.
 
     python benchmarks/accuracy.py [--networks NAME ...] [--precisions int8 ...] [--samples N] [--calibration N]
-                                  [--rivals all|min-max|none] [--json FILE]
+                                  [--rivals all|min-max|none] [--cache FILE] [--json FILE]
 
 Calibration sees at most `--calibration` unlabelled samples of the training part, evaluation all (or `--samples`) of
 the test part. Every program is compiled for tile32 at -O2 and simulated; onnxruntime calibrates on the same samples and
 runs its models without graph optimizations (true QDQ semantics). Reference is onnxruntime in float32. Loss is the top-1
 of float less that of the variant, in points, with a 95 % score interval for paired samples (Tango 1998); flips are
-samples whose class differs; SQNR is that of the logits. The exit status is 1 if a figure misses its limit or a rival.
-Needs the test extra.
+samples whose class differs; SQNR is that of the logits. `by chance` is the loss, with its standard deviation, when the
+same errors of the logits fall on other samples: what noise of this size costs on these images. With `--cache` answers
+are kept in a file, and only those are measured again that a change of the compiler, a model, samples or options may
+have changed. The exit status is 1 if a figure misses its limit or a rival. Needs the test extra.
 
 This file imports nothing heavy: BLAS reads its settings when it is loaded.
 """
@@ -50,6 +52,7 @@ def arguments() -> argparse.Namespace:
     add("--samples", type=_positive, default=None, metavar="N", help="test samples of each network (default all)")
     add("--calibration", type=_calibration, default=256, metavar="N", help="calibration samples (default 256)")
     add("--rivals", choices=("all", "min-max", "none"), default="all", help="onnxruntime's calibration methods")
+    add("--cache", metavar="FILE", type=Path, help="answers of earlier runs, kept and taken from there")
     add("--json", metavar="FILE", type=Path, help="write all figures as data")
     return parser.parse_args()
 

@@ -8,10 +8,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import rivals
+from answers import Answer, Answers, answer, digest, source_digest
 from catalogue import NETWORKS, Network
 
 from accelc.backends.target import load_target
@@ -23,7 +26,7 @@ from accelc.dialects.core.diagnostics import CompileError
 from accelc.dialects.core.operation import Module
 from accelc.passes.framework.base import Pass
 from accelc.passes.framework.pass_manager import Instrumentation
-from accelc.passes.quantization.accuracy import paired_interval, sqnr_db
+from accelc.passes.quantization.accuracy import paired_interval
 from accelc.passes.quantization.measure import expose_logits
 
 LIMITS = {"int8": 0.3, "int16": 0.1, "bf16": 0.1}
@@ -32,7 +35,10 @@ LIMITS = {"int8": 0.3, "int16": 0.1, "bf16": 0.1}
 
 @dataclass
 class Row:
-    """One variant of one network. `low` and `high` bound `loss`; `limit` is in points, None where there is none."""
+    """One variant of one network. `low` and `high` bound `loss`; `limit` is in points, None where there is none.
+
+    `chance` is what noise like this one's costs on average, and its standard deviation: see `answers.Answer`.
+    """
 
     network: str
     variant: str
@@ -42,6 +48,7 @@ class Row:
     high: float
     flips: int
     sqnr_db: float | None
+    chance: tuple[float, float] | None
     seconds: float
     limit: float | None = None
     verdict: str = ""
@@ -61,11 +68,14 @@ class KeepIntegers(Instrumentation):
 def compare(options: argparse.Namespace) -> int:
     """Print the table; 1 if a limit is missed or onnxruntime is better."""
     rows: list[Row] = []
+    kept = Answers(options.cache)
     skipped: dict[str, str] = {}
-    print(f"{'network':22} {'variant':29} {'top-1':>7} {'loss':>6} {'95 % interval':>16} {'flips':>5} SQNR dB     s")
+    print(
+        f"{'network':22} {'variant':29} {'top-1':>7} {'loss':>6} {'95 % interval':>16} flips SQNR dB  by chance      s"
+    )
     for name in options.networks:
         try:
-            rows += _network(name, NETWORKS[name], options)
+            rows += _network(name, NETWORKS[name], options, kept)
         except (CompileError, FileNotFoundError) as error:
             skipped[name] = str(error).splitlines()[0]
             print(f"{name:22} skipped: {skipped[name]}", flush=True)
@@ -78,70 +88,122 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if missed or not rows else 0
 
 
-def _network(name: str, network: Network, options: argparse.Namespace) -> list[Row]:
+def _network(name: str, network: Network, options: argparse.Namespace, kept: Answers) -> list[Row]:
     if network.path is None or network.calibration is None or network.test is None:
         raise FileNotFoundError(f"{name} has no labelled samples")
     with np.load(network.test) as test, np.load(network.calibration) as calibration:
-        samples, labels = test["input"][: options.samples], test["labels"][: options.samples]
+        samples, labels = test["input"][: options.samples], test["labels"][: options.samples].reshape(-1)
         seen = calibration["input"][: options.calibration]
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        outputs, logits = rivals.answers(network.path, samples)
-        judge = Judge(name, outputs, logits, labels)
-        rows = [_show(judge.row("float32, onnxruntime", outputs, logits, start))]
-        programs: dict[str, np.ndarray] = {}
-        for precision in options.precisions:
-            start = time.perf_counter()
-            try:
-                found, real = _program(network.path, precision, seen, samples)
-            except CompileError as error:
-                print(f"{name:22} {precision:29} skipped: {str(error).splitlines()[0]}", flush=True)
-                continue
-            row = judge.row(precision, found, real, start)
-            row.limit = network.int8_limit if precision == "int8" else LIMITS.get(precision)
-            within = row.limit is None or row.loss <= row.limit + 1e-9
-            row.verdict = "yes" if within else f"loses {row.loss:.2f} points, expected at most {row.limit}"
-            programs[precision] = found.argmax(axis=1) == labels
-            rows.append(_show(row))
-        best: tuple[float, float] = (-1.0, 0.0)
-        best_hits: np.ndarray | None = None
-        for variant, found, real, begin in _rivals(network.path, Path(folder), seen, samples, options.rivals):
-            row = judge.row(variant, found, real, begin)
-            rows.append(_show(row))
-            if (row.top1, row.sqnr_db or 0.0) > best:
-                best, best_hits = (row.top1, row.sqnr_db or 0.0), found.argmax(axis=1) == labels
-        if best_hits is not None and "int8" in programs:
-            low, high = paired_interval(best_hits, programs["int8"])
-            change = float(programs["int8"].mean() - best_hits.mean())
-            against = Row(
-                network=name,
-                variant="int8 less best onnxruntime",
-                top1=change,
-                loss=-100.0 * change,
-                low=-100.0 * high,
-                high=-100.0 * low,
-                flips=int((programs["int8"] != best_hits).sum()),
-                sqnr_db=None,
-                seconds=0.0,
-            )
-            against.verdict = "yes" if high >= 0.0 else "worse than onnxruntime beyond the interval"
-            rows.append(_show(against))
+    bench = Bench(network.path, samples, labels, seen, kept)
+    judge = Judge(name, bench.reference, labels)
+    rows = [_show(judge.row("float32, onnxruntime", bench.reference))]
+    programs: dict[str, np.ndarray] = {}
+    for precision in options.precisions:
+        try:
+            found = bench.program(precision)
+        except CompileError as error:
+            print(f"{name:22} {precision:29} skipped: {str(error).splitlines()[0]}", flush=True)
+            continue
+        row = judge.row(precision, found)
+        row.limit = network.int8_limit if precision == "int8" else LIMITS.get(precision)
+        within = row.limit is None or row.loss <= row.limit + 1e-9
+        row.verdict = "yes" if within else f"loses {row.loss:.2f} points, expected at most {row.limit}"
+        programs[precision] = np.asarray(found.classes) == labels
+        rows.append(_show(row))
+    best: tuple[float, float] = (-1.0, 0.0)
+    best_hits: np.ndarray | None = None
+    for variant, found in bench.rivals(options.rivals):
+        row = judge.row(variant, found)
+        rows.append(_show(row))
+        if (row.top1, row.sqnr_db or 0.0) > best:
+            best, best_hits = (row.top1, row.sqnr_db or 0.0), np.asarray(found.classes) == labels
+    if best_hits is not None and "int8" in programs:
+        rows.append(_show(_against(name, programs["int8"], best_hits)))
     return rows
+
+
+def _against(name: str, hits: np.ndarray, best: np.ndarray) -> Row:
+    low, high = paired_interval(best, hits)
+    change = float(hits.mean() - best.mean())
+    row = Row(
+        network=name,
+        variant="int8 less best onnxruntime",
+        top1=change,
+        loss=-100.0 * change,
+        low=-100.0 * high,
+        high=-100.0 * low,
+        flips=int((hits != best).sum()),
+        sqnr_db=None,
+        chance=None,
+        seconds=0.0,
+    )
+    row.verdict = "yes" if high >= 0.0 else "worse than onnxruntime beyond the interval"
+    return row
+
+
+class Bench:
+    """One network with its samples: measures what is not in `kept`."""
+
+    def __init__(
+        self, path: Path, samples: np.ndarray, labels: np.ndarray, calibration: np.ndarray, kept: Answers
+    ) -> None:
+        self._path, self._samples, self._labels = path, samples, labels
+        self._calibration, self._kept = calibration, kept
+        self._subject = digest(path, samples, labels, onnxruntime.__version__)
+        self.reference = kept.get(
+            digest(self._subject, "float32"), lambda: self._measured(*self._float, time.perf_counter())
+        )
+
+    @cached_property
+    def _float(self) -> tuple[np.ndarray, np.ndarray]:
+        return rivals.answers(self._path, self._samples)
+
+    def _measured(self, outputs: np.ndarray, logits: np.ndarray, start: float) -> Answer:
+        return answer(outputs, logits, self._float[1], self._labels, start)
+
+    def program(self, precision: str) -> Answer:
+        """What the compiled program answers."""
+
+        def make() -> Answer:
+            start = time.perf_counter()
+            return self._measured(*_program(self._path, precision, self._calibration, self._samples), start)
+
+        return self._kept.get(digest(self._subject, self._calibration, precision, source_digest()), make)
+
+    def rivals(self, wanted: str) -> Iterator[tuple[str, Answer]]:
+        """The answers of every wanted variant of onnxruntime."""
+        if wanted == "none":
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            for per_channel in (False, True):
+                for method in rivals.METHODS if wanted == "all" else ("min-max",):
+                    name = f"ort {'channel' if per_channel else 'tensor'}, {method}"
+                    key = digest(self._subject, self._calibration, name)
+                    yield name, self._kept.get(key, partial(self._rival, place, per_channel, method))
+
+    def _rival(self, place: Path, per_channel: bool, method: str) -> Answer:
+        start, ready = time.perf_counter(), place / f"{self._path.stem}.prepared.onnx"
+        if not ready.exists():
+            ready = rivals.prepared(self._path, place)
+        quantized = rivals.quantized(ready, place, self._calibration, per_channel=per_channel, method=method)
+        found = self._measured(*rivals.answers(quantized, self._samples), start)
+        quantized.unlink()
+        return found
 
 
 class Judge:
     """Compares what a variant answers with the float model and the labels."""
 
-    def __init__(self, network: str, outputs: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> None:
-        self.network, self.labels, self.logits = network, labels.reshape(-1), logits
-        self.classes = outputs.argmax(axis=1)
+    def __init__(self, network: str, reference: Answer, labels: np.ndarray) -> None:
+        self.network, self.labels = network, labels
+        self.classes = np.asarray(reference.classes)
 
-    def row(self, variant: str, outputs: np.ndarray, logits: np.ndarray, start: float) -> Row:
+    def row(self, variant: str, found: Answer) -> Row:
         """The figures of one variant."""
-        classes = outputs.argmax(axis=1)
+        classes = np.asarray(found.classes)
         before, after = self.classes == self.labels, classes == self.labels
         low, high = paired_interval(before, after)
-        sqnr = sqnr_db(self.logits, logits)
         return Row(
             network=self.network,
             variant=variant,
@@ -150,8 +212,9 @@ class Judge:
             low=-100.0 * high,
             high=-100.0 * low,
             flips=int((classes != self.classes).sum()),
-            sqnr_db=sqnr if np.isfinite(sqnr) else None,
-            seconds=time.perf_counter() - start,
+            sqnr_db=found.sqnr_db,
+            chance=found.chance,
+            seconds=found.seconds,
         )
 
 
@@ -171,27 +234,13 @@ def _program(
     return found.reshape(len(samples), -1).astype(np.float64), real.reshape(len(samples), -1).astype(np.float64)
 
 
-def _rivals(
-    model: Path, folder: Path, calibration: np.ndarray, samples: np.ndarray, wanted: str
-) -> Iterator[tuple[str, np.ndarray, np.ndarray, float]]:
-    """(name, outputs, logits, start time) of every wanted variant of onnxruntime."""
-    if wanted == "none":
-        return
-    ready = rivals.prepared(model, folder)
-    for per_channel in (False, True):
-        for method in rivals.METHODS if wanted == "all" else ("min-max",):
-            start = time.perf_counter()
-            quantized = rivals.quantized(ready, folder, calibration, per_channel=per_channel, method=method)
-            yield f"ort {'channel' if per_channel else 'tensor'}, {method}", *rivals.answers(quantized, samples), start
-            quantized.unlink()
-
-
 def _show(row: Row) -> Row:
+    by_chance = "-" if row.chance is None else f"{row.chance[0]:.2f}+-{row.chance[1]:.2f}"
     interval = f"[{row.low:.2f}, {row.high:.2f}]"
     sqnr = "-" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
     print(
         f"{row.network:22} {row.variant:29} {row.top1:7.2%} {row.loss:6.2f} {interval:>16} {row.flips:5} {sqnr:>7} "
-        f"{row.seconds:5.0f}  {row.verdict}",
+        f"{by_chance:>10} {row.seconds:6.0f}  {row.verdict}",
         flush=True,
     )
     return row

@@ -135,10 +135,14 @@ def _outputs(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _runs(samples: Mapping[str, Array], rows: Mapping[str, int]) -> Iterator[dict[str, Array]]:
-    """The samples as the model takes them at a time; what does not fill a run is left out."""
-    count = min(len(samples[name]) // size for name, size in rows.items())
+    """The samples as the model takes them at a time; the last one fills the last run up."""
+    count = min(-(-len(samples[name]) // size) for name, size in rows.items())
     for index in range(count):
-        yield {name: samples[name][index * size : (index + 1) * size] for name, size in rows.items()}
+        taken = {name: samples[name][index * size : (index + 1) * size] for name, size in rows.items()}
+        yield {
+            name: np.concatenate([part, np.repeat(part[-1:], rows[name] - len(part), axis=0)])
+            for name, part in taken.items()
+        }
 
 
 def _differences(

@@ -242,7 +242,8 @@ def compile(
     if accuracy_report:
         word = str(model) if isinstance(model, (str, Path)) else "model"
         settings = replace(settings, instrumentation=(MeasureLosses(word, progress),))
-    compiled = compile_module(model, settings, keep_reference=True)
+    imported = None if found is None else found.imported
+    compiled = compile_module(model, settings, keep_reference=True, imported=imported)
     if save_calibration is not None:
         write_calibration(compiled, Path(save_calibration))
     program = Program(emit(compiled), compiled.reference)

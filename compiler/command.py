@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, ki
 from .explaining import Explanation, explain, render_explanation
 from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
-from .mixed import Goal, explore
+from .mixed import Goal, TradeOff, explore
 from .pareto import records, table, write_pareto
 from .progress import terminal_progress
 from .report import Report, write_report
@@ -114,10 +114,14 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         instrumentation=_watchers(options),
         progress=terminal_progress,
     )
-    if options.precision == "mixed":
-        settings = replace(settings, promoted=_promoted(path, settings, options))
+    imported = None
+    if options.promote is not None:
+        settings = replace(settings, promoted=options.promote)
+    elif options.precision == "mixed":
+        found = _trade_off(path, settings, options)
+        settings, imported = replace(settings, promoted=found.chosen.promoted), found.imported
     try:
-        compiled = compile_module(path, settings, keep_reference=options.evaluate is not None)
+        compiled = compile_module(path, settings, keep_reference=options.evaluate is not None, imported=imported)
     finally:
         for watcher in settings.instrumentation:
             if isinstance(watcher, TimePasses) and watcher.seconds:
@@ -129,10 +133,8 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
     return compiled
 
 
-def _promoted(path: Path, settings: Settings, options: argparse.Namespace) -> Collection[str]:
-    """The layers in int16: those given, or those that the trade-off is best with, which is printed and written."""
-    if options.promote is not None:
-        return options.promote
+def _trade_off(path: Path, settings: Settings, options: argparse.Namespace) -> TradeOff:
+    """What the layers in int16 are chosen from, printed and written."""
     found = explore(
         path,
         replace(settings, instrumentation=(), stop=None),
@@ -143,7 +145,7 @@ def _promoted(path: Path, settings: Settings, options: argparse.Namespace) -> Co
     print(table(found), file=sys.stderr)
     if found.warning:
         print(f"warning: {found.warning}", file=sys.stderr)
-    return found.chosen.promoted
+    return found
 
 
 def _passes(text: str) -> Sequence[Pass]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnx import ModelProto
@@ -23,10 +23,9 @@ from ..passes.framework.environment import Baseline, CalibrationData, Environmen
 from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
-from ..passes.insert_quantization import InsertQuantization
+from ..passes.insert_quantization import with_method
 from ..passes.pipelines import PIPELINES, require_order
 from ..passes.quantization.calibration_table import CalibrationTable, load_table
-from ..passes.quantization.clipping import NAMED_METHODS
 from ..passes.quantization.legality import float_operations
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
@@ -176,16 +175,18 @@ def compile_module(
     settings: Settings,
     *,
     keep_reference: bool = False,
+    imported: Module | None = None,
     baseline: Baseline | None = None,
     table: CalibrationTable | None = None,
 ) -> Compiled:
     """Import and run the passes. With `keep_reference` the float module is kept beside the result.
 
-    `baseline` is filled with what integers are compared with; `table` stands for that of `load_calibration`.
+    `imported` is what `load_module` made of the source, where that has been done; it stays as it is. `baseline` is
+    filled with what integers are compared with; `table` stands for that of `load_calibration`.
 
     Raises CompileError for everything that is wrong with the model, its calibration data or the pipeline.
     """
-    module = load_module(source, batch=settings.batch)
+    module = load_module(source, batch=settings.batch) if imported is None else imported.clone()
     level = level_of(module)
     if level == "nn" and settings.stop != "nn":
         check_memory(module, settings.target, _word(source))
@@ -197,24 +198,26 @@ def compile_module(
             raise CompileError(f"opt_level is {settings.opt_level}, expected 0 to 3")
         passes = passes_between(parse_pipeline(PIPELINES[f"O{settings.opt_level}"], PASSES), level, settings.stop)
     if settings.calibration_method is not None:
-        passes = [_with_method(each, settings.calibration_method) for each in passes]
-    passes = [each for each in passes if each.name not in settings.skipped]
+        passes = with_method(passes, settings.calibration_method)
+    kept = [each for each in passes if each.name not in settings.skipped]
     environment = Environment(
         target=settings.target,
-        calibration=_calibration(settings.calibration, module),
+        calibration=calibration_data(settings.calibration, module),
         table=table or (None if settings.load_calibration is None else load_table(Path(settings.load_calibration))),
         precision=settings.precision,
         promoted=frozenset(settings.promoted),
         progress=settings.progress,
         baseline=baseline or Baseline(),
     )
-    PassManager(passes, settings.verify_each, settings.instrumentation).run(module, environment)
+    for name in sorted(settings.skipped - {each.name for each in passes}):
+        environment.remark(name, "warning", f"the pass '{name}' is to be skipped, but the pipeline does not have it")
+    PassManager(kept, settings.verify_each, settings.instrumentation).run(module, environment)
     return Compiled(
         _word(source),
         module,
         reference,
         settings,
-        format_pipeline(passes),
+        format_pipeline(kept),
         products,
         environment.remarks,
         environment.baseline.table,
@@ -283,19 +286,8 @@ def save_calibration(compiled: Compiled, path: Path) -> None:
     compiled.table.save(path)
 
 
-def _with_method(given: Pass, name: str) -> Pass:
-    """The pass, if it calibrates with the method called `name` instead of its own."""
-    if not isinstance(given, InsertQuantization):
-        return given
-    if name == "auto":
-        return replace(given, method="auto")
-    if name not in NAMED_METHODS:
-        raise CompileError(f"calibration_method is '{name}', expected auto, {', '.join(NAMED_METHODS)}")
-    method, percentile = NAMED_METHODS[name]
-    return replace(given, method=method, percentile=percentile)
-
-
-def _calibration(given: Calibration | None, module: Module) -> CalibrationData | None:
+def calibration_data(given: Calibration | None, module: Module) -> CalibrationData | None:
+    """The samples that `given` names, read and checked; CompileError if they do not fit the inputs of the module."""
     if given is None or isinstance(given, CalibrationData):
         return given
     kind: type = type(given)

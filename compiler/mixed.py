@@ -16,7 +16,7 @@ from ..passes.framework.pass_manager import Instrumentation
 from ..passes.quantization.calibration_table import CalibrationTable
 from ..passes.quantization.measure import Fidelity, decibels
 from ..passes.quantization.mixing import Sensitivity, label_flips, promotion_order
-from .driver import QUANTIZING, Compiled, Settings, Source, compile_module, emit
+from .driver import QUANTIZING, Compiled, Settings, Source, calibration_data, compile_module, emit, load_module
 from .measuring import measure
 from .report import Report
 
@@ -69,6 +69,8 @@ class TradeOff:
 
     rows: tuple[Row, ...]
     chosen: Row
+    imported: Module
+    """The model, for `compile_module`."""
     warning: str | None = None
 
 
@@ -89,7 +91,7 @@ def explore(source: Source, settings: Settings, goal: Goal) -> TradeOff:
     rows = explorer.rows()
     found = frontier(rows)
     chosen, warning = choose(found, goal, base=rows[0].cycles)
-    return TradeOff(found, chosen, warning)
+    return TradeOff(found, chosen, explorer.imported, warning)
 
 
 def frontier(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -121,7 +123,8 @@ def choose(rows: Sequence[Row], goal: Goal, *, base: int) -> tuple[Row, str | No
 
 class _Explorer:
     def __init__(self, source: Source, settings: Settings) -> None:
-        self.source, self.settings = source, settings
+        self.source, self.imported = source, load_module(source, batch=settings.batch)
+        self.settings = replace(settings, calibration=calibration_data(settings.calibration, self.imported))
         self.first = Baseline()
         keeper = _Quantized()
         compiled = self._compiled((), keeper, self.first, None)
@@ -158,7 +161,7 @@ class _Explorer:
     ) -> Compiled:
         watchers = (*self.settings.instrumentation, keeper)
         settings = replace(self.settings, promoted=promoted, instrumentation=watchers)
-        return compile_module(self.source, settings, baseline=baseline, table=table)
+        return compile_module(self.source, settings, imported=self.imported, baseline=baseline, table=table)
 
     def _measured(self, promoted: tuple[str, ...], keeper: _Quantized, report: Report) -> Row:
         reference, samples = self.first.module, self.first.calibration

@@ -30,12 +30,14 @@ from ..passes.framework.pipeline import parse_pipeline
 from ..passes.framework.printing import PrintIr
 from ..passes.framework.semantics import VerifySemantics, seeded_inputs
 from ..passes.framework.timing import TimePasses
+from ..passes.insert_quantization import with_method
 from ..passes.pipelines import PIPELINES
+from ..passes.quantization.calibration_table import load_table
 from ..passes.registry import PASSES
 from .arrays import read_npz
 from .ending import exit_status
 from .expectations import compare, split_input
-from .usage import FAILED, OK, PRECISIONS, USAGE
+from .usage import CALIBRATION_METHODS, FAILED, OK, PRECISIONS, USAGE
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def run_opt(
             return int(stop.code or 0)
         try:
             _check_usage(options, surroundings)
-            passes = parse_pipeline(options.pass_pipeline, surroundings.passes, pipelines=surroundings.pipelines)
+            passes = _chosen(options, surroundings)
         except CompileError as error:
             print(error, file=sys.stderr)
             return USAGE
@@ -82,6 +84,21 @@ def _check_usage(options: argparse.Namespace, known: Known) -> None:
     for option in ("seed", "elide_above"):
         if (value := getattr(options, option)) < 0:
             raise CompileError(f"--{option.replace('_', '-')} is {value}, expected at least 0")
+    if options.promote and options.precision != "mixed":
+        raise CompileError(f"--promote is given for precision {options.precision}, expected --precision mixed")
+
+
+def _chosen(options: argparse.Namespace, known: Known) -> Sequence[Pass]:
+    """The passes of the pipeline, without those to be skipped; CompileError for what it does not have."""
+    passes = parse_pipeline(options.pass_pipeline, known.passes, pipelines=known.pipelines)
+    names = [each.name for each in passes]
+    for name in options.skip_pass:
+        if name not in names:
+            expected = f"one of {', '.join(names)}" if names else "a pipeline"
+            raise CompileError(f"--skip-pass={name}: the pipeline does not have it, expected {expected}")
+    if options.calibration_method:
+        passes = with_method(passes, options.calibration_method)
+    return [each for each in passes if each.name not in options.skip_pass]
 
 
 def _argument_parser() -> argparse.ArgumentParser:
@@ -93,8 +110,12 @@ def _argument_parser() -> argparse.ArgumentParser:
     )
     add("-o", "--output", metavar="FILE.air", help="write the module here (and its .npz) instead of standard output")
     add("--target", metavar="NAME|FILE", help="the machine that passes compile for")
+    add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")
     add("--precision", default="int8", choices=PRECISIONS, help="what to quantize to (default int8)")
+    add("--promote", metavar="LAYER", action="append", default=[], help="mixed: put LAYER into int16 (repeatable)")
     add("--calibration-data", metavar="FILE.npz", help="arrays by input name, the first axis counts samples")
+    add("--calibration-method", choices=CALIBRATION_METHODS, help="how ranges follow from the samples")
+    add("--load-calibration", metavar="FILE.json", type=Path, help="ranges from a file of accelc --save-calibration")
     add("--elide-above", metavar="N", type=int, default=ELIDE_ABOVE, help="print constants of up to N elements")
     add("--remarks", action="store_true", help="print what the passes have to say, as comments")
     group = parser.add_argument_group("checking")
@@ -121,7 +142,9 @@ def _process(options: argparse.Namespace, passes: Sequence[Pass], known: Known) 
     environment = Environment(
         target=load_target(options.target) if options.target else None,
         calibration=CalibrationData(read_npz(Path(options.calibration_data))) if options.calibration_data else None,
+        table=load_table(options.load_calibration) if options.load_calibration else None,
         precision=options.precision,
+        promoted=frozenset(options.promote),
     )
     text, file, constants = _read_input(options.file)
     parts = split_input(text) if options.split_input_file else [text]

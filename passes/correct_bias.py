@@ -10,21 +10,29 @@ import numpy as np
 from ..dialects.core.operation import Constant, Module
 from ..dialects.core.types import Array, scalar_type
 from ..dialects.quant.types import quantized_element
-from .framework.base import Pass, at_least
-from .framework.environment import Environment
 from .quantization.formats import format_of
-from .quantization.lockstep import Layer, Visit, accumulator_scales, requantization, walk, weighted_layers
-from .quantization.refinement import Refinement
+from .quantization.lockstep import Layer, Visit, accumulator_scales, requantization
+from .quantization.refinement import LayerRefinement
+
+STEPS = 3
+"""Of Newton's method for the mean of cut errors behind a clamp, which is piecewise linear in the shift."""
+
+LARGEST_ERROR = 4.0
+"""A single error counts as at most so many times the average magnitude: what a range has cut off is far larger than
+that and rare, and no shift of all results makes up for it."""
+
+FEWEST_PASSING = 1 / 16
+"""A channel counts as let through at least this often: a few results say little about the others."""
 
 
 @dataclass(frozen=True)
-class CorrectBias(Pass):
+class CorrectBias(LayerRefinement):
     """Move the bias of every integer convolution and product by its average error on the calibration samples.
 
     From front to back, on executed integers: each layer reads what the corrected layers before it compute, and its
-    accumulators are compared with the float network. Where a clamp follows only results count that it lets through, in
-    integers or in float. After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
-    (2019), section 4.2, with measured averages.
+    accumulators are compared with the float network, behind the clamp where one follows. Errors far above the average
+    count as smaller ones: what a range cuts off is no reason to shift everything else. After Nagel et al., "Data-Free
+    Quantization Through Weight Equalization and Bias Correction" (2019), section 4.2, with measured averages.
 
     Runs behind insert-quantization in one pipeline. With `check` all corrections are taken back unless the network
     comes closer to the float network on held-back samples. `samples` limits how many others the averages come from.
@@ -34,24 +42,17 @@ class CorrectBias(Pass):
 
     name: ClassVar[str] = "correct-bias"
 
-    samples: int = at_least(1, 64)
-    check: bool = True
-    noise: bool = False
+    title: ClassVar[str] = "correcting biases"
 
-    def run(self, module: Module, environment: Environment) -> None:
-        refinement = Refinement.begin(self.name, module, environment, noise=self.noise, check=self.check)
-        if refinement is None:
-            return
-        corrected = 0
-        with environment.progress("correcting biases", len(weighted_layers(module, environment.baseline))) as advance:
-            for visit in walk(module, environment.baseline, refinement.samples(self.samples)):
-                corrected += _correct(module, visit)
-                advance(1)
-        refinement.finish(f"corrected the bias of {corrected} layer{'s' if corrected != 1 else ''}", layers=corrected)
+    def change(self, module: Module, visit: Visit, fitted: int) -> int:
+        return _correct(module, visit)
+
+    def summary(self, channels: int, layers: str) -> str:
+        return f"corrected the bias of {layers}"
 
 
-def _correct(module: Module, visit: Visit) -> bool:
-    """Replace the bias of one layer; False if the average error is less than half a step of every accumulator."""
+def _correct(module: Module, visit: Visit) -> int:
+    """Replace the bias of one layer: every channel's whose average error is half a step of its accumulator or more."""
     layer = visit.layer
     weight, bias = layer.operands[1], layer.bias
     assert isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant))
@@ -63,31 +64,34 @@ def _correct(module: Module, visit: Visit) -> bool:
     limit = min(format.accumulator_limit, (2**31 - 1) << requantization(layer).pre_shift)
     new = np.where(format.largest(weight.array, new) < limit, new, old)
     if (new == old).all():
-        return False
+        return 0
     name = str(bias.name) if bias is not None else f"{weight.name}.bias"
     layer.set_operands([*layer.operands[:2], module.add_constant(name, new.astype(format.bias_dtype))])
-    return True
+    return int((new != old).sum())
 
 
 def _average_error(visit: Visit, scales: Array) -> Array:
-    """The mean over samples and positions of float result - accumulator * scale, float64 [C]."""
+    """What to add to the real results, float64 [C], so that their mean behind the clamp is that of the float network.
+
+    Means are over samples and positions, of errors cut at `LARGEST_ERROR`: `STEPS` steps of Newton's method from 0, the
+    slope being the share of results that the clamp lets through.
+    """
     layer: Layer = visit.layer
     constants = [value.array for value in layer.operands[1:] if isinstance(value, Constant)]
-    low, high = visit.source.clamp_min, visit.source.clamp_max
-    total, count = np.zeros(len(scales)), np.zeros(len(scales))
+    pairs: list[tuple[Array, Array]] = []
     for data, expected in visit.pairs:
-        real = expected.reshape(-1, len(scales))
         found = layer.evaluate(data, *constants).reshape(-1, len(scales)) * scales.astype(np.float32)
-        error = real - found
-        if low is not None or high is not None:
-            passes = _inside(real, low, high) | _inside(found, low, high)
-            error *= passes
-            count += passes.sum(axis=0)
-        else:
-            count += len(real)
-        total += error.sum(axis=0, dtype=np.float64)
-    return total / np.maximum(count, 1.0)
-
-
-def _inside(values: Array, low: float | None, high: float | None) -> Array:
-    return (values > (-np.inf if low is None else low)) & (values < (np.inf if high is None else high))
+        pairs.append((visit.source.clamp(expected.reshape(-1, len(scales))), found))
+    rows = sum(len(found) for _, found in pairs)
+    shift = np.zeros(len(scales))
+    for _ in range(STEPS):
+        error, passing = np.zeros(len(scales)), np.zeros(len(scales))
+        for real, found in pairs:
+            moved = found + shift.astype(np.float32)
+            clamped = visit.source.clamp(moved)
+            off = real - clamped
+            reach = LARGEST_ERROR * np.abs(off).mean(axis=0)
+            error += np.clip(off, -reach, reach).sum(axis=0, dtype=np.float64)
+            passing += (clamped == moved).sum(axis=0)
+        shift += error / np.maximum(passing, rows * FEWEST_PASSING)
+    return shift

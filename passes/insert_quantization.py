@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..dialects.core.diagnostics import CompileError
@@ -159,3 +159,14 @@ class InsertQuantization(Pass):
         if self.samples and self.samples < given.count:
             return CalibrationData({name: array[: self.samples] for name, array in given.samples.items()})
         return given
+
+
+def with_method(passes: Iterable[Pass], name: str) -> list[Pass]:
+    """The passes, those that calibrate with the method called `name`; CompileError if there is no such method."""
+    if name != "auto" and name not in NAMED_METHODS:
+        raise CompileError(f"calibration_method is '{name}', expected auto, {', '.join(NAMED_METHODS)}")
+    method, percentile = NAMED_METHODS.get(name, ("auto", InsertQuantization.percentile))
+    return [
+        replace(each, method=method, percentile=percentile) if isinstance(each, InsertQuantization) else each
+        for each in passes
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,20 +12,12 @@ from ..dialects.core.operation import Constant, Module, Operation
 from ..dialects.core.types import I8, Array
 from ..dialects.nn.convolution import Conv2dOp
 from ..dialects.quant.types import quantized_element
-from .framework.base import Pass, at_least
-from .framework.environment import Environment
+from .framework.environment import CalibrationData
 from .quantization.formats import format_of
-from .quantization.lockstep import (
-    Layer,
-    Visit,
-    accumulator_scales,
-    requantization,
-    walk,
-    weighted_layers,
-)
+from .quantization.lockstep import Layer, Visit, accumulator_scales, requantization
 from .quantization.patches import input_rows
-from .quantization.refinement import Refinement
-from .quantization.rounding import clip_scales, nearest, round_jointly
+from .quantization.refinement import LayerRefinement, Refinement
+from .quantization.rounding import Moments, clip_scales, joint_parts, nearest, round_jointly
 
 FEWEST_ROWS = 4096
 """Output positions that a Hessian is estimated from, where there are as many, and half as many judge the result."""
@@ -37,7 +30,7 @@ CLEARLY_BETTER = 0.98
 
 
 @dataclass(frozen=True)
-class RoundWeights(Pass):
+class RoundWeights(LayerRefinement):
     """Round weights by second-order information, so that the errors of one make up for those of others.
 
     From front to back, on executed integers: every convolution and product but depthwise ones rounds its weights anew
@@ -52,25 +45,16 @@ class RoundWeights(Pass):
 
     name: ClassVar[str] = "round-weights"
 
-    samples: int = at_least(1, 64)
-    check: bool = True
-    noise: bool = False
+    title: ClassVar[str] = "rounding weights"
 
-    def run(self, module: Module, environment: Environment) -> None:
-        refinement = Refinement.begin(self.name, module, environment, noise=self.noise, check=self.check)
-        if refinement is None:
-            return
-        data, fitted = refinement.fitted_and_held(self.samples)
-        channels = layers = 0
-        with environment.progress("rounding weights", len(weighted_layers(module, environment.baseline))) as advance:
-            for visit in walk(module, environment.baseline, data):
-                changed = _round(module, visit, fitted)
-                channels, layers = channels + changed, layers + bool(changed)
-                advance(1)
-        if not channels:
-            return
-        message = f"second-order rounding changed {channels} channels in {layers} layer{'s' if layers != 1 else ''}"
-        refinement.finish(message, channels=channels, layers=layers)
+    def seen(self, refinement: Refinement) -> tuple[CalibrationData, int]:
+        return refinement.fitted_and_held(self.samples)
+
+    def change(self, module: Module, visit: Visit, fitted: int) -> int:
+        return _round(module, visit, fitted)
+
+    def summary(self, channels: int, layers: str) -> str:
+        return f"second-order rounding changed {channels} channels in {layers}"
 
 
 def _round(module: Module, visit: Visit, fitted: int) -> int:
@@ -83,13 +67,13 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     data = np.concatenate([integers for integers, _ in visit.pairs])
     groups, scales = _groups(layer), accumulator_scales(layer)
     step = quantized_element(layer.operands[0].type).scale
-    length = weight.size // len(scales)
-    rows = max(FEWEST_ROWS, ROWS_PER_WEIGHT * length)
+    parts = joint_parts(weight[..., 0, 0].size, weight.shape[-2])
+    rows = max(FEWEST_ROWS, ROWS_PER_WEIGHT * max(map(len, parts)))
     seen, judged = input_rows(layer, data[:fitted], rows), input_rows(layer, data[fitted:], rows // 2)
     columns, column_scales = _columns(weight, groups).copy(), (scales / step).reshape(groups, -1)
     reals = _columns(real, groups)
     for group in range(groups):
-        found = _best(columns[group], column_scales[group], reals[group], seen[group], judged[group])
+        found = _best(columns[group], column_scales[group], reals[group], seen[group], judged[group], parts)
         columns[group], column_scales[group] = found
     stored = columns.transpose(1, 0, 2).reshape(weight.shape)
     new_scales = column_scales.reshape(-1) * step
@@ -110,19 +94,23 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     return int(changed.sum())
 
 
-def _best(stored: Array, scales: Array, reals: Array, seen: Array, judged: Array) -> tuple[Array, Array]:
+def _best(
+    stored: Array, scales: Array, reals: Array, seen: Array, judged: Array, parts: Sequence[Array]
+) -> tuple[Array, Array]:
     """Integers [K, C] and scales [C] for the weights `reals` of one group.
 
     `seen` [rows, K] are inputs to fit to, `judged` others that choose for each channel among what is `stored` at
-    `scales`, joint rounding at these scales, and nearest and joint rounding at the scales of MSE clipping.
+    `scales`, joint rounding at these scales, and nearest and joint rounding at the scales of MSE clipping. Joint is
+    what each of `parts` of the K weights is within itself.
     """
-    hessian = seen.T @ seen / len(seen)
-    clipped = clip_scales(reals, scales, np.diagonal(hessian))
-    candidates = [
-        (round_jointly(reals / scales, hessian), scales),
-        (nearest(reals / clipped), clipped),
-        (round_jointly(reals / clipped, hessian), clipped),
-    ]
+    clipped = clip_scales(reals, scales, np.square(seen).mean(axis=0))
+    joint, joint_clipped = np.empty_like(reals), np.empty_like(reals)
+    for part in parts:
+        rows = seen[:, part]
+        moments = Moments.of(rows.T @ rows / len(rows))
+        joint[part] = round_jointly(reals[part] / scales, moments)
+        joint_clipped[part] = round_jointly(reals[part] / clipped, moments)
+    candidates = [(joint, scales), (nearest(reals / clipped), clipped), (joint_clipped, clipped)]
     best, best_scales = stored.astype(np.float64), scales.copy()
     least = _squared_error(judged, reals - best * scales) * CLEARLY_BETTER
     for integers, tried in candidates:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from answers import Answer, Answers, chance, digest
 from catalogue import DEFAULT_NETWORKS, NETWORKS
 from depth import STAGES, deviation
 from goals import GOALS, Results, judged
@@ -181,9 +182,38 @@ def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
     assert rows["float32, onnxruntime"]["loss"] == rows["float32, onnxruntime"]["flips"] == 0
     for row in rows.values():
         assert row["low"] <= row["loss"] <= row["high"]
+        assert (row["chance"] is None) == (row["sqnr_db"] is None)
         assert f"{row['network']:22} {row['variant']}" in done.stdout
     assert rows["int8"]["sqnr_db"] > 25.0
     assert rows["int8"]["verdict"] == rows["int8 less best onnxruntime"]["verdict"] == "yes"
+
+
+def test_answers_are_measured_once_and_kept(tmp_path):
+    path, made = tmp_path / "answers.json", []
+
+    def make() -> Answer:
+        made.append(1)
+        return Answer([1, 2], 30.5, (0.25, 0.5), 1.0)
+
+    first = Answers(path).get("a", make)
+    assert Answers(path).get("a", make) == first == Answer([1, 2], 30.5, (0.25, 0.5), 1.0)
+    assert len(made) == 1
+    Answers(path).get("b", make)
+    Answers(None).get("a", make)
+    assert len(made) == 3
+    one, other = np.zeros(2, np.float32), np.ones(2, np.float32)
+    assert len({digest("x", one), digest("x", other), digest("y", one), digest(one, "x")}) == 4
+    assert digest("x", one.copy()) == digest("x", one)
+
+
+def test_errors_on_other_samples_cost_what_samples_at_a_border_make_of_them():
+    labels = np.zeros(100, np.int64)
+    reference = np.tile([1.0, 0.0], (100, 1))
+    errors = np.zeros((100, 2))
+    errors[:10, 1] = 2.0
+    assert chance(reference, errors * 0.4, labels) == (0.0, 0.0)
+    mean, deviation = chance(reference, errors, labels)
+    assert 4.0 < mean < 6.0 and 0.0 < deviation < 3.0, "half of the ten errors point at the other class"
 
 
 def test_packing_prints_peaks_and_refuses_what_does_not_fit(tmp_path):

@@ -21,6 +21,7 @@ from ...dialects.tile.elements import ELEMENTS, ElementOp
 from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
+from ...dialects.tile.normalization import ChannelwiseOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ...dialects.tile.records import RECORD_BYTES
 from ...dialects.tile.residual import RequantizeAddOp
@@ -187,6 +188,8 @@ class _Analyser:
             return False
         if isinstance(op, BinaryOp):
             return op.kind != "div"
+        if isinstance(op, ChannelwiseOp):
+            return "table" in self.result.constants.get(index, {})
         if isinstance(op, AveragePoolOp) and op.kernel_h * op.kernel_w * largest_input(op) > WINDOW_LIMIT:
             return False
         if type(op) in _CONSTANT_OPERANDS:
@@ -201,6 +204,8 @@ class _Analyser:
 
     def follow_constants(self, index: int, op: InstructionOp, instruction: Instruction) -> None:
         wanted = () if has_activation_weights(op) else _CONSTANT_OPERANDS.get(type(op), ())
+        if isinstance(op, ChannelwiseOp):
+            wanted = ("table",)
         regions = op.regions()
         for region in regions:
             if region.writes or not region.size or space_of(type(op), region.operand) != "sram":
@@ -211,6 +216,8 @@ class _Analyser:
                     self.map.touch(region.offset, region.end)
                 elif known is not None:
                     self.result.constants.setdefault(index, {})[region.operand] = known
+                    if isinstance(op, ChannelwiseOp):  # it reads the table where it stands
+                        self.map.touch(region.offset, region.end)
             else:
                 self.map.touch(region.offset, region.end)
         for region in regions:

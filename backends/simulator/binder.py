@@ -12,19 +12,21 @@ from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
+from ...dialects.tile.normalization import ChannelwiseOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import space_of
 from ..program import Program
 from .analysis import Analysis, Product
-from .elementwise import binary_step, copy_step, fill_step, lookup_step, region_view, rescale_step, residual_step
+from .elementwise import binary_step, channelwise_step, copy_step, fill_step, lookup_step, region_view, rescale_step
 from .floats import drain_step, ordered_product
 from .integer import integer_product
 from .memory import Memory, Scratch
-from .plain import Step, plain_step, sequence
-from .pooling import average_pool_step, depthwise_step, max_pool_step, requantization
+from .plain import Step, plain_step
+from .pooling import average_pool_step, depthwise_step, max_pool_step
 from .products import dense_product
+from .requantization import requantization, residual_requantization
 from .taps import tap_product
 
 
@@ -67,6 +69,8 @@ class _Binder:
             return self.requantize(index, op)
         if isinstance(op, (TransferOp, MoveOp)):
             return self.copy(op)
+        if isinstance(op, ChannelwiseOp):
+            return channelwise_step(op, self.memory.sram)
         return _VECTOR_STEPS[type(op)](self, index, op)
 
     def known(self, index: int, operand: str) -> Array:
@@ -107,11 +111,10 @@ class _Binder:
             return drain_step(op, self.known(index, "parameters"), image, self.memory.sram)
         shape = (op.groups, 1, 1, op.out_c)
         out = op.grouped_output_view(self.memory.sram)
+        parameters = self.known(index, "parameters")
         if isinstance(op, RequantizeAddOp):
-            own = self.scratch.take("requantized", out.shape, np.int8)
-            first = requantization(op, self.known(index, "parameters"), image, own, shape, self.scratch)
-            return sequence([first, residual_step(op, own, self.memory.sram, out, self.scratch)])
-        return requantization(op, self.known(index, "parameters"), image, out, shape, self.scratch)
+            return residual_requantization(op, parameters, image, self.memory.sram, out, self.scratch)
+        return requantization(op, parameters, image, out, shape, self.scratch)
 
     def copy(self, op: InstructionOp) -> Step:
         views: list[Array] = []

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.quant.tables import looked_up
 from ...dialects.tile.instruction import Region
 from ...dialects.tile.movement import FillOp
+from ...dialects.tile.normalization import ChannelwiseOp
 from ...dialects.tile.records import unpack_multipliers
-from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.types import strided_view
 from ...dialects.tile.vector import BinaryOp, LookupOp, RescaleOp, UnaryVectorOp
 from .kernels import Clip, sum_kernel
@@ -54,7 +56,7 @@ def binary_step(op: BinaryOp, sram: Array, scratch: Scratch) -> Step:
     if op.kind != "mul":
         second = op.rhs_multiplier * scale * (-1 if op.kind == "sub" else 1)
         offset = -(op.lhs_zero * first + op.rhs_zero * second)
-        return _sum_step((left, first), (right, second), offset, out, clip, scratch)
+        return sum_step((left, first), (right, second), offset, out, clip, scratch)
     blocks: list[tuple[Array, Array, Array, Array, Rounding]] = []
     for index in block_slices(out.shape):
         total = scratch.take("binary", out[index].shape, np.float64)
@@ -74,7 +76,7 @@ def binary_step(op: BinaryOp, sram: Array, scratch: Scratch) -> Step:
     return multiply
 
 
-def _sum_step(
+def sum_step(
     left: tuple[Array, float],
     right: tuple[Array, float],
     offset: float,
@@ -107,15 +109,6 @@ def _sum_step(
             rounding()
 
     return add
-
-
-def residual_step(op: RequantizeAddOp, own: Array, sram: Array, out: Array, scratch: Scratch) -> Step:
-    """Bind the sum behind a requantization whose result is `own` [samples, 1, h, w, c]."""
-    scale = 2.0**-op.sum_shift
-    first, second = op.own_multiplier * scale, op.residual_multiplier * scale
-    offset = -(op.zero_point * first + op.residual_zero * second)
-    clip = (op.sum_zero, op.sum_low, op.sum_high)
-    return _sum_step((own, first), (op.residual_view(sram), second), offset, out, clip, scratch)
 
 
 def lookup_step(op: LookupOp, table: Array, sram: Array) -> Step:
@@ -164,6 +157,11 @@ def rescale_step(op: RescaleOp, parameters: Array, sram: Array, scratch: Scratch
             rounding()
 
     return run
+
+
+def channelwise_step(op: ChannelwiseOp, sram: Array) -> Step:
+    """Bind a softmax or a normalisation for all samples at once; they share its table, where it stands in memory."""
+    return partial(op.evaluate, *[sram] * len(op.regions()))
 
 
 def _table_step(op: UnaryVectorOp, table: Array, sram: Array) -> Step:

@@ -17,7 +17,7 @@ from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from .memory import Scratch
 from .plain import Step, sequence
-from .windows import PaddedInput
+from .windows import PaddedInput, unfold_step
 
 try:
     import numkong
@@ -69,7 +69,7 @@ def integer_product(op: MatmulOp, packed: Sequence[Any], sram: Array, result: Ar
             window = windows[:, :, top : top + height]
             count = window.shape[2] * op.out_w
             unfolded = scratch.take("unfolded", (*window.shape[:2], count, depth), np.int8)
-            steps.append(partial(np.copyto, unfolded.reshape(window.shape), window))
+            steps.append(unfold_step(window, unfolded, scratch))
             target = result[chosen, :, top * op.out_w : top * op.out_w + count]
             groups = [unfolded[:, group] for group in range(op.groups)]
             steps += _products(groups, packed, target, scratch, accumulate=op.accumulate)

@@ -53,9 +53,9 @@ def rounding_kernel(values: Array, out: Array, factor: Array, offset: Array, cli
     """
     factor, offset = (_dense_run(a, values.shape) for a in (factor, offset))
     arrays = (values, out, factor, offset)
-    if not all(_has_dense_run(a) for a in arrays):
-        return None
     geometry = _geometry(values.shape, arrays)
+    if geometry is None:
+        return None
     return partial(compiled(_round), *(_flat(a) for a in arrays), geometry, *map(float, clip))
 
 
@@ -67,10 +67,40 @@ def sum_kernel(
     The output may be one of the inputs.
     """
     arrays = (left, right, out)
-    if not all(_has_dense_run(a) for a in arrays):
-        return None
     geometry = _geometry(out.shape, arrays)
+    if geometry is None:
+        return None
     return partial(compiled(_add), *(_flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
+
+
+def residual_kernel(
+    values: Array,
+    out: Array,
+    factor: Array,
+    offset: Array,
+    clip: Clip,
+    residual: Array,
+    addition: tuple[float, float, float, Clip],
+) -> Step | None:
+    """Bind the results of `rounding_kernel` and their sums with `residual` as of `sum_kernel` in one pass.
+
+    `addition` is (factor of the result, factor of the residual, offset, clip). The output may be the residual.
+    """
+    factor, offset = (_dense_run(a, values.shape) for a in (factor, offset))
+    arrays = (values, residual, out, factor, offset)
+    geometry = _geometry(out.shape, arrays)
+    if geometry is None:
+        return None
+    *factors, start, last = addition
+    scalars = [*map(float, clip), *factors, start, *map(float, last)]
+    return partial(compiled(_round_and_add), *(_flat(a) for a in arrays), geometry, *scalars)
+
+
+def copy_kernel(source: Array, target: Array) -> Step | None:
+    """Bind a copy to an array of any type that holds the numbers; None for a layout without a kernel."""
+    arrays = (source, target)
+    geometry = _geometry(target.shape, arrays)
+    return None if geometry is None else partial(compiled(_copy), *(_flat(a) for a in arrays), geometry)
 
 
 def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Array, *, accumulate: bool) -> Step | None:
@@ -78,16 +108,12 @@ def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Arra
 
     `padded` has the shape of `out` and the strides of the windows' first tap; sums must be exact in the type of `out`.
     """
-    if not (_has_dense_run(padded) and _has_dense_run(out)):
+    geometry = _geometry(out.shape, (padded, out, np.broadcast_to(weights[0], out.shape)))
+    if geometry is None:
         return None
-    geometry = _geometry(out.shape, (padded, out))
     reach = np.array(offsets, np.int64)
     flat = _flat(padded, int(reach.max()))
-    return partial(compiled(_multiply_taps), flat, reach, weights, _flat(out), geometry, accumulate)
-
-
-def _has_dense_run(array: Array) -> bool:
-    return array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+    return partial(compiled(_multiply_taps), flat, reach, weights, _flat(out), geometry[:3], accumulate)
 
 
 def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
@@ -96,14 +122,31 @@ def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(parameter, (*parameter.shape[:-1], shape[-1])))
 
 
-def _geometry(shape: Sequence[int], arrays: Sequence[Array]) -> Array:
-    """int64 [1 + arrays, RANK]: the shape, then the strides of every array in elements, 0 where it repeats."""
-    missing = RANK - len(shape)
-    rows = [(1,) * missing + tuple(shape)]
-    for array in arrays:
-        steps = (s // array.itemsize if n > 1 else 0 for s, n in zip(array.strides, array.shape, strict=True))
-        rows.append((0,) * missing + tuple(steps))
-    return np.array(rows, np.int64)
+def _geometry(shape: Sequence[int], arrays: Sequence[Array]) -> Array | None:
+    """int64 [1 + arrays, RANK]: the shape, then the strides of every array in elements, 0 where it repeats.
+
+    Axes that follow each other in all arrays become one. None if more than RANK are left, or the last is not dense.
+    """
+    sizes: list[int] = []
+    strides: list[list[int]] = []
+    for axis, size in enumerate(shape):
+        steps = [a.strides[axis] // a.itemsize if a.shape[axis] > 1 else 0 for a in arrays]
+        if size == 1:
+            continue
+        if sizes and all(outer == size * inner for outer, inner in zip(strides[-1], steps, strict=True)):
+            sizes[-1] *= size
+            strides[-1] = steps
+        else:
+            sizes.append(size)
+            strides.append(steps)
+    if not sizes or any(step != 1 for step in strides[-1]):
+        sizes.append(1)
+        strides.append([0] * len(arrays))
+    missing = RANK - len(sizes)
+    if missing < 0 or (sizes[-1] == 1 and len(sizes) > 1):
+        return None
+    rows = np.array([sizes, *map(list, zip(*strides, strict=True))], np.int64)
+    return np.concatenate([np.tile([[1]] + [[0]] * len(arrays), missing), rows], axis=1)
 
 
 def _flat(array: Array, beyond: int = 0) -> Array:
@@ -166,6 +209,63 @@ def _add(
                     result = out[at : at + run]
                     for i in range(run):
                         result[i] = row[i]
+
+
+def _round_and_add(
+    values: Array,
+    residual: Array,
+    out: Array,
+    factor: Array,
+    offset: Array,
+    geometry: Array,
+    zero: float,
+    low: float,
+    high: float,
+    first: float,
+    second: float,
+    addend: float,
+    last_zero: float,
+    last_low: float,
+    last_high: float,
+) -> None:
+    shape, reads, others, writes, scales, starts = geometry
+    run = shape[4]
+    row = np.empty(run, out.dtype)  # as in `_add`
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                for d in range(shape[3]):
+                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
+                    value = values[at : at + run]
+                    at = a * others[0] + b * others[1] + c * others[2] + d * others[3]
+                    other = residual[at : at + run]
+                    at = a * scales[0] + b * scales[1] + c * scales[2] + d * scales[3]
+                    scale = factor[at : at + run]
+                    at = a * starts[0] + b * starts[1] + c * starts[2] + d * starts[3]
+                    start = offset[at : at + run]
+                    for i in range(run):
+                        rounded = min(max(np.rint(value[i] * scale[i] + start[i]) + zero, low), high)
+                        rounded = np.rint(rounded * first + other[i] * second + addend) + last_zero
+                        row[i] = np.int32(min(max(rounded, last_low), last_high))
+                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
+                    result = out[at : at + run]
+                    for i in range(run):
+                        result[i] = row[i]
+
+
+def _copy(source: Array, target: Array, geometry: Array) -> None:
+    shape, reads, writes = geometry
+    run = shape[4]
+    for a in range(shape[0]):
+        for b in range(shape[1]):
+            for c in range(shape[2]):
+                for d in range(shape[3]):
+                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
+                    found = source[at : at + run]
+                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
+                    copied = target[at : at + run]
+                    for i in range(run):
+                        copied[i] = found[i]
 
 
 def _multiply_taps(

@@ -8,11 +8,11 @@ import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp, VectorWindowOp
-from ...dialects.tile.records import unpack_multipliers, unpack_requantization
-from ...dialects.tile.vector import RequantizeOp
+from ...dialects.tile.records import unpack_multipliers
 from .analysis import EXACT_FLOAT32, largest_input
 from .memory import Scratch
 from .plain import Step, sequence
+from .requantization import requantization
 from .rounding import rounding_step
 from .taps import tap_product
 from .windows import PaddedInput
@@ -56,28 +56,6 @@ def depthwise_step(op: DepthwiseOp, weights: Array, parameters: Array, sram: Arr
     total = scratch.take("depthwise", out.shape, np.float32 if bound <= EXACT_FLOAT32 else np.float64)
     product = tap_product(op, taps, sram, total, scratch, padding=op.input_zero)
     return sequence([product, requantization(op, parameters, total, out, (op.channels,), scratch)])
-
-
-def requantization(
-    op: RequantizeOp | DepthwiseOp,
-    parameters: Array,
-    total: Array,
-    out: Array,
-    shape: tuple[int, ...],
-    scratch: Scratch,
-) -> Step:
-    """Bind the rounding of sums by known records, one for each element of `shape`, which broadcasts against them.
-
-    Sums of 8-bit products times a multiplier are exact as they are, and so is the bias times it; wider ones pass the
-    pre-shift first.
-    """
-    size = op.record_bytes
-    bias, multiplier, shift = unpack_requantization(parameters, 0, parameters.size // size, size)
-    factor = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int32)).reshape(shape)
-    clip, offset = (op.zero_point, op.low, op.high), bias.reshape(shape)
-    if size == 8:
-        return rounding_step(total, out, factor, factor * offset, clip, scratch)
-    return rounding_step(total, out, factor, 0.0, clip, scratch, wide=(offset, op.pre_shift))
 
 
 def _sample_groups(op: VectorWindowOp, samples: int) -> list[slice]:

@@ -11,7 +11,7 @@ from ...dialects.tile.array import MatmulOp
 from .analysis import EXACT_FLOAT32, LARGEST_INPUT, Weights, magnitude, product_type
 from .memory import Scratch
 from .plain import Step, sequence
-from .windows import PaddedInput
+from .windows import PaddedInput, unfold_step
 
 UNFOLDED = 1 << 19
 """Elements of the unfolded matrix at a time: 2 MiB of float32."""
@@ -39,7 +39,10 @@ def dense_product(op: MatmulOp, weights: Weights | None, sram: Array, result: Ar
     point = op.taps == 1 and op.padded_size == op.input_size
     for first in range(0, len(sram), together):
         chosen = slice(first, min(first + together, len(sram)))
-        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, dtype, copy=not point)
+        stored = op.element_of("input").dtype if scratch.compiled else dtype  # then unfolding converts
+        padded = PaddedInput(
+            op, sram[chosen], span, op.zero_point, scratch, stored, copy=not (point or scratch.compiled)
+        )
         windows = padded.windows(op, op.groups, apart, op.in_c)
         if padded.borders or padded.copies:
             steps.append(padded.fill)
@@ -95,7 +98,7 @@ def _multiply(
     spans: Sequence[tuple[int, int]],
     scratch: Scratch,
 ) -> Step:
-    shaped = unfold.reshape(window.shape)
+    gather = unfold_step(window, unfold, scratch)
     left, right, out = unfold, matrix, target
     if op.groups == 1:
         flat = (-1, unfold.shape[-1])
@@ -109,7 +112,7 @@ def _multiply(
     if len(spans) == 1 and out.dtype == unfold.dtype and not op.accumulate:
 
         def write() -> None:
-            np.copyto(shaped, window)
+            gather()
             if op.input_zero:
                 np.subtract(unfold, op.input_zero, out=unfold)
             np.matmul(left, right, out=out)
@@ -119,7 +122,7 @@ def _multiply(
     pieces = [(left[..., a:b], right[..., a:b, :]) for a, b in spans]
 
     def add() -> None:
-        np.copyto(shaped, window)
+        gather()
         if op.input_zero:
             np.subtract(unfold, op.input_zero, out=unfold)
         for number, (rows, columns) in enumerate(pieces):

@@ -84,7 +84,7 @@ class Rounding:
 
 def _runs(values: Array, out: Array, factor: npt.ArrayLike, offset: npt.ArrayLike) -> tuple[Array, Array, Array, Array]:
     """The arrays of a rounding with parameters float64 of full rank; rows of narrow pixels become one axis."""
-    factor, offset = (_with_rank(np.asarray(a, np.float64), values.ndim) for a in (factor, offset))
+    factor, offset = (full_rank(np.asarray(a, np.float64), values.ndim) for a in (factor, offset))
     if values.shape[-1] < NARROW and is_mergeable(values) and is_mergeable(out):
         width = values.shape[-2]
         factor, offset = (merged(repeated(a, width, values.shape[-1])) for a in (factor, offset))
@@ -108,7 +108,8 @@ def _part(parameter: Array, index: tuple[slice, ...]) -> Array:
     return parameter[tuple(s if size > 1 else slice(None) for s, size in zip(index, parameter.shape, strict=False))]
 
 
-def _with_rank(array: Array, rank: int) -> Array:
+def full_rank(array: Array, rank: int) -> Array:
+    """The array with axes of length 1 in front."""
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
 
 

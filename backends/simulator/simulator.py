@@ -19,7 +19,7 @@ from .memory import Memory, extents
 from .modes import BF16_SUMS, MODES
 from .plain import Step
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 16 << 20
 """Samples run together as long as their state stays below this."""
 CHUNK_SAMPLES = 64
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.tile.window import WindowOp
+from .kernels import copy_kernel
 from .memory import Scratch
+from .plain import Step
 
 
 class PaddedInput:
@@ -58,3 +61,10 @@ class PaddedInput:
         """One view [samples, out_h, out_w, channels] for every window position, in the order of the weights."""
         windows = self.windows(op, 1, 0, channels)[:, 0]
         return [windows[:, :, :, i, j] for i in range(op.kernel_h) for j in range(op.kernel_w)]
+
+
+def unfold_step(windows: Array, matrix: Array, scratch: Scratch) -> Step:
+    """Bind a copy of windows [samples, groups, h, w, kernel_h, kernel_w, channels] to a matrix of as many elements."""
+    target = matrix.reshape(windows.shape)
+    kernel = copy_kernel(windows, target) if scratch.compiled else None
+    return kernel or partial(np.copyto, target, windows)

@@ -1,13 +1,13 @@
 """Convolution and matrix products at BLAS speed: in float32, and exactly over integers.
 
 A float GEMM over integers is exact in any order of summation while the sum of |x * w| stays within the mantissa, 2^24
-in float32 and 2^53 in float64. So an integer reduction is cut into spans short enough for float32 whatever the
-values are (514 products of 255 * 128), and the spans are added as int32; wider integers take float64.
+in float32 and 2^53 in float64. So an integer reduction is cut into spans that are short enough for float32 whatever x
+is, given the weights w, and the spans are added as int32; wider integers take float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,8 @@ def convolve(
 ) -> Array:
     """Data NHWC * weight HWIO -> NHWC, all float32."""
     image = pad_image(data, pads, 0.0, weight.dtype)
-    length = weight.shape[0] * weight.shape[1] * weight.shape[2]
-    return _convolve_image(image, weight, strides, dilations, groups, length, weight.dtype)
+    whole = [slice(0, weight.shape[0] * weight.shape[1] * weight.shape[2])]
+    return _convolve_image(image, weight, strides, dilations, groups, whole, weight.dtype)
 
 
 def exact_convolve(
@@ -52,11 +52,11 @@ def exact_convolve(
 
     The sums are int32, or int64 for 16-bit data.
     """
-    kind, span = _exact_span(_magnitude(data, zero_point), _magnitude(weight, 0))
+    kind, spans = _exact_spans(_magnitude(data, zero_point), weight.reshape(-1, weight.shape[-1]), 0)
     image = pad_image(data, pads, zero_point, kind)
     if zero_point:
         image = np.subtract(image, kind.type(zero_point), out=image)
-    return _convolve_image(image, weight.astype(kind), strides, dilations, groups, span, _sum_type(data))
+    return _convolve_image(image, weight.astype(kind), strides, dilations, groups, spans, _sum_type(data))
 
 
 def exact_matmul(lhs: Array, lhs_zero_point: int, rhs: Array, rhs_zero_point: int) -> Array:
@@ -64,11 +64,11 @@ def exact_matmul(lhs: Array, lhs_zero_point: int, rhs: Array, rhs_zero_point: in
 
     Integers [..., M, K] and [..., K, N].
     """
-    kind, span = _exact_span(_magnitude(lhs, lhs_zero_point), _magnitude(rhs, rhs_zero_point))
+    kind, spans = _exact_spans(_magnitude(lhs, lhs_zero_point), rhs, rhs_zero_point)
     left = lhs.astype(kind) - kind.type(lhs_zero_point)
     wide = _sum_type(lhs)
     total = np.zeros((), wide)
-    for cut in _spans(lhs.shape[-1], span):
+    for cut in spans:
         right = rhs[..., cut, :].astype(kind)
         if rhs_zero_point:
             right -= kind.type(rhs_zero_point)
@@ -85,12 +85,31 @@ def _magnitude(stored: Array, zero_point: int) -> int:
     return max(int(limits.max) - zero_point, zero_point - int(limits.min))
 
 
-def _exact_span(*magnitudes: int) -> tuple[np.dtype[np.floating], int]:
-    """The float type and the number of products of such integers that it can add up exactly."""
-    largest = magnitudes[0] * magnitudes[1]
-    if 2**24 // largest >= SHORTEST_SPAN:
-        return np.dtype(np.float32), 2**24 // largest
-    return np.dtype(np.float64), 2**53 // largest
+def _exact_spans(largest: int, weights: Array, zero_point: int) -> tuple[np.dtype[np.floating], list[slice]]:
+    """The float type, and the cuts of the reduction within each of which it adds up products exactly.
+
+    Of data of at most the magnitude `largest` with weights [..., K, N].
+    """
+    length, bound = weights.shape[-2], _magnitude(weights, zero_point)
+    if largest * bound * SHORTEST_SPAN > 2**24:
+        return np.dtype(np.float64), list(_spans(length, 2**53 // (largest * bound)))
+    spans = list(_spans(length, 2**24 // (largest * bound)))
+    if len(spans) > 1 and weights.ndim == 2 and not zero_point:
+        return np.dtype(np.float32), _joined(spans, weights, 2**24 // largest)
+    return np.dtype(np.float32), spans
+
+
+def _joined(spans: list[slice], weights: Array, limit: int) -> list[slice]:
+    """Neighbouring spans of the reduction of `weights` [K, N] as one where no column of |w| adds up to over `limit`."""
+    found: list[slice] = []
+    total: Array | None = None
+    for span in spans:
+        part = np.abs(weights[span].astype(np.int32)).sum(axis=0)
+        if total is not None and (total + part).max(initial=0) <= limit:
+            found[-1], total = slice(found[-1].start, span.stop), total + part
+        else:
+            found, total = [*found, span], part
+    return found
 
 
 def _spans(length: int, span: int) -> Iterator[slice]:
@@ -106,12 +125,12 @@ def _convolve_image(
     strides: tuple[int, ...],
     dilations: tuple[int, ...],
     groups: int,
-    span: int,
+    spans: Sequence[slice],
     dtype: np.dtype[np.generic],
 ) -> Array:
-    """A padded image times weight, both of one float type, reduced in spans of at most `span`, added up as `dtype`."""
+    """A padded image times weight, both of one float type, reduced in `spans`, which are added up as `dtype`."""
     kernel_height, kernel_width, inputs, outputs = weight.shape
-    depthwise = groups > 1 and inputs == 1 and kernel_height * kernel_width <= span
+    depthwise = groups > 1 and inputs == 1 and len(spans) == 1
     rows = output_extent(image.shape[1], kernel_height, strides[0], dilations[0], 0, 0)
     columns = output_extent(image.shape[2], kernel_width, strides[1], dilations[1], 0, 0)
     out = np.empty((image.shape[0], rows, columns, groups, outputs // groups), dtype)
@@ -127,7 +146,7 @@ def _convolve_image(
             if depthwise:
                 _store_taps(view[place], matrix[:, :, 0], out[place])
             else:
-                _store_products(view[place], matrix, span, out[place])
+                _store_products(view[place], matrix, spans, out[place])
     return out.reshape(image.shape[0], rows, columns, outputs)
 
 
@@ -145,7 +164,7 @@ def _store_taps(patches: Array, taps: Array, out: Array) -> None:
     out[...] = total
 
 
-def _store_products(patches: Array, weight: Array, span: int, out: Array) -> None:
+def _store_products(patches: Array, weight: Array, spans: Sequence[slice], out: Array) -> None:
     """Out [n, h, w, G, O] = patches [n, h, w, KH, KW, G * I] times weight [KH, KW, I, G, O], a GEMM per span."""
     kernel_height, kernel_width, inputs, groups, outputs = weight.shape
     length, pixels = kernel_height * kernel_width * inputs, patches.shape[0] * patches.shape[1] * patches.shape[2]
@@ -158,7 +177,7 @@ def _store_products(patches: Array, weight: Array, span: int, out: Array) -> Non
     rows = split.transpose(5, 0, 1, 2, 3, 4, 6).reshape(groups, pixels, length)
     matrix = weight.transpose(3, 0, 1, 2, 4).reshape(groups, length, outputs)
     target = out.reshape(pixels, groups, outputs).transpose(1, 0, 2)
-    for cut in _spans(length, span):
+    for cut in spans:
         if cut.start:
             target += np.matmul(rows[:, :, cut], matrix[:, cut]).astype(out.dtype)
         elif out.dtype == weight.dtype:

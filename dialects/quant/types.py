@@ -71,8 +71,10 @@ class QuantizedType(ElementType, DialectType):
         values = np.asarray(real)
         if values.dtype != np.float32:
             values = values.astype(np.float64)
-        shifted = np.rint(values / values.dtype.type(self.scale)) + values.dtype.type(self.zero_point)
-        return np.clip(shifted, self.low, self.high).astype(self.dtype)
+        steps: Array = np.divide(values, values.dtype.type(self.scale), out=np.empty_like(values))
+        np.rint(steps, out=steps)
+        np.add(steps, values.dtype.type(self.zero_point), out=steps)
+        return np.clip(steps, self.low, self.high, out=steps).astype(self.dtype)
 
     def integer(self, real: float) -> int:
         """The stored integer of one real number, as fields of instructions hold it."""

@@ -14,6 +14,7 @@ from ...dialects.core.types import F32, Array, TensorType
 from ..framework.environment import CalibrationData, Progress, silent_progress
 from .sampling import Run, Samples, runs
 from .statistics import TensorStatistics
+from .visibility import Visibility
 
 
 def calibrate(
@@ -35,27 +36,32 @@ def observe(
     *,
     progress: Progress = silent_progress,
 ) -> None:
-    """Run all samples of `data` and show every value of `statistics` to its statistics.
+    """Run all samples of `data` and show what counts of every value of `statistics` (`Visibility`) to its statistics.
 
     Samples are run side by side where that is certain to change nothing (see `batched`), otherwise one by one. Raises
     CompileError if they do not fit the inputs, or at the operation that first yields NaN or infinity.
     """
-    samples = Samples(module.main, data)
+    samples, visibility = Samples(module.main, data), Visibility(statistics)
     with progress("calibrating", samples.count) as advance:
         for each in runs(module, samples):
-            _observe_run(module, each, statistics)
+            _observe_run(module, each, statistics, visibility)
             advance(each.size)
 
 
-def _observe_run(original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics]) -> None:
-    """Run once and show every wanted value of `original` to its statistics."""
+def _observe_run(
+    original: Module, executed: Run, statistics: Mapping[Value[Any], TensorStatistics], visibility: Visibility
+) -> None:
+    """Run once and show what counts of every wanted value of `original` to its statistics."""
+
+    def see(value: Value[Any], array: Array) -> None:
+        statistics[value].update(array, executed.size)
+
     twins = dict(zip(executed.module.main.body, original.main.body, strict=True))
     for argument in original.main.arguments:
         array = executed.inputs[str(argument.name)]
         if not _is_finite(array):
             raise CompileError(f"calibration data of input '{argument.name}' hold NaN or infinity, expected numbers")
-        if argument in statistics:
-            statistics[argument].update(array, executed.size)
+        visibility.show(argument, array, see)
 
     def observer(op: Operation, results: tuple[Any, ...]) -> None:
         twin = twins[op]
@@ -65,8 +71,7 @@ def _observe_run(original: Module, executed: Run, statistics: Mapping[Value[Any]
             if not _is_finite(array):
                 message = f"'{op.name}': the result holds NaN or infinity for the calibration data"
                 raise CompileError(Diagnostic(message, twin.location, ("its range cannot be quantized",)))
-            if value in statistics:
-                statistics[value].update(array, executed.size)
+            visibility.show(value, array, see)
 
     with np.errstate(all="ignore"):
         run(executed.module, executed.inputs, observer=observer)

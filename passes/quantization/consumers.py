@@ -48,9 +48,10 @@ def _add_run(network: FloatNetwork, executed: Run, candidates: Candidates, error
             reads = [None if isinstance(v, Constant) else network.groups.group(v) for v in twin.operands]
             for root in dict.fromkeys(root for root in reads if root in candidates):
                 assert root is not None
+                signal = _power(result) or 1.0
                 for index, type in enumerate(candidates[root]):
                     rounded = [_rounded(a, type) if r is root else a for a, r in zip(arguments, reads, strict=True)]
-                    errors[root][index] += _relative(result, op.evaluate(*rounded))
+                    errors[root][index] += _power(op.evaluate(*rounded) - result) / signal
 
     def observe(op: Operation, results: tuple[Any, ...]) -> None:
         compare(op, results[0])
@@ -63,14 +64,14 @@ def _add_run(network: FloatNetwork, executed: Run, candidates: Candidates, error
     for value, array in zip(original.returns, found.values(), strict=True):
         root = network.groups.group(network.integer_value(value))
         for index, type in enumerate(candidates.get(root, ())):
-            errors[root][index] += _relative(array, _rounded(array, type))
+            errors[root][index] += _power(_rounded(array, type) - array) / (_power(array) or 1.0)
 
 
 def _rounded(array: Array, type: QuantizedType) -> Array:
     return type.dequantize(type.quantize(array))
 
 
-def _relative(real: Array, found: Array) -> float:
-    """Noise over signal; the noise itself where there is no signal."""
-    signal = float(np.square(real, dtype=np.float64).sum())
-    return float(np.square(np.subtract(found, real, dtype=np.float64)).sum()) / (signal or 1.0)
+def _power(array: Array) -> float:
+    """The sum of squares, by BLAS in the precision of the array: a few digits are enough to choose."""
+    flat = array.reshape(-1)
+    return float(np.dot(flat, flat))

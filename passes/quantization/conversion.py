@@ -31,6 +31,7 @@ from .formats import INT8, Format
 from .grouping import constant_type
 from .ranges import activation_type, range_of
 from .stored import fixed_array, fixed_name, fixed_weights, is_fixed, is_wide
+from .weights import QuantizedWeights
 
 LARGEST_SCALE = 2.0**20
 """A requantization above this saturates every accumulator but 0 just as this one does."""
@@ -57,6 +58,8 @@ class Conversion:
     """The matmul-like operations with channels whose weight scale the bias floor raised, and how many."""
     layers: dict[Operation, Operation] = field(default_factory=dict[Operation, Operation])
     """The float operation that each integer convolution or product was made from."""
+    weights: dict[tuple[Any, ...], QuantizedWeights] = field(default_factory=dict[tuple[Any, ...], QuantizedWeights])
+    """Weights quantized before, by the names of weight and bias, scale of the data, and format: trials share them."""
     lost: dict[Operation, str] = field(default_factory=dict[Operation, str])
     """The matmul-like operations that do not keep the integers their model stores, and why."""
 
@@ -110,6 +113,18 @@ class Conversion:
     def format(self, data: Value[Any]) -> Format:
         """The integers of a product of these activations with constant weights."""
         return INT8 if quantized_element(data.type).storage == I8 else self.precision
+
+    def stored(
+        self, weight: Value[Any], bias: Value[Any] | None, scale: float, format: Format
+    ) -> tuple[QuantizedWeights, str | None]:
+        """`fixed_weights`, once for each scale of the data."""
+        if not isinstance(weight, Constant) or not (bias is None or isinstance(bias, Constant)):
+            return fixed_weights(weight, bias, scale, format)
+        key = (weight.name, None if bias is None else bias.name, scale, format)
+        if key not in self.weights:
+            self.weights[key], lost = fixed_weights(weight, bias, scale, format)
+            assert lost is None
+        return self.weights[key], None
 
     def rescale(self, op: Operation, value: Value[Any], element: QuantizedType) -> Value[Any]:
         """Insert the step from the type of a quantized value to another one."""
@@ -211,7 +226,7 @@ def _weighted(
     op: Conv2dOp | MatmulOp, conversion: Conversion, data: Value[Any], weight: Value[Any], bias: Value[Any] | None
 ) -> Value[Any]:
     """Insert data * weight + bias in the accumulator, then one factor per output channel."""
-    stored, lost = fixed_weights(weight, bias, quantized_element(data.type).scale, conversion.format(data))
+    stored, lost = conversion.stored(weight, bias, quantized_element(data.type).scale, conversion.format(data))
     if stored.raised:
         conversion.raised[op] = stored.raised
     if lost is not None:

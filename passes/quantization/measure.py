@@ -24,8 +24,8 @@ MEASURED_MACS = 1 << 32
 FEWEST_MEASURED, MOST_MEASURED = 8, 128
 """Samples that are measured at least, and at most, where there are as many."""
 
-LEAST_PROBABILITY = 2.0**-9
-"""Half a step of a quantized softmax: smaller probabilities become 0."""
+LEAST_SHARE = 2.0**-9
+"""Probabilities below this share of the largest one count as equal: half a step of a quantized softmax that is sure."""
 
 LARGEST_SHARE = 0.25
 """Of the calibration samples that is held back to be measured; with fewer than 4 * FEWEST_MEASURED it is more."""
@@ -37,7 +37,7 @@ class Fidelity:
     The error of a sample is the power of the noise over the power of the signal, sum((r - y)^2) / mean over the samples
     of sum(r^2), r being the output of `reference` and y that of the module, summed over all outputs: 10^(-SQNR / 10)
     with SQNR in decibels. An output that is a softmax counts by the logarithms of its real probabilities, because
-    probabilities near 0 and 1 hide most errors, but below `LEAST_PROBABILITY` no error counts: integers show none.
+    probabilities near 0 and 1 hide most errors, but below `LEAST_SHARE` of the largest no error counts.
     Integer modules are measured as they execute, bit for bit.
     """
 
@@ -155,7 +155,7 @@ def compared(outputs: Iterable[Array], axes: Iterable[int | None], size: int) ->
 
 
 def _visible_logarithms(logits: Array, axis: int) -> Array:
-    """Ln max(softmax(logits), LEAST_PROBABILITY)."""
+    """Ln max(p, LEAST_SHARE * the largest p) of the probabilities p = softmax(logits)."""
     shifted = logits - logits.max(axis=axis, keepdims=True)
-    logarithms = shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
-    return np.maximum(logarithms, math.log(LEAST_PROBABILITY))
+    total = np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    return np.maximum(shifted, math.log(LEAST_SHARE)) - total

@@ -22,6 +22,7 @@ from .host import epilogue, prologue
 from .legality import check_convertible, check_integer, float_operations
 from .ranges import Range, range_of
 from .stored import is_fixed
+from .weights import QuantizedWeights
 
 
 class FloatNetwork:
@@ -37,6 +38,7 @@ class FloatNetwork:
 
     def __init__(self, module: Module, format: Format = INT8, promoted: Collection[str] = ()) -> None:
         self.module, self.format, self.promoted = module, format, frozenset(promoted)
+        self._weights: dict[tuple[Any, ...], QuantizedWeights] = {}
         main = module.main
         self.prologue, self._epilogue = prologue(main), epilogue(main)
         self.operations = float_operations(main)
@@ -101,7 +103,7 @@ class FloatNetwork:
         weights were quantized here.
         """
         main = self.module.main
-        conversion = Conversion(self.module, self.types(ranges), self.format)
+        conversion = Conversion(self.module, self.types(ranges), self.format, weights=self._weights)
         if self.promoted:
             conversion.precision, conversion.promoted = FORMATS["int16"], self._promoted_operations()
             conversion.narrow = self.groups.types({**self._given, **ranges}, self._decided)
@@ -126,6 +128,7 @@ class FloatNetwork:
         `promoted` replaces the layers that work in int16.
         """
         copy = FloatNetwork(self.module.clone(), self.format, self.promoted if promoted is None else promoted)
+        copy._weights = self._weights
         twins = zip(copy.sources, self.sources, strict=True)
         copy.quantize({twin: ranges[source] for twin, source in twins})
         return copy.module

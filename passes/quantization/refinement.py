@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,9 +12,54 @@ from ...dialects.core.operation import Module, Operation, Value
 from ...dialects.core.types import I32, I64
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
+from ..framework.base import Pass, at_least
 from ..framework.environment import CalibrationData, Environment
-from .lockstep import walk_capacity
+from .lockstep import Visit, walk, walk_capacity, weighted_layers
 from .measure import Fidelity, decibels
+
+
+@dataclass(frozen=True)
+class LayerRefinement(Pass):
+    """A pass that changes weights or biases layer by layer, from front to back on executed integers.
+
+    With `check` everything is taken back unless the network comes closer to the float network. `samples` limits how
+    many others than held-back ones it looks at. Without calibration data nothing happens, unless `noise` is set: then
+    the noise that insert-quantization made up counts.
+    """
+
+    title: ClassVar[str]
+
+    samples: int = at_least(1, 64)
+    check: bool = True
+    noise: bool = False
+
+    def run(self, module: Module, environment: Environment) -> None:
+        refinement = Refinement.begin(self.name, module, environment, noise=self.noise, check=self.check)
+        if refinement is None:
+            return
+        data, fitted = self.seen(refinement)
+        changed: list[int] = []
+        with environment.progress(self.title, len(weighted_layers(module, environment.baseline))) as advance:
+            for visit in walk(module, environment.baseline, data):
+                changed.append(self.change(module, visit, fitted))
+                advance(1)
+        layers = sum(map(bool, changed))
+        if layers:
+            message = self.summary(sum(changed), f"{layers} layer{'s' if layers != 1 else ''}")
+            refinement.finish(message, channels=sum(changed), layers=layers)
+
+    def seen(self, refinement: Refinement) -> tuple[CalibrationData, int]:
+        """The samples of the walk, and how many of them, from the first on, may decide about numbers."""
+        data = refinement.samples(self.samples)
+        return data, data.count
+
+    def change(self, module: Module, visit: Visit, fitted: int) -> int:
+        """Replace constants of one layer; returns how many of its channels have changed."""
+        raise NotImplementedError(type(self).__name__)
+
+    def summary(self, channels: int, layers: str) -> str:
+        """What was done, for a remark."""
+        raise NotImplementedError(type(self).__name__)
 
 
 @dataclass

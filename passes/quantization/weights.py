@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ ZERO_CHANNEL_BIAS = 2**20
 """The stored bias of a channel without weights: fine enough for any result type."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QuantizedWeights:
     """Integers and what they stand for: weight ~= stored * scales, bias ~= stored bias * accumulator_scales.
 
@@ -27,7 +28,7 @@ class QuantizedWeights:
     raised: int
     format: Format = INT8
 
-    @property
+    @cached_property
     def largest(self) -> int:
         """No sum with the bias exceeds this magnitude."""
         bias = np.zeros(1, np.int64) if self.bias is None else self.bias.astype(np.int64)

@@ -84,3 +84,11 @@ def test_errors_say_what_to_do(quantized, monkeypatch, tmp_path, capsys):
     program.save(tmp_path / "digits.accel")
     assert run_cli([str(tmp_path / "digits.accel"), "--compare-onnxruntime", str(SAMPLES)]) == 1
     assert "already compiled, --compare-onnxruntime cannot change it" in capsys.readouterr().err
+
+
+def test_samples_that_do_not_fill_a_batch_are_compared_too():
+    samples = {"x": np.arange(10.0).reshape(5, 2), "y": np.arange(5.0).reshape(5, 1)}
+    first, second = module._runs(samples, {"x": 3, "y": 3})
+    assert first["x"].tolist() == samples["x"][:3].tolist()
+    assert second["x"][:, 0].tolist() == [6.0, 8.0, 8.0]
+    assert second["y"][:, 0].tolist() == [3.0, 4.0, 4.0]

@@ -179,6 +179,11 @@ def test_passes_can_be_left_out(small):
     assert "insert-quantization" in pipeline and not any(name in pipeline for name in skipped)
 
 
+def test_a_pass_to_skip_that_the_pipeline_does_not_have_is_told(small):
+    found = accelc.compile(small, opt_level=0, skip_passes=["correct-bias"]).report()["warnings"]
+    assert "the pass 'correct-bias' is to be skipped, but the pipeline does not have it" in found
+
+
 def test_a_pipeline_without_tokens_is_refused(small):
     passes = PIPELINES["O0"].removesuffix(",insert-tokens")
     with pytest.raises(accelc.CompileError, match="no instruction waits for another engine, expected tokens"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accelc.compiler.cli import run_cli
 from accelc.compiler.opt import run_opt
 
 GOOD = """func @main(%x: tensor<2xf32>) -> tensor<2xf32> attributes {outputs = ["y"]} {
@@ -112,3 +113,50 @@ def test_split_input(good: Path) -> None:
     assert status == 0
     assert out.count("func @main") == 2
     assert opt(good)[0] == 1
+
+
+PRODUCTS = """const @one : tensor<4x4xf32> = dense<0.5>
+const @two : tensor<4x2xf32> = dense<0.25>
+func @main(%x: tensor<1x4xf32>) -> tensor<1x2xf32> {
+  %0 = nn.matmul %x, @one : (tensor<1x4xf32>, tensor<4x4xf32>) -> tensor<1x4xf32> loc("first")
+  %1 = nn.matmul %0, @two : (tensor<1x4xf32>, tensor<4x2xf32>) -> tensor<1x2xf32> loc("second")
+  return %1 : tensor<1x2xf32> -> ()
+}
+"""
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    path = tmp_path / "products.air"
+    path.write_text(PRODUCTS)
+    return path
+
+
+def test_a_pass_of_the_pipeline_is_skipped(good: Path) -> None:
+    assert opt(good, "-p", "canonicalize,eliminate-dead-code", "--skip-pass=canonicalize")[1].count("nn.relu") == 2
+    status, _, err = opt(good, "-p", "canonicalize", "--skip-pass=round-weights")
+    assert status == 2
+    assert "--skip-pass=round-weights: the pipeline does not have it, expected one of canonicalize" in err
+
+
+def test_layers_are_promoted_by_name(products: Path) -> None:
+    line = (products, "-p", "insert-quantization", "--precision", "mixed", "--promote", "second")
+    status, out, _ = opt(*line)
+    assert status == 0 and "tensor<4x4xi8>" in out and "tensor<4x2xi16>" in out
+    assert "no layer is called 'third', expected some of 'first', 'second'" in opt(*line, "--promote=third")[2]
+    status, _, err = opt(products, "-p", "insert-quantization", "--promote", "second")
+    assert status == 2 and "--promote is given for precision int8, expected --precision mixed" in err
+
+
+def test_ranges_come_from_the_method_or_the_file_that_is_named(products: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 3.0]], np.float32))
+    line = (products, "-p", "insert-quantization", "--calibration-data", tmp_path / "x.npz")
+    scales = {}
+    for method in ("min-max", "mean-min-max"):
+        out = opt(*line, "--calibration-method", method)[1]
+        scales[method] = float(out.split("!quant.i8<")[1].split(":")[0])
+    assert scales == pytest.approx({"min-max": 3.0 / 255, "mean-min-max": 2.0 / 255})
+    table = tmp_path / "ranges.json"
+    run_cli([str(products), "--emit=quant", f"--save-calibration={table}", "-o", str(tmp_path / "quantized.air")])
+    assert opt(products, "-p", "insert-quantization", "--load-calibration", table)[0] == 0
+    assert "nowhere.json" in opt(products, "--load-calibration", tmp_path / "nowhere.json")[2]

@@ -69,11 +69,32 @@ def test_a_softmax_counts_by_the_logarithms_of_what_it_can_show() -> None:
 
     def logarithms(factor: float) -> np.ndarray:
         logits = data.samples["x"].astype(np.float64) * factor
-        return np.maximum(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), np.log(2.0**-9))
+        logarithms = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return np.maximum(logarithms, logarithms.max(axis=1, keepdims=True) + np.log(2.0**-9))
 
     real, found = logarithms(4.0), logarithms(4.4)
     expected = np.square(real - found).sum() / np.square(real).sum()
     assert Fidelity(scaled(4.0, SOFTMAX), data).error(scaled(4.4, SOFTMAX)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_softmax_that_is_sure_of_nothing_is_measured_too() -> None:
+    """A thousand classes of about the same probability, each of them far below what 8 bits show of a sure softmax."""
+    data = CalibrationData({"x": np.random.default_rng(3).standard_normal((8, 1000), dtype=np.float32)})
+
+    def network(factor: float) -> Module:
+        return parse_module(
+            f"""const @factor : tensor<f32> = dense<{factor}>
+            func @main(%x: tensor<1x1000xf32>) -> tensor<1x1000xf32> {{
+              %0 = nn.mul %x, @factor : (tensor<1x1000xf32>, tensor<f32>) -> tensor<1x1000xf32>
+              %1 = nn.softmax %0 {{axis = 1}} : tensor<1x1000xf32> -> tensor<1x1000xf32>
+              return %1 : tensor<1x1000xf32> -> ()
+            }}""",
+            CONTEXT,
+        )
+
+    fidelity = Fidelity(network(0.3), data)
+    assert fidelity.error(network(0.3)) == 0.0
+    assert 0.0 < fidelity.error(network(0.31)) < fidelity.error(network(0.35))
 
 
 def test_integers_below_a_softmax_count_by_their_logits() -> None:

@@ -8,7 +8,7 @@ import pytest
 from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
 from accelc.passes.quantization.patches import input_rows
-from accelc.passes.quantization.rounding import BLOCK, clip_scales, nearest, round_jointly
+from accelc.passes.quantization.rounding import BLOCK, Moments, clip_scales, joint_parts, nearest, round_jointly
 
 
 def cost(steps: np.ndarray, stored: np.ndarray, hessian: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def moments(length: int, alike: float, seed: int = 0) -> np.ndarray:
 def test_inputs_that_are_alike_let_errors_cancel(length: int) -> None:
     steps = np.random.default_rng(1).uniform(-100, 100, (length, 16))
     hessian = moments(length, alike=3.0)
-    stored = round_jointly(steps, hessian)
+    stored = round_jointly(steps, Moments.of(hessian))
     assert np.array_equal(stored, np.rint(stored))
     assert np.abs(stored).max() <= 127
     apart, jointly = (cost(steps, each, hessian).sum() for each in (nearest(steps), stored))
@@ -36,7 +36,7 @@ def test_inputs_that_are_alike_let_errors_cancel(length: int) -> None:
 
 def test_uncorrelated_inputs_round_to_the_nearest() -> None:
     steps = np.random.default_rng(2).uniform(-100, 100, (50, 4))
-    assert np.array_equal(round_jointly(steps, np.diag(np.arange(1.0, 51.0))), nearest(steps))
+    assert np.array_equal(round_jointly(steps, Moments.of(np.diag(np.arange(1.0, 51.0)))), nearest(steps))
 
 
 def test_blocks_do_the_same_as_one_weight_after_the_other() -> None:
@@ -54,7 +54,7 @@ def test_blocks_do_the_same_as_one_weight_after_the_other() -> None:
             # The best continuous change of what is left makes up for this error (Frantar et al., equation 2).
             gain = np.linalg.solve(damped[np.ix_(left, left)], damped[left, index])
             wanted[left] += np.outer(gain, wanted[index] - stored[index])
-    assert (stored != round_jointly(steps, hessian)).mean() < 0.02, "but for ties within float32"
+    assert (stored != round_jointly(steps, Moments.of(hessian))).mean() < 0.02, "but for ties within float32"
 
 
 def test_joint_rounding_is_close_to_the_best_of_all_roundings() -> None:
@@ -62,15 +62,15 @@ def test_joint_rounding_is_close_to_the_best_of_all_roundings() -> None:
     steps = np.random.default_rng(4).uniform(-50, 50, (6, 1))
     corners = [np.floor(steps) + np.reshape(corner, (6, 1)) for corner in itertools.product((0.0, 1.0), repeat=6)]
     best = min(float(cost(steps, corner, hessian)[0]) for corner in corners)
-    assert float(cost(steps, round_jointly(steps, hessian), hessian)[0]) <= 2.0 * best
+    assert float(cost(steps, round_jointly(steps, Moments.of(hessian)), hessian)[0]) <= 2.0 * best
 
 
 def test_inputs_that_never_occur_do_no_harm() -> None:
     hessian = moments(8, alike=1.0)
     hessian[3], hessian[:, 3] = 0.0, 0.0
     steps = np.random.default_rng(5).uniform(-50, 50, (8, 2))
-    assert np.array_equal(round_jointly(steps, hessian)[3], nearest(steps)[3])
-    assert np.array_equal(round_jointly(steps, np.zeros((8, 8))), nearest(steps))
+    assert np.array_equal(round_jointly(steps, Moments.of(hessian))[3], nearest(steps)[3])
+    assert np.array_equal(round_jointly(steps, Moments.of(np.zeros((8, 8)))), nearest(steps))
 
 
 def test_clipping_takes_an_outlier_only_where_it_pays() -> None:
@@ -83,6 +83,15 @@ def test_clipping_takes_an_outlier_only_where_it_pays() -> None:
     assert clipped[1] == scales[1], "clipping uniform weights costs more than it gains"
     important = np.where(np.arange(4000) == 0, 1e6, 1.0)
     assert clip_scales(weights, scales, important)[0] == scales[0], "an input that matters must not be clipped"
+
+
+def test_long_reductions_are_cut_between_input_channels() -> None:
+    assert [part.tolist() for part in joint_parts(9, 3)] == [list(range(27))]
+    parts = joint_parts(9, 512)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(9 * 512))
+    assert [len(part) for part in parts] == [9 * n for n in (171, 171, 170)]
+    assert set(parts[1] % 512) == set(range(171, 342)), "all taps of a channel stay together"
+    assert [len(part) for part in joint_parts(5000, 1)] == [5000], "one channel cannot be cut"
 
 
 CONV = """
