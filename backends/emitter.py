@@ -11,10 +11,11 @@ from ..dialects.builtin import ReturnOp
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import BlockArgument, Constant, Module, Operation, Value
 from ..dialects.core.types import Array, TensorType
+from ..dialects.nn.onnx import HostOp
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp
 from .encoding import Instruction, encode, instruction_of
-from .host import HOST_OPERATIONS, HostStep, HostWrite, InputPort, OutputPort
+from .host import HOST_OPERATIONS, HostCall, HostStep, HostWrite, InputPort, OutputPort
 from .manifest import Layer
 from .program import ALIGNMENT, Program
 from .target import Target
@@ -68,6 +69,8 @@ class _Emitter:
             layers=layers,
             instruction_layers=np.array(indices, np.int64),
             useful_macs=np.array([_useful_macs(op) for op in instructions], np.int64),
+            host_calls=self.host_calls(operations),
+            host=self.host_module(),
             report=report,
         )
         self.refuse_others(operations)
@@ -160,6 +163,8 @@ class _Emitter:
         for op in operations:
             if isinstance(op, HostWriteOp):
                 source, steps = self.host_chain(op.data)
+                if isinstance(source.defining_op, HostOp):
+                    continue
                 if not isinstance(source, BlockArgument):
                     raise op.error("writes a tensor that is not made from an input by host steps")
                 writes[source].append(HostWrite(self.address(op, op.buffer) + op.buffer_offset, steps))
@@ -173,12 +178,54 @@ class _Emitter:
         final, stored = _tensor_type(value), _tensor_type(source)
         if isinstance(source, BlockArgument):
             return OutputPort(name, final, 0, stored, steps, str(source.name))
+        if isinstance(source.defining_op, HostOp):
+            return OutputPort(name, final, 0, stored, steps, self.result_name(source))
         read = source.defining_op
         if isinstance(read, HostReadOp):
             return OutputPort(name, final, self.address(read, read.buffer) + read.buffer_offset, stored, steps)
         if isinstance(source, Constant) and source in self.addresses:
             return OutputPort(name, final, self.addresses[source], stored, steps)
         raise CompileError(f"output '{name}' is not made from a tile.host_read by host steps")
+
+    def host_calls(self, operations: Sequence[Operation]) -> tuple[HostCall, ...]:
+        """The calls of the host in order, with the transfers around each."""
+        writes: dict[Value[Any], list[HostWrite]] = {}
+        for op in operations:
+            if isinstance(op, HostWriteOp):
+                source, steps = self.host_chain(op.data)
+                place = self.address(op, op.buffer) + op.buffer_offset
+                writes.setdefault(source, []).append(HostWrite(place, steps))
+        calls: list[HostCall] = []
+        for op in operations:
+            if isinstance(op, HostOp):
+                arguments = tuple(self.output(f"input{index}", value) for index, value in enumerate(op.operands))
+                results = tuple(
+                    InputPort(self.result_name(value), _tensor_type(value), tuple(writes.get(value, ())))
+                    for value in op.results
+                )
+                calls.append(HostCall(op.callee, arguments, results))
+        return tuple(calls)
+
+    def result_name(self, value: Value[Any]) -> str:
+        """The name of a result of a call, which no input of the model has."""
+        op = value.defining_op
+        assert isinstance(op, HostOp)
+        name = f"{op.callee}.{op.results.index(cast(Any, value))}"
+        inputs = {str(argument.name) for argument in self.function.arguments}
+        while name in inputs:
+            name = f"{name}'"
+        return name
+
+    def host_module(self) -> Module:
+        """The functions that are called, and their constants."""
+        copy = self.module.clone()
+        called = {op.callee for op in self.function.body if isinstance(op, HostOp)}
+        copy.attributes = {}
+        for name in [name for name in copy.functions if name not in called]:
+            for op in reversed(copy.functions.pop(name).body):
+                op.set_operands(())
+        copy.drop_unused_constants()
+        return copy
 
     def address(self, op: Operation, buffer: Value[Any]) -> int:
         if buffer not in self.addresses:
@@ -201,7 +248,7 @@ class _Emitter:
 
     def refuse_others(self, operations: Sequence[Operation]) -> None:
         for op in operations:
-            known = isinstance(op, (InstructionOp, AllocOp, HostWriteOp, HostReadOp, ReturnOp))
+            known = isinstance(op, (InstructionOp, AllocOp, HostWriteOp, HostReadOp, HostOp, ReturnOp))
             if not known and op.name not in HOST_OPERATIONS:
                 raise op.error("cannot be emitted; expected tile instructions and host steps")
 

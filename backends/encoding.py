@@ -19,6 +19,7 @@ from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.fields import AttributeField, AttributeValue
 from ..dialects.core.operation import Value
 from ..dialects.tile.array import MatmulOp
+from ..dialects.tile.host import CallHostOp
 from ..dialects.tile.instruction import ENGINES, InstructionOp, Region, offset_fields
 from ..dialects.tile.memory import LoadOp, StoreOp
 from ..dialects.tile.movement import FillOp, MoveOp
@@ -34,6 +35,7 @@ Words = npt.NDArray[np.uint32]
 OPCODES: dict[int, type[InstructionOp]] = {
     0x01: LoadOp,
     0x02: StoreOp,
+    0x03: CallHostOp,
     0x10: MatmulOp,
     0x20: RequantizeOp,
     0x21: BinaryOp,

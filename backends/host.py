@@ -85,7 +85,7 @@ class InputPort:
 class OutputPort:
     """An output of the model: a dense tensor `stored` at `address` of the DRAM, then `steps` up to the user's type.
 
-    With `source`, the name of an input, the steps start from that input and nothing is read.
+    With `source`, the name of an input or of the result of a call, the steps start from that and nothing is read.
     """
 
     name: str
@@ -94,6 +94,19 @@ class OutputPort:
     stored: TensorType
     steps: tuple[HostStep, ...]
     source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """A call of the host: the function it runs, what that takes, and where its results go.
+
+    The arguments are read as outputs are. The results bear names of their own, under which outputs and the arguments of
+    later calls may read them.
+    """
+
+    callee: str
+    arguments: tuple[OutputPort, ...]
+    results: tuple[InputPort, ...]
 
 
 def stored_bytes(type: TensorType) -> int:

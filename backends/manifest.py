@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.types import ElementType, ScalarType, TensorType
 from ..dialects.quant.types import QuantizedType
-from .host import STEP_KINDS, HostStep, HostWrite, InputPort, OutputPort, final_type, stored_bytes
+from .host import STEP_KINDS, HostCall, HostStep, HostWrite, InputPort, OutputPort, final_type, stored_bytes
 
 TENSOR_LIMIT = 2**31
 """No tensor of a program has this many bytes."""
@@ -235,6 +235,21 @@ def read_output(fields: Fields) -> OutputPort:
     if final_type(stored, steps) != type:
         fields.fail("type", f"{final_type(stored, steps)} after the steps")
     return OutputPort(name, type, address, stored, steps, source)
+
+
+def write_call(call: HostCall) -> dict[str, Any]:
+    """A call of the host as JSON."""
+    arguments, results = map(write_output, call.arguments), map(write_input, call.results)
+    return {"callee": call.callee, "arguments": list(arguments), "results": list(results)}
+
+
+def read_call(fields: Fields) -> HostCall:
+    """The reverse of `write_call`."""
+    arguments = tuple(read_output(item) for item in fields.objects("arguments"))
+    results = tuple(read_input(item) for item in fields.objects("results"))
+    call = HostCall(fields.text("callee"), arguments, results)
+    fields.finish()
+    return call
 
 
 def read_layer(fields: Fields) -> Layer:

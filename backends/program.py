@@ -15,19 +15,20 @@ import numpy.typing as npt
 
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.files import write_atomically
+from ..dialects.core.operation import Module
 from ..dialects.core.types import Array
-from . import manifest
+from . import host_functions, manifest
 from .container import pack, unpack
 from .encoding import INSTRUCTION_WORDS, Instruction, Words, decode
-from .host import InputPort, OutputPort
+from .host import HostCall, InputPort, OutputPort
 from .manifest import Fields, Layer
 from .order import Clocks, execution_order
 from .target import Target, target_from_data
-from .validation import check_instructions, check_ports
+from .validation import check_calls, check_instructions, check_ports
 
 FORMAT = "accelc program"
-VERSION = 2
-MEMBERS = ("manifest.json", "code.bin", "constants.bin")
+VERSION = 3
+MEMBERS = ("manifest.json", "code.bin", "constants.bin", "host.air", "host.bin")
 ALIGNMENT = 64
 """Constants and buffers start at multiples of this many bytes in DRAM."""
 INSTRUCTION_LIMIT = 2**22
@@ -39,7 +40,8 @@ class Program:
 
     `code` is uint32 [instructions, INSTRUCTION_WORDS]. The DRAM holds `constants` (int8) from address 0, read-only,
     then buffers up to `dram_bytes`. `instruction_layers` (index into `layers`) and `useful_macs` (the model's
-    multiply-accumulates) have one entry an instruction. `report` is a JSON object from the compiler.
+    multiply-accumulates) have one entry an instruction. Instruction tile.call_host names an entry of `host_calls`, in
+    order. `report` is a JSON object from the compiler.
     """
 
     target: Target
@@ -53,6 +55,9 @@ class Program:
     layers: tuple[Layer, ...]
     instruction_layers: npt.NDArray[np.int64]
     useful_macs: npt.NDArray[np.int64]
+    host_calls: tuple[HostCall, ...] = ()
+    host: Module = field(default_factory=Module)
+    """The functions that the calls run."""
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @cached_property
@@ -84,7 +89,8 @@ class Program:
         """Raise CompileError unless every field, address and token of the program is valid for its target."""
         if not len(self.instructions) == len(self.instruction_layers) == len(self.useful_macs):
             raise CompileError(f"layer and MAC tables do not have one entry for each of {len(self.code)} instructions")
-        check_ports(self.inputs, self.outputs, self.constants.size, self.dram_bytes, self.target)
+        check_ports(self.inputs, self.outputs, self.host_calls, self.constants.size, self.dram_bytes, self.target)
+        check_calls(self.host_calls, self.host, self.instructions)
         check_instructions(self.instructions, self.target, self.constants.size, self.dram_bytes, self.describe)
         _ = self.order
 
@@ -97,7 +103,9 @@ class Program:
         """The program file."""
         code = self.code.astype("<u4").tobytes()
         constants = self.constants.tobytes()
-        members = {name: _member(data) for name, data in (("code.bin", code), ("constants.bin", constants))}
+        functions, listed, arrays = host_functions.write(self.host)
+        data = (code, constants, functions, arrays)
+        members = {name: _member(member) for name, member in zip(MEMBERS[1:], data, strict=True)}
         text = manifest.dump(
             {
                 "format": FORMAT,
@@ -112,10 +120,12 @@ class Program:
                 "instruction_layers": self.instruction_layers.tolist(),
                 "useful_macs": self.useful_macs.tolist(),
                 "report": dict(self.report),
+                "host_calls": [manifest.write_call(call) for call in self.host_calls],
+                "host_constants": listed,
                 "members": members,
             }
         )
-        return pack(dict(zip(MEMBERS, (text, code, constants), strict=True)))
+        return pack(dict(zip(MEMBERS, (text, *data), strict=True)))
 
 
 def _member(data: bytes) -> dict[str, Any]:
@@ -181,6 +191,8 @@ def program_from_bytes(data: bytes) -> Program:
         layers=layers,
         instruction_layers=np.array(indices, np.int64),
         useful_macs=np.array(fields.integers("useful_macs", count, 0, 2**62), np.int64),
+        host_calls=tuple(manifest.read_call(item) for item in fields.objects("host_calls")),
+        host=host_functions.read(members["host.air"], fields.objects("host_constants"), members["host.bin"]),
         report=report.data,
     )
     fields.finish()

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.operation import Module
+from ..dialects.nn.onnx import check_host_function
 from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.elements import ElementOp
+from ..dialects.tile.host import CallHostOp
 from ..dialects.tile.instruction import InstructionOp, Region
 from ..dialects.tile.pooling import VectorWindowOp
 from ..dialects.tile.window import WindowOp
 from .encoding import Instruction, space_of
-from .host import InputPort, OutputPort, final_type, stored_bytes
+from .host import HostCall, InputPort, OutputPort, final_type, stored_bytes
 from .target import Target
 from .timing.matmul import element_problem
 
@@ -60,31 +63,66 @@ def check_instructions(
 
 
 def check_ports(
-    inputs: Sequence[InputPort], outputs: Sequence[OutputPort], constants_bytes: int, dram_bytes: int, target: Target
+    inputs: Sequence[InputPort],
+    outputs: Sequence[OutputPort],
+    calls: Sequence[HostCall],
+    constants_bytes: int,
+    dram_bytes: int,
+    target: Target,
 ) -> None:
     """Raise CompileError unless all host transfers lie within the DRAM and none writes to the constants."""
     if not constants_bytes <= dram_bytes <= target.dram.megabytes << 20:
         found = f"{dram_bytes} bytes of DRAM, {constants_bytes} of them constants"
         raise CompileError(f"the program uses {found}; the target has {target.dram.megabytes << 20}")
-    copied = sum(stored_bytes(port.type) + stored_bytes(port.stored) for port in outputs)
+    read = [*outputs, *(port for call in calls for port in call.arguments)]
+    written = [*inputs, *(port for call in calls for port in call.results)]
+    copied = sum(stored_bytes(port.type) + stored_bytes(port.stored) for port in read)
     if copied > PORTS_LIMIT:
         raise CompileError(f"the outputs take {copied} bytes, at most {PORTS_LIMIT} are accepted")
-    by_name = {port.name: port for port in inputs}
-    if len(by_name) < len(inputs) or len({port.name for port in outputs}) < len(outputs):
+    by_name = {port.name: port for port in written}
+    if len(by_name) < len(written) or len({port.name for port in outputs}) < len(outputs):
         raise CompileError("two inputs or two outputs have the same name")
-    for port in inputs:
+    for port in written:
         for write in port.writes:
             end = write.address + stored_bytes(final_type(port.type, write.steps))
             if not constants_bytes <= write.address <= end <= dram_bytes:
                 raise CompileError(
                     f"input '{port.name}' is written to {write.address:#x}, outside the buffers of the DRAM"
                 )
-    for port in outputs:
+    known = {port.name for port in inputs}
+    for call in calls:
+        for port in call.arguments:
+            if port.source is not None and port.source not in known:
+                raise CompileError(f"a call of @{call.callee} reads '{port.source}' before it is there")
+        known.update(port.name for port in call.results)
+    for port in read:
         if port.source is not None:
             if port.source not in by_name or by_name[port.source].type != port.stored:
                 raise CompileError(f"output '{port.name}' copies input '{port.source}', which is not of its type")
         elif not _within_dram(port.address, port.address + stored_bytes(port.stored), constants_bytes, dram_bytes):
             raise CompileError(f"output '{port.name}' is read from {port.address:#x}, outside the DRAM")
+
+
+def check_calls(calls: Sequence[HostCall], host: Module, instructions: Sequence[Instruction]) -> None:
+    """Raise CompileError unless every call runs a function that fits it, each by one instruction, in order."""
+    for call in calls:
+        function = host.functions.get(call.callee)
+        if function is None:
+            raise CompileError(f"a call runs @{call.callee}, which is not a function of the host")
+        check_host_function(function)
+        expected = tuple(argument.type for argument in function.arguments), function.result_types
+        if (tuple(p.type for p in call.arguments), tuple(p.type for p in call.results)) != expected:
+            raise CompileError(f"a call of @{call.callee} does not have the types of its arguments and results")
+    found = [i for i in instructions if i.op_class is CallHostOp]
+    if [instruction.fields["call"] for instruction in found] != list(range(len(calls))):
+        raise CompileError(f"the instructions do not make the {len(calls)} calls of the host in order")
+    for instruction, call in zip(found, calls, strict=True):
+        start, size = instruction.addresses["destination"], int(str(instruction.fields["size"]))
+        for port in call.results:
+            for write in port.writes:
+                end = write.address + stored_bytes(final_type(port.type, write.steps))
+                if not start <= write.address <= end <= start + size:
+                    raise CompileError(f"a call of @{call.callee} writes to {write.address:#x}, outside its buffer")
 
 
 def _within_dram(start: int, end: int, constants_bytes: int, dram_bytes: int) -> bool:

@@ -194,6 +194,8 @@ def _add_compilation(group: Any) -> None:
     add("--save-calibration", metavar="FILE.json", type=Path, help="write the ranges and histograms of all tensors")
     load_help = "ranges from such a file, no samples needed; passes that want samples do nothing without them"
     add("--load-calibration", metavar="FILE.json", type=Path, help=load_help)
+    host_help = "run what has no integer form on the host, in float, and say so; otherwise it is an error"
+    add("--allow-host", action="store_true", help=host_help)
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
     add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")

@@ -63,6 +63,7 @@ class Settings:
     `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes.
     Passes whose names are in `skipped` are left out.
     `promoted` are the layers that work in int16 where the precision is mixed.
+    With `allow_host` what has no integer form runs on the host.
     """
 
     target: Target
@@ -76,6 +77,7 @@ class Settings:
     passes: Sequence[Pass] | None = None
     skipped: frozenset[str] = frozenset()
     stop: str | None = None
+    allow_host: bool = False
     verify_each: bool = True
     instrumentation: Sequence[Instrumentation] = ()
     progress: Progress = silent_progress
@@ -125,7 +127,7 @@ def kind_of(path: Path) -> str:
     return "onnx" if any(byte < 32 and byte not in b"\t\n\r\f" for byte in head) else "air"
 
 
-def load_module(source: Source, *, batch: int = 1) -> Module:
+def load_module(source: Source, *, batch: int = 1, allow_host: bool = False) -> Module:
     """The module of an ONNX model or of IR text; a Module is copied, so that passes leave it as it is."""
     if isinstance(source, Module):
         return source.clone()
@@ -143,7 +145,7 @@ def load_module(source: Source, *, batch: int = 1) -> Module:
                 raise CompileError(f"{path}: {error.diagnostics[0].message}") from None
             return module
         source = path
-    return import_model(source, batch=batch)
+    return import_model(source, batch=batch, allow_host=allow_host)
 
 
 def level_of(module: Module) -> str:
@@ -186,7 +188,10 @@ def compile_module(
 
     Raises CompileError for everything that is wrong with the model, its calibration data or the pipeline.
     """
-    module = load_module(source, batch=settings.batch) if imported is None else imported.clone()
+    if imported is None:
+        module = load_module(source, batch=settings.batch, allow_host=settings.allow_host)
+    else:
+        module = imported.clone()
     level = level_of(module)
     if level == "nn" and settings.stop != "nn":
         check_memory(module, settings.target, _word(source))
@@ -206,6 +211,7 @@ def compile_module(
         table=table or (None if settings.load_calibration is None else load_table(Path(settings.load_calibration))),
         precision=settings.precision,
         promoted=frozenset(settings.promoted),
+        allow_host=settings.allow_host,
         progress=settings.progress,
         baseline=baseline or Baseline(),
     )

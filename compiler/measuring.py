@@ -17,12 +17,13 @@ from ..backends.timing.ledger import balance
 from ..backends.timing.matmul import matmul_shape, reduction_vectors
 from ..backends.timing.summary import Figures, summarize
 from ..backends.timing.vector import work_of
+from ..dialects.nn.onnx import host_word
 from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.instruction import ENGINES, InstructionOp
 from ..dialects.tile.memory import LoadOp, StoreOp, TransferOp
 from ..dialects.tile.pooling import DepthwiseOp
 from .notes import Notes, ShuffleNote, read_notes
-from .report import BlockMapping, Layer, Machine, Product, Report, Shuffle
+from .report import BlockMapping, HostCall, Layer, Machine, Product, Report, Shuffle
 
 
 def measure(
@@ -71,6 +72,7 @@ def measure(
         opt_level=notes.opt_level,
         pipeline=notes.pipeline,
         shuffles=tuple(_shuffle(note, layers) for note in notes.shuffles),
+        host=_host(program, ops),
         warnings=notes.warnings,
         remarks=notes.remarks,
         accuracy=accuracy,
@@ -196,6 +198,37 @@ def _credited(
         found[layer] += max(end - max(start, reached), 0)
         reached = max(reached, end)
     return found
+
+
+def _host(program: Program, ops: Sequence[InstructionOp]) -> tuple[HostCall, ...]:
+    """The calls of the host with the transfers that they need: an instruction counts once, for the first of them."""
+    calls: list[HostCall] = []
+    counted: set[int] = set()
+    for call in program.host_calls:
+        read = [(p.address, p.address + stored_bytes(p.stored)) for p in call.arguments if p.source is None]
+        steps = [(write, port) for port in call.results for write in port.writes]
+        written = [(w.address, w.address + stored_bytes(final_type(p.type, w.steps))) for w, p in steps]
+        moving: list[int] = []
+        for kind, limits in ((StoreOp, read), (LoadOp, written)):
+            moving += [i for i, op in enumerate(ops) if isinstance(op, kind) and _reaches(op, limits)]
+        own = [index for index in moving if index not in counted]
+        counted.update(own)
+        timings = [instruction_timing(ops[i], program.target, program.instructions[i].addresses) for i in own]
+        calls.append(
+            HostCall(
+                call.callee,
+                tuple(host_word(op) for op in program.host.functions[call.callee].body if op.results),
+                sum(end - start for start, end in read),
+                sum(end - start for start, end in written),
+                sum(timing.occupancy for timing in timings),
+            )
+        )
+    return tuple(calls)
+
+
+def _reaches(op: TransferOp, limits: Sequence[tuple[int, int]]) -> bool:
+    region = next(r for r in op.regions() if op.spaces.get(r.operand) == "dram")
+    return any(region.offset < end and start < region.end for start, end in limits)
 
 
 def _union(spans: Iterable[tuple[int, int]]) -> int:

@@ -123,7 +123,7 @@ def choose(rows: Sequence[Row], goal: Goal, *, base: int) -> tuple[Row, str | No
 
 class _Explorer:
     def __init__(self, source: Source, settings: Settings) -> None:
-        self.source, self.imported = source, load_module(source, batch=settings.batch)
+        self.source, self.imported = source, load_module(source, batch=settings.batch, allow_host=settings.allow_host)
         self.settings = replace(settings, calibration=calibration_data(settings.calibration, self.imported))
         self.first = Baseline()
         keeper = _Quantized()

@@ -113,6 +113,7 @@ def _argument_parser() -> argparse.ArgumentParser:
     add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")
     add("--precision", default="int8", choices=PRECISIONS, help="what to quantize to (default int8)")
     add("--promote", metavar="LAYER", action="append", default=[], help="mixed: put LAYER into int16 (repeatable)")
+    add("--allow-host", action="store_true", help="run what has no integer form on the host")
     add("--calibration-data", metavar="FILE.npz", help="arrays by input name, the first axis counts samples")
     add("--calibration-method", choices=CALIBRATION_METHODS, help="how ranges follow from the samples")
     add("--load-calibration", metavar="FILE.json", type=Path, help="ranges from a file of accelc --save-calibration")
@@ -145,6 +146,7 @@ def _process(options: argparse.Namespace, passes: Sequence[Pass], known: Known) 
         table=load_table(options.load_calibration) if options.load_calibration else None,
         precision=options.precision,
         promoted=frozenset(options.promote),
+        allow_host=options.allow_host,
     )
     text, file, constants = _read_input(options.file)
     parts = split_input(text) if options.split_input_file else [text]

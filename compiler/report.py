@@ -111,6 +111,20 @@ class Shuffle:
 
 
 @dataclass(frozen=True, slots=True)
+class HostCall:
+    """A call of the host: the operations it runs, what it costs to bring data there and back; its time is not known.
+
+    `dma_cycles` are those for which the transfers keep the DRAM channel busy; they are part of the report's cycles.
+    """
+
+    callee: str
+    operations: tuple[str, ...]
+    bytes_out: int
+    bytes_back: int
+    dma_cycles: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All figures of one program. `slots` sums to `cycles` times the MAC slots of a cycle, exactly.
 
@@ -134,6 +148,7 @@ class Report:
     opt_level: int | None = None
     pipeline: str | None = None
     shuffles: tuple[Shuffle, ...] = ()
+    host: tuple[HostCall, ...] = ()
     warnings: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
@@ -182,6 +197,7 @@ class Report:
             "instructions_by_engine": dict(self.instructions),
             "layers": [self._layer(layer) for layer in self.layers],
             "shuffles": [_shuffle(shuffle) for shuffle in self.shuffles],
+            "host": [dataclasses.asdict(call) | {"operations": list(call.operations)} for call in self.host],
             "warnings": list(self.warnings),
             "remarks": list(self.remarks),
         }

@@ -165,6 +165,9 @@ def _summary(report: Report) -> Table:
         ("stalls", f"{sram.get('bank_stall_cycles', 0):,} cycles in SRAM banks"),
         ("program", _instructions(report)),
     ]
+    for call in report.host:
+        moved = f"{_bytes(call.bytes_out)} out, {_bytes(call.bytes_back)} back in {call.dma_cycles:,} cycles"
+        rows.append(("host", f"{', '.join(call.operations)}: {moved} of the DRAM channel; its own time is not counted"))
     if report.accuracy is not None:
         rows.append(("accuracy", accuracy_line(report.accuracy, report.precision)))
     if report.agreement is not None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module, Operation, Terminator, Value
 from ..dialects.core.types import BF16, F32
+from ..dialects.nn.onnx import HostOp
 from ..dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from .bfloat16.conversion import Conversion, check_convertible
 from .framework.base import Pass
@@ -37,7 +38,8 @@ class InsertBf16(Pass):
         if any(isinstance(op, (QuantizeOp, DequantizeOp, ScaleOp)) for op in main.body):
             raise CompileError("precision is 'bf16', the model is quantized already; give the float model")
         host = {**prologue(main), **epilogue(main)}
-        operations = [op for op in main.body if op not in host and not op.has_trait(Terminator)]
+        left = [op for op in main.body if op not in host and not op.has_trait(Terminator)]
+        operations = [op for op in left if not isinstance(op, HostOp)]
         if not operations:
             return
         check_convertible(operations)

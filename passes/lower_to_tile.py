@@ -22,6 +22,7 @@ from ..dialects.nn import (
     SoftmaxOp,
 )
 from ..dialects.nn.elementwise import BinaryOperation
+from ..dialects.nn.onnx import HostOp
 from ..dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from ..dialects.quant.types import QuantizedType, is_brain_float, is_number
 from ..dialects.tile.elements import ELEMENTS
@@ -44,6 +45,7 @@ from .lowering.elementwise import (
     emit_softmax,
 )
 from .lowering.emission import Emitter
+from .lowering.host_calls import Mailboxes
 from .lowering.mapping import Decision, MappingSearch
 from .lowering.matmul import Product, emit_product
 from .lowering.movement import emit_input, emit_movement, emit_output
@@ -72,6 +74,7 @@ class LowerToTile(Pass):
         _check_legal(function)
         emitter = Emitter(module, target, Placement.of(function, target))
         search = MappingSearch(target, self.effort)
+        mailboxes = Mailboxes.of(function)
         old = list(function.body)
         for op in old:
             op.detach()
@@ -82,7 +85,7 @@ class LowerToTile(Pass):
                 failed |= set(op.results)
                 continue
             try:
-                _lower(emitter, op, search)
+                _lower(emitter, op, search, mailboxes)
             except (CompileError, ValueError) as error:
                 found = error if isinstance(error, CompileError) else op.error(str(error))
                 errors += found.diagnostics
@@ -119,8 +122,12 @@ def _remark(environment: Environment, name: str, decision: Decision) -> None:
     environment.remark(name, "mapping", message, location=location, candidates=candidates, chosen=chosen)
 
 
-def _lower(emitter: Emitter, op: Operation, search: MappingSearch) -> None:
+def _lower(emitter: Emitter, op: Operation, search: MappingSearch, mailboxes: Mailboxes) -> None:
     match op:
+        case HostOp():
+            mailboxes.emit_call(emitter, op)
+        case QuantizeOp() if op in mailboxes.offsets:
+            mailboxes.emit_result(emitter, op)
         case QuantizeOp():
             kind = op.out.type
             buffer = AllocOp((), (BufferType("dram", kind.size * kind.element.dtype.itemsize),))

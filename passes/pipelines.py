@@ -17,14 +17,16 @@ _GRAPH = (
 
 _INSERT = "insert-bf16,insert-quantization"
 
-_QUANTIZE = f"equalize-channels,{_INSERT},round-weights,correct-bias"
+_QUANTIZE = f"outline-host,equalize-channels,{_INSERT},round-weights,correct-bias"
+
+_PLAIN = f"outline-host,{_INSERT}"
 
 _PLACE = "allocate-banks,insert-tokens"
 
 _RUN = f"fuse-residuals,schedule,{_PLACE}"
 
 PIPELINES: dict[str, str] = {
-    "O0": f"{_GRAPH},{_INSERT},lower-to-tile{{effort=0}},schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
+    "O0": f"{_GRAPH},{_PLAIN},lower-to-tile{{effort=0}},schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
     "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},{_RUN}",
     "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},{_RUN}",
     "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN}",
@@ -56,6 +58,11 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     ),
     Constraint("fuse-activations", "fuse-functions", "a clamp behind a product belongs to the product, not to a table"),
     Constraint("fuse-functions", "insert-quantization", "a chain in integers is one table with one rounding"),
+    Constraint("fuse-functions", "outline-host", "what is one table or one clamp has an integer form as a whole"),
+    Constraint("rewrite-shuffles", "outline-host", "a shuffle is recognised as a whole"),
+    Constraint("outline-host", "equalize-channels", "factors do not pass through what the host computes"),
+    Constraint("outline-host", "insert-bf16", "only what the machine computes is rounded"),
+    Constraint("outline-host", "insert-quantization", "only what the machine computes is quantized"),
     Constraint("fold-qdq", "insert-quantization", "only what the model leaves in float is calibrated"),
     Constraint("rewrite-shuffles", "insert-quantization", "permuted weights are quantized in their final order"),
     Constraint("rewrite-shuffles", "equalize-channels", "channels are scaled in their final order"),

@@ -19,6 +19,7 @@ from .insert_bf16 import InsertBf16
 from .insert_quantization import InsertQuantization
 from .insert_tokens import InsertTokens
 from .lower_to_tile import LowerToTile
+from .outline_host import OutlineHost
 from .pad_channels import PadChannels
 from .propagate_layouts import PropagateLayouts
 from .rewrite_shuffles import RewriteShuffles
@@ -36,6 +37,7 @@ PASSES: tuple[type[Pass], ...] = (
     EliminateCommonSubexpressions,
     EliminateDeadCode,
     RewriteShuffles,
+    OutlineHost,
     EqualizeChannels,
     InsertBf16,
     InsertQuantization,

@@ -11,6 +11,7 @@ import numpy as np
 from ..backends.target import Target
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Module, Operation, Value
+from ..dialects.tile.host import CallHostOp
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.crowding import crowding
@@ -68,7 +69,7 @@ class Schedule(Pass):
         old = list(function.body)
         for op in old:
             op.detach()
-        scheduled = _with_allocations(operations, program.before)
+        scheduled = _with_host(_with_allocations(operations, program.before), program)
         for op in (*program.before, *scheduled, *program.after):
             function.body.append(op)
         kept = set(function.body)
@@ -176,6 +177,16 @@ def _too_large(program: Program, target: Target) -> list[Diagnostic]:
 def _inputs(program: Program) -> set[Value[Any]]:
     """Tensors that are loaded from where the host has put them: spilling them costs no store."""
     return set[Value[Any]](unit.main.destination for unit in program.units if isinstance(unit.main, LoadOp))
+
+
+def _with_host(operations: list[Operation], program: Program) -> list[Operation]:
+    """What the host does in a call stands behind its instruction."""
+    result: list[Operation] = []
+    for op in operations:
+        result.append(op)
+        if isinstance(op, CallHostOp):
+            result += program.on_host[op.call]
+    return result
 
 
 def _with_allocations(operations: list[Operation], before: list[Operation]) -> list[Operation]:

@@ -18,6 +18,7 @@ from ...dialects.core.types import Array
 from ...dialects.quant.arithmetic import MULTIPLIER_BITS
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.elements import ELEMENTS, ElementOp
+from ...dialects.tile.host import CallHostOp
 from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
@@ -194,7 +195,7 @@ class _Analyser:
             return False
         if type(op) in _CONSTANT_OPERANDS:
             return self.result.constants.get(index, {}).keys() == set(_CONSTANT_OPERANDS[type(op)])
-        return isinstance(op, (TransferOp, MoveOp, FillOp, MaxPoolOp))
+        return isinstance(op, (TransferOp, CallHostOp, MoveOp, FillOp, MaxPoolOp))
 
     def is_whole(self, op: InstructionOp) -> bool:
         """True if `evaluate` takes all samples at once: an instruction on floats in SRAM."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.host import CallHostOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
@@ -16,11 +17,12 @@ from ...dialects.tile.normalization import ChannelwiseOp
 from ...dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
 from ...dialects.tile.residual import RequantizeAddOp
 from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
-from ..encoding import space_of
+from ..encoding import Instruction, space_of
 from ..program import Program
 from .analysis import Analysis, Product
 from .elementwise import binary_step, channelwise_step, copy_step, fill_step, lookup_step, region_view, rescale_step
 from .floats import drain_step, ordered_product
+from .host import Host
 from .integer import integer_product
 from .memory import Memory, Scratch
 from .plain import Step, plain_step
@@ -30,28 +32,40 @@ from .requantization import requantization, residual_requantization
 from .taps import tap_product
 
 
-def bind_plain(program: Program, memory: Memory) -> list[tuple[int, Step]]:
+def bind_plain(program: Program, memory: Memory, host: Host) -> list[tuple[int, Step]]:
     """(instruction index, step) in order of execution, each instruction by its `evaluate`."""
-    return [(index, plain_step(program.instructions[index], memory)) for index in program.order]
+
+    def bind(instruction: Instruction) -> Step:
+        if instruction.op_class is CallHostOp:
+            return host.step(instruction)
+        return plain_step(instruction, memory)
+
+    return [(index, bind(program.instructions[index])) for index in program.order]
 
 
 def bind_fast(
-    program: Program, analysis: Analysis, memory: Memory, *, compiled: bool = False, ordered: bool = True
+    program: Program,
+    analysis: Analysis,
+    memory: Memory,
+    host: Host,
+    *,
+    compiled: bool = False,
+    ordered: bool = True,
 ) -> list[tuple[int, Step]]:
     """As `bind_plain`, with the same bits, but vectorised over samples and without the loads nobody needs.
 
     With `compiled` machine code takes the place of numpy where there is some (kernels.py). Unless `ordered`, BLAS adds
     the products of floats in an order of its own: then bits differ.
     """
-    binder = _Binder(program, analysis, memory, Scratch(compiled), ordered=ordered)
+    binder = _Binder(program, analysis, memory, host, Scratch(compiled), ordered=ordered)
     return [(index, binder.step(index)) for index in program.order if index not in analysis.dead_loads]
 
 
 class _Binder:
     def __init__(
-        self, program: Program, analysis: Analysis, memory: Memory, scratch: Scratch, *, ordered: bool
+        self, program: Program, analysis: Analysis, memory: Memory, host: Host, scratch: Scratch, *, ordered: bool
     ) -> None:
-        self.program, self.ordered = program, ordered
+        self.program, self.host, self.ordered = program, host, ordered
         self.analysis = analysis
         self.memory = memory
         self.scratch = scratch
@@ -59,6 +73,8 @@ class _Binder:
 
     def step(self, index: int) -> Step:
         op = self.analysis.operations[index]
+        if isinstance(op, CallHostOp):
+            return self.host.step(self.program.instructions[index])
         if index in self.analysis.whole:
             return self.evaluated(op)
         if index in self.analysis.plain:

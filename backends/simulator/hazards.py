@@ -11,9 +11,10 @@ import numpy as np
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.types import Array
+from ...dialects.tile.host import CallHostOp
 from ...dialects.tile.instruction import ENGINES, Region
 from ..encoding import space_of
-from ..host import final_type, stored_bytes
+from ..host import OutputPort, final_type, stored_bytes
 from ..program import Program
 from .elementwise import region_view
 
@@ -62,17 +63,25 @@ class _Checker:
             engine = instruction.op_class.engine
             self.numbers[engine] += 1
             self.history[engine].append(index)
+            if instruction.op_class is CallHostOp:
+                call = self.program.host_calls[int(str(instruction.fields["call"]))]
+                for port in call.arguments:
+                    self.read_back(port, f"an argument of @{call.callee}")
             for region in instruction.regions():
                 space = self.spaces[space_of(instruction.op_class, region.operand)]
                 if region.size and region.offset >= space.base:
                     self.visit(index, region, space, engine)
         for port in self.program.outputs:
-            if port.source is None and port.address >= self.program.constants.size:
-                start = port.address - self.program.constants.size
-                missing = np.flatnonzero(~self.spaces["dram"].written[start : start + stored_bytes(port.stored)])
-                if missing.size:
-                    place = f"DRAM address {port.address + int(missing[0]):#x}"
-                    raise CompileError(f"output '{port.name}' is read from {place}, which nothing has written")
+            self.read_back(port, f"output '{port.name}'")
+
+    def read_back(self, port: OutputPort, what: str) -> None:
+        """The host reads what must have been written: the queue of stores, which it waits for, is in order."""
+        if port.source is None and port.address >= self.program.constants.size:
+            start = port.address - self.program.constants.size
+            missing = np.flatnonzero(~self.spaces["dram"].written[start : start + stored_bytes(port.stored)])
+            if missing.size:
+                place = f"DRAM address {port.address + int(missing[0]):#x}"
+                raise CompileError(f"{what} is read from {place}, which nothing has written")
 
     def visit(self, index: int, region: Region, space: _Space, engine: str) -> None:
         clock = self.program.clocks[index]

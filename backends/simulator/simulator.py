@@ -9,11 +9,12 @@ import numpy as np
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.types import Array, TensorType
-from ..host import InputPort, from_bytes, run_steps, stored_bytes, to_bytes
+from ..host import InputPort
 from ..program import Program
 from .analysis import Analysis, analyse
 from .binder import bind_fast, bind_plain
 from .hazards import check_hazards
+from .host import Host
 from .kernels import WORTHWHILE, has_kernels
 from .memory import Memory, extents
 from .modes import BF16_SUMS, MODES
@@ -68,7 +69,7 @@ class Simulator:
         self.compiled = bool(compiled) and has_kernels()
         self._hesitates = compiled is None and mode != "plain" and has_kernels()
         self._work = 0
-        self._bound: dict[int, tuple[Memory, list[tuple[int, Step]]]] = {}
+        self._bound: dict[int, tuple[Memory, Host, list[tuple[int, Step]]]] = {}
 
     def run(self, inputs: Mapping[str, Array], *, progress: Progress | None = None) -> dict[str, Array]:
         """Arrays named after the outputs from arrays named after the inputs.
@@ -109,47 +110,32 @@ class Simulator:
 
     def _run_chunk(self, inputs: Mapping[str, Array]) -> list[Array]:
         samples = len(next(iter(inputs.values()))) if inputs else 1
-        memory, steps = self._bind(samples)
+        memory, host, steps = self._bind(samples)
         memory.reset()
-        base = self.program.constants.size
-        for port in self.program.inputs:
-            for write in port.writes:
-                data = to_bytes(run_steps(inputs[port.name], port.type, write.steps))
-                memory.dram[:, write.address - base : write.address - base + data.shape[1]] = data
+        host.begin(self.program.inputs, inputs)
         index = -1
         try:
             for index, step in steps:  # noqa: B007
                 step()
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise CompileError(f"{self.program.describe(index)}: cannot be executed: {error}") from error
-        results: list[Array] = []
-        for port in self.program.outputs:
-            if port.source is not None:
-                stored = inputs[port.source]
-            else:
-                stored = from_bytes(self._read(memory, port.address, stored_bytes(port.stored)), port.stored)
-            results.append(run_steps(stored, port.stored, port.steps))
-        return results
+        return [host.read(port) for port in self.program.outputs]
 
-    def _read(self, memory: Memory, address: int, size: int) -> Array:
-        array, base, shared = memory.locate("dram", address)
-        found = array[..., address - base : address - base + size]
-        return np.array(np.broadcast_to(found, (memory.samples, size)) if shared else found)  # memory is used again
-
-    def _bind(self, samples: int) -> tuple[Memory, list[tuple[int, Step]]]:
-        """The memories and steps for a number of samples; kept, since a run uses at most two sizes."""
+    def _bind(self, samples: int) -> tuple[Memory, Host, list[tuple[int, Step]]]:
+        """The memories, the host and the steps for a number of samples; kept, since a run uses at most two sizes."""
         bound = self._bound.get(samples)
         if bound is None:
             if len(self._bound) > 1:
                 self._bound.clear()
             whole = self.analysis is None or self.analysis.needs_accumulators
             memory = Memory.allocate(self.program, self.extents, samples, accumulators=whole)
+            host = Host(self.program, memory)
             if self.analysis is None:
-                steps = bind_plain(self.program, memory)
+                steps = bind_plain(self.program, memory, host)
             else:
-                ordered = self.bf16_sums == "exact"
-                steps = bind_fast(self.program, self.analysis, memory, compiled=self.compiled, ordered=ordered)
-            bound = self._bound[samples] = memory, steps
+                ordered, compiled = self.bf16_sums == "exact", self.compiled
+                steps = bind_fast(self.program, self.analysis, memory, host, compiled=compiled, ordered=ordered)
+            bound = self._bound[samples] = memory, host, steps
         return bound
 
     def _checked_inputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -30,12 +30,16 @@ def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, 
     Raises KeyError where an address is missing, CompileError where `useful_macs` exceeds what it multiplies.
 
     A transfer of n bytes takes ceil(n / dma.bytes_per_cycle) cycles, or those in which the busiest bank serves its
-    lines if these are more, and dma.latency_cycles until it is visible. For the other engines see `matmul`, `vector`.
+    lines if these are more, and dma.latency_cycles until it is visible. A call of the host takes one cycle and the same
+    latency, in which the stores before it become visible: how long the host computes is not known. For the other
+    engines see `matmul`, `vector`.
     """
     if op.name == "tile.matmul":
         return _matmul_timing(op, target, addresses)
     if op.name in ("tile.load", "tile.store"):
         return _transfer_timing(op, target, addresses)
+    if op.name == "tile.call_host":
+        return InstructionTiming(occupancy=1, latency=target.dma.latency_cycles)
     return _vector_timing(op, target, addresses)
 
 
@@ -69,6 +73,8 @@ def _operand_spans(op: Any) -> Sequence[tuple[str, int]]:
     if op.name in ("tile.load", "tile.store"):
         side, pattern = _transfer_side(op)
         return ((side, pattern.span),)
+    if op.name == "tile.call_host":
+        return ()
     work = work_of(op)
     return tuple((name, pattern.span) for name, pattern in (*work.reads, *work.writes))
 

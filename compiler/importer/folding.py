@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-import onnx
 
 from ...dialects.core.types import Array
+from ...dialects.nn.onnx import RANDOM
+from ...dialects.nn.reference import EVALUATION_ERRORS, evaluator
 from .lowering import Known, Unsupported
 from .model import Node
 from .signature import inferred_shapes
 from .tensors import ELEMENT_LIMIT
 
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 HEAVY = frozenset(
     {
         "Attention",
@@ -92,36 +90,18 @@ def _known(name: str, result: Any) -> Known:
 
 
 def _evaluated(node: Node, arrays: Sequence[Array | None]) -> list[Any]:
-    from onnx.reference import ReferenceEvaluator  # slow to import, and few models need it
-
-    graph = onnx.GraphProto()
-    graph.node.append(node.proto)
-    graph.node[0].domain = ""
     feeds = {name: array for name, array in zip(node.inputs, arrays, strict=True) if array is not None}
-    graph.input.extend(onnx.ValueInfoProto(name=name) for name in feeds)
-    graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.outputs if name)
     try:
-        evaluator: Any = ReferenceEvaluator(graph, opsets={"": node.opset})
         with np.errstate(all="ignore"):
-            results = iter(cast("list[Any]", evaluator.run(None, feeds)))
+            results = cast("list[Any]", evaluator(node.proto, node.opset).run(None, feeds))
     except NotImplementedError:
         raise Unsupported("the operator is not supported, not even on constants") from None
-    except _EVALUATION_ERRORS as error:
+    except EVALUATION_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise node.error(f"cannot be computed on its constant inputs: {reason}") from None
-    return [next(results) if name else None for name in node.outputs]
-
-
-_EVALUATION_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+    names = [str(name) for name in node.proto.output if name]
+    found = dict(zip(names, results, strict=True))
+    return [found[name] if name else None for name in node.outputs]
 
 
 def _filled(node: Node, shape: tuple[int, ...]) -> Array:

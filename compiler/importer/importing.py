@@ -14,6 +14,7 @@ from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.operation import BlockArgument, Function, Module, Value
 from ...dialects.core.types import TensorType, scalar_type
 from .folding import fold, folds
+from .hosting import erase_behind, lower_to_host
 from .lowering import ConstantPool, Imported, Known, Lowering, Unsupported
 from .model import GraphInput, Model, Node
 from .ordering import ordered_nodes
@@ -24,19 +25,19 @@ from .signature import inferred_types, resolve_inputs
 from .table import CONTROL_FLOW, find_operator
 
 
-def import_model(source: Path | bytes | ModelProto, *, batch: int = 1) -> Module:
+def import_model(source: Path | bytes | ModelProto, *, batch: int = 1, allow_host: bool = False) -> Module:
     """Import a model; a symbolic first dimension of its inputs becomes `batch`.
 
     @main takes the model's inputs and returns its outputs under their names, shapes and layouts (attribute `outputs`).
     Every operation carries the ONNX node it came from. All operations are float32 on NHWC images, with transposes
-    around each where ONNX has NCHW.
+    around each where ONNX has NCHW. With `allow_host` nodes that are not supported become nn.onnx, of any number types.
 
     Raises CompileError with one message: for an unreadable or malformed model where the fault is, for unsupported
     nodes a list of all of them with their reasons.
     """
     model = read_model(source)
     inputs = resolve_inputs(model, batch)
-    return _Importer(model, inputs).run()
+    return _Importer(model, inputs, allow_host).run()
 
 
 FOLDED_LIMIT, FOLDED_FACTOR = 2**30, 8
@@ -46,8 +47,9 @@ FOLDED_LIMIT, FOLDED_FACTOR = 2**30, 8
 class _Importer:
     """One import: what every ONNX name stands for, and what could not be imported."""
 
-    def __init__(self, model: Model, inputs: Sequence[GraphInput]) -> None:
+    def __init__(self, model: Model, inputs: Sequence[GraphInput], allow_host: bool) -> None:
         self.model = model
+        self.allow_host = allow_host
         self.inputs = inputs
         self.module = Module()
         self.pool = ConstantPool(self.module)
@@ -60,6 +62,8 @@ class _Importer:
         self.stored = sum(array.nbytes for array in model.initializers.values())
         self.folded = 0
         self.failures: list[tuple[Node, str]] = []
+        self.hostable = 0
+        """How many of the failures would be none if the host was allowed."""
 
     def run(self) -> Module:
         """Lower all nodes that the outputs need, then end the function."""
@@ -89,9 +93,29 @@ class _Importer:
 
     def lowered(self, node: Node) -> Sequence[Imported | None]:
         """Fold or lower one node."""
-        _check_supported(node)
         inputs = [self.values[name] if name else None for name in node.inputs]
         unknown = any(name and value is None for name, value in zip(node.inputs, inputs, strict=True))
+        block = self.function.body
+        last = block.last
+        try:
+            return self.lowered_to_nn(node, inputs, unknown)
+        except Unsupported as reason:
+            if unknown or node.domain or node.subgraphs:
+                raise
+            erase_behind(last, block)
+            try:
+                results = lower_to_host(node, inputs, block, self.module)
+            except Unsupported as why:
+                raise Unsupported(f"{reason}; {why}" if self.allow_host else str(reason)) from None
+            if self.allow_host:
+                return results
+            erase_behind(last, block)
+            self.hostable += 1
+            raise
+
+    def lowered_to_nn(self, node: Node, inputs: Sequence[Imported | None], unknown: bool) -> Sequence[Imported | None]:
+        """Fold a node or lower it to nn operations; `unknown` if an input is not even known by type."""
+        _check_supported(node)
         operator = find_operator(node.op_type, node.domain)
         if not unknown and folds(node, inputs):
             check_node(node)
@@ -145,6 +169,9 @@ class _Importer:
         count = len(self.failures)
         text = "1 node is not supported" if count == 1 else f"{count} nodes are not supported"
         notes = tuple(f"{node.op_type} '{node.label}': {reason}" for node, reason in self.failures)
+        if self.hostable:
+            which = "it" if count == 1 else "them" if self.hostable == count else f"{self.hostable} of them"
+            notes = (*notes, f"--allow-host runs {which} on the host, in float")
         return CompileError(Diagnostic(f"{self.model.source}: {text}", notes=notes))
 
 

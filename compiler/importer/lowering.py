@@ -60,6 +60,12 @@ def shape_of(value: Imported) -> tuple[int, ...]:
 _UNPRINTABLE = re.compile(r'["\x00-\x1f\x85\u2028\u2029]')
 """What the text form of a symbol cannot hold."""
 
+
+def printable(name: str) -> str:
+    """A name for a constant, from that of an ONNX value."""
+    return _UNPRINTABLE.sub("_", name) or "constant"
+
+
 FILLED_LIMIT = 2**30
 """All constants together that one element fills may not have more elements than this: 4 GiB of float32."""
 
@@ -98,7 +104,7 @@ class ConstantPool:
             place = np.argwhere(~np.isfinite(single))[0]
             found = single[tuple(place)]
             raise CompileError(f"constant '{known.name}' holds {found} at {[int(i) for i in place]}")
-        constant = self.module.add_constant(_UNPRINTABLE.sub("_", known.name) or "constant", single)
+        constant = self.module.add_constant(printable(known.name), single)
         self._made[key] = (array, constant)
         return constant
 
@@ -110,7 +116,7 @@ class ConstantPool:
         if key in self._templates:
             _, op = self._templates[key]
             return type(op)(op.operands, [op.result.type], op.attributes)
-        name = _UNPRINTABLE.sub("_", known.name) or "constant"
+        name = printable(known.name)
         op = known.steps.operation(name, self.module)
         self._templates[key] = (stored, op)
         return type(op)(op.operands, [op.result.type], op.attributes)
@@ -236,7 +242,7 @@ class Lowering:
 
     def integer_constant(self, name: str, array: Array) -> Constant:
         """A constant that keeps its element type, for operations that ask for integers."""
-        return self._pool.module.add_constant(_UNPRINTABLE.sub("_", name), array)
+        return self._pool.module.add_constant(printable(name), array)
 
     def emit(self, kind: type[Operation], *operands: Imported | None, **attributes: Any) -> Value[TensorType]:
         """Append one operation and return its result; raises located errors if it is malformed."""

@@ -74,10 +74,11 @@ class VariadicOperand(OperandField[TypeT]):
 
 
 class ResultField(Generic[TypeT]):
-    """A result position: reading it gives the OpResult."""
+    """A result position."""
 
     index: int = 0
     name: str = ""
+    is_variadic: bool = False
 
     def __init__(self, type: type[TypeT]) -> None:
         self.type = type
@@ -85,12 +86,29 @@ class ResultField(Generic[TypeT]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
+
+class SingleResult(ResultField[TypeT]):
+    """A result: reading it gives the OpResult."""
+
     @overload
-    def __get__(self, op: None, owner: type) -> ResultField[TypeT]: ...
+    def __get__(self, op: None, owner: type) -> SingleResult[TypeT]: ...
     @overload
     def __get__(self, op: Operation, owner: type) -> OpResult[TypeT]: ...
     def __get__(self, op: Operation | None, owner: type) -> Any:
         return self if op is None else op.results[self.index]
+
+
+class VariadicResult(ResultField[TypeT]):
+    """All remaining results, as a tuple (last only)."""
+
+    is_variadic = True
+
+    @overload
+    def __get__(self, op: None, owner: type) -> VariadicResult[TypeT]: ...
+    @overload
+    def __get__(self, op: Operation, owner: type) -> tuple[OpResult[TypeT], ...]: ...
+    def __get__(self, op: Operation | None, owner: type) -> Any:
+        return self if op is None else op.results[self.index :]
 
 
 class AttributeField(Generic[AttributeT]):
@@ -189,9 +207,14 @@ def variadic_operand(type: type[TypeT]) -> VariadicOperand[TypeT]:
     return VariadicOperand(type, "variadic")
 
 
-def result(type: type[TypeT]) -> ResultField[TypeT]:
+def result(type: type[TypeT]) -> SingleResult[TypeT]:
     """Declare a result."""
-    return ResultField(type)
+    return SingleResult(type)
+
+
+def variadic_result(type: type[TypeT]) -> VariadicResult[TypeT]:
+    """Declare any number of last results."""
+    return VariadicResult(type)
 
 
 def attribute(

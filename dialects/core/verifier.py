@@ -78,9 +78,12 @@ def _field_errors(op: Operation) -> list[str]:
         field = fields[min(index, len(fields) - 1)] if fields else None
         if field is not None and not isinstance(value.type, field.type):
             errors.append(f"operand '{field.name}' has type {value.type}, expected {_kind(field.type)}")
-    if len(op.results) != len(op.result_fields):
-        errors.append(f"has {len(op.results)} results, expected {len(op.result_fields)}")
-    for field, value in zip(op.result_fields, op.results, strict=False):
+    made = op.result_fields
+    if made and made[-1].is_variadic:
+        made = (*made[:-1], *(made[-1],) * (len(op.results) - len(made) + 1))
+    if len(op.results) != len(made):
+        errors.append(f"has {len(op.results)} results, expected {len(made)}")
+    for field, value in zip(made, op.results, strict=False):
         if not isinstance(value.type, field.type):
             errors.append(f"result '{field.name}' has type {value.type}, expected {_kind(field.type)}")
     attributes, known = op.attributes, op.attribute_fields

@@ -12,6 +12,7 @@ from .layer_normalization import LayerNormOp
 from .matmul import MatmulOp
 from .movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from .normalization import BatchNormOp, LrnOp
+from .onnx import HostOp, OnnxOp
 from .pooling import AveragePoolOp, MaxPoolOp
 from .reduction import ReduceMeanOp
 from .softmax import MaskedSoftmaxOp, SoftmaxOp
@@ -50,5 +51,7 @@ NN = Dialect(
         ReshapeOp,
         TransposeOp,
         PermuteChannelsOp,
+        OnnxOp,
+        HostOp,
     ),
 )

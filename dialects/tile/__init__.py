@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..core.context import Dialect
 from .array import MatmulOp
+from .host import CallHostOp
 from .instruction import InstructionOp
 from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
 from .movement import FillOp, MoveOp
@@ -31,6 +32,7 @@ INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
     LrnOp,
     LayerNormOp,
     MaskedSoftmaxOp,
+    CallHostOp,
 )
 
 TILE = Dialect("tile", (AllocOp, HostWriteOp, HostReadOp, *INSTRUCTIONS), (BufferType,))

@@ -101,6 +101,8 @@ class Environment:
     precision: str = "int8"
     promoted: frozenset[str] = frozenset()
     """The layers that work in int16 where the precision is mixed."""
+    allow_host: bool = False
+    """What has no integer form may run on the host."""
     remarks: list[Remark] = field(default_factory=list[Remark])
     progress: Progress = silent_progress
     baseline: Baseline = field(default_factory=Baseline)

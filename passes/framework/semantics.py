@@ -14,6 +14,7 @@ from ...dialects.core.interpreter import run
 from ...dialects.core.operation import Module, Operation
 from ...dialects.core.types import Array, ElementType, ScalarType, TensorType, Type
 from ...dialects.nn.movement import DATA_MOVEMENT
+from ...dialects.nn.onnx import HostOp, OnnxOp
 from ...dialects.quant.types import is_number
 from .base import Pass
 from .environment import Environment
@@ -103,10 +104,11 @@ class VerifySemantics(Instrumentation):
 
 
 def computes_in_integers(module: Module) -> bool:
-    """True if an operation yields integers, a dialect type that stands for them, or bf16: one result is right then."""
+    """True if the machine yields integers, a dialect type that stands for them, or bf16: one result is right then."""
     return any(
         isinstance(result.type, TensorType) and (is_number(result.type.element) or not _is_float(result.type.element))
-        for op in module.walk()
+        for op in module.main.body
+        if not isinstance(op, (OnnxOp, HostOp))
         for result in op.results
     )
 
@@ -116,11 +118,11 @@ def _is_float(element: ElementType) -> bool:
 
 
 def computes_in_floats(module: Module) -> bool:
-    """True if an operation makes floats of floats other than by moving them."""
+    """True if an operation of the machine makes floats of floats other than by moving them."""
     return any(
         any(is_float(value) for value in op.operands) and any(is_float(result) for result in op.results)
-        for op in module.walk()
-        if not isinstance(op, DATA_MOVEMENT)
+        for op in module.main.body
+        if not isinstance(op, (*DATA_MOVEMENT, HostOp))
     )
 
 

@@ -131,10 +131,10 @@ def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
     emitter.written(op.out)
 
 
-def emit_input(emitter: Emitter, op: QuantizeOp, buffer: Value[Any]) -> None:
-    """The quantized model input: loaded from the DRAM buffer the host has written, row by row."""
+def emit_input(emitter: Emitter, op: QuantizeOp, buffer: Value[Any], offset: int = 0) -> None:
+    """The quantized model input: loaded from `offset` of the DRAM buffer the host has written, row by row."""
     emitter.begin_layer(op, "input")
-    dense = dense_view(buffer, op.out.type.shape, number_size(op.out))
+    dense = replace(dense_view(buffer, op.out.type.shape, number_size(op.out)), offset=offset)
     for first, count, place in emitter.outputs(op.out):
         for sample in range(dense.shape[0]):
             _transfer(emitter, LoadOp, dense.channels(first, count).sample(sample), place.sample(sample))

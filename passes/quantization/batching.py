@@ -15,6 +15,7 @@ from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
+from ...dialects.nn.onnx import HostOp, OnnxOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
@@ -58,6 +59,8 @@ def _resized(type: TensorType, size: int) -> TensorType:
 
 def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
     """True if `op` keeps axis 0 of its dependent operands as the sample axis and computes every sample by itself."""
+    if isinstance(op, (OnnxOp, HostOp)):
+        return False
     shapes = [value.type.shape for value in op.operands if value in dependent]
     rank = op.result.type.rank
     if op.result.type.shape[:1] != (1,) or any(not shape for shape in shapes):

@@ -55,7 +55,7 @@ def _add_run(network: FloatNetwork, executed: Run, candidates: Candidates, error
 
     def observe(op: Operation, results: tuple[Any, ...]) -> None:
         compare(op, results[0])
-        known[op.result] = results[0]
+        known.update(zip(op.results, results, strict=True))
         for value in final.get(op, ()):
             known.pop(value, None)
 

@@ -15,6 +15,7 @@ from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
+from ...dialects.nn.onnx import HostOp, OnnxOp
 from ...dialects.nn.softmax import MaskedSoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import is_number
@@ -22,12 +23,14 @@ from .conversion import is_convertible
 from .host import epilogue, prologue
 from .stored import is_fixed
 
+HOSTED = "--allow-host runs it on the host, in float"
+
 
 def check_convertible(operations: Iterable[Operation]) -> None:
     """Raise one CompileError that lists every operation without an integer form, each with its reason."""
     problems = [(op, problem) for op in operations if (problem := problem_of(op))]
     if problems:
-        raise CompileError([Diagnostic(f"'{op.name}': {problem}", op.location) for op, problem in problems])
+        raise CompileError([Diagnostic(f"'{op.name}': {problem}", op.location, (HOSTED,)) for op, problem in problems])
 
 
 def is_quantizable(operations: Iterable[Operation]) -> bool:
@@ -42,7 +45,7 @@ def check_integer(function: Function, host: Collection[Operation]) -> None:
     """
     left: list[Diagnostic] = []
     for op in function.body:
-        if isinstance(op, (QuantizeOp, DequantizeOp)) or op.has_trait(Terminator) or op in host:
+        if isinstance(op, (QuantizeOp, DequantizeOp, HostOp)) or op.has_trait(Terminator) or op in host:
             continue
         values = [*op.results, *(v for v in op.operands if not isinstance(v, Constant))]
         if any(isinstance(v.type, TensorType) and v.type.element == F32 for v in values):
@@ -52,14 +55,14 @@ def check_integer(function: Function, host: Collection[Operation]) -> None:
 
 
 def float_operations(function: Function) -> list[Operation]:
-    """What is left to quantize: every operation but conversions, integer ones, and copies that the host does.
+    """What is left to quantize: every operation but conversions, integer ones, and what the host does.
 
     A conversion between two integer types counts, as long as it goes through reals.
     """
     host = {**prologue(function), **epilogue(function)}
     found: list[Operation] = []
     for op in function.body:
-        if op in host or op.has_trait(Terminator) or isinstance(op, (DequantizeOp, ScaleOp)):
+        if op in host or op.has_trait(Terminator) or isinstance(op, (DequantizeOp, ScaleOp, HostOp)):
             continue
         if isinstance(op, QuantizeOp):
             left = isinstance(op.data.defining_op, DequantizeOp)
@@ -73,7 +76,8 @@ def float_operations(function: Function) -> list[Operation]:
 def problem_of(op: Operation) -> str | None:
     """Why a float operation has no integer form; None if it has one."""
     if not is_convertible(op):
-        return "has no integer form"
+        name = f" as {op.operator}" if isinstance(op, OnnxOp) else ""
+        return f"has no integer form{name}"
     for value in (*op.operands, *op.results):
         if not isinstance(value.type, TensorType) or value.type.element != F32:
             return f"works on {value.type}, expected f32 before quantization"

@@ -32,14 +32,19 @@ class Run(NamedTuple):
 
 
 def synthetic_samples(function: Function, count: int, seed: int) -> CalibrationData:
-    """`count` samples of independent standard normal numbers for every argument of `function`, from `seed`."""
+    """`count` samples for every argument of `function`, from `seed`: standard normal numbers; 0 and 1 for integers.
+
+    Integers are indices and flags that the host reads: these are the ones that hardly any network refuses.
+    """
     generator = np.random.default_rng(seed)
-    return CalibrationData(
-        {
-            str(argument.name): generator.standard_normal((count, *argument.type.shape), dtype=np.float32)
-            for argument in function.arguments
-        }
-    )
+    samples: dict[str, Array] = {}
+    for argument in function.arguments:
+        shape, dtype = (count, *argument.type.shape), argument.type.element.dtype
+        if dtype == np.float32:
+            samples[str(argument.name)] = generator.standard_normal(shape, dtype=np.float32)
+        else:
+            samples[str(argument.name)] = generator.integers(0, 2, shape).astype(dtype)
+    return CalibrationData(samples)
 
 
 def synthetic_count(function: Function) -> int:
@@ -65,12 +70,12 @@ class Samples:
                 raise CompileError(f"calibration data has no array '{name}' for that input of the model, found {known}")
             array = data.samples[name]
             whole = array.shape[1:] == shape
-            if array.dtype.kind not in "fiu" or not (whole or (shape and array.shape[1:] == shape[1:])):
+            if array.dtype.kind not in "fiub" or not (whole or (shape and array.shape[1:] == shape[1:])):
                 expected = f"float32[samples{''.join(f', {n}' for n in shape[1:])}]"
                 raise CompileError(
                     f"calibration array '{name}' is {array.dtype}{list(array.shape)}, expected {expected}"
                 )
-            rows = array.astype(np.float32, copy=False)
+            rows = array.astype(argument.type.element.dtype, copy=False)
             self._runs[name] = rows if whole else _runs_of(rows, shape[0])
             self._rows = self._rows and shape[:1] == (1,)
         counts = {name: len(runs) for name, runs in self._runs.items()}

@@ -9,6 +9,7 @@ from typing import Any
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.host import CallHostOp
 from ...dialects.tile.memory import StoreOp
 from .chunks import chunking
 from .layers import Program, Unit
@@ -64,7 +65,7 @@ def fuse(program: Program, target: Target, first: int, last: int, room: int, spi
     All tensors that are live in the chain count, but for those that are spilled.
     """
     units = program.units[first : last + 1]
-    if len(units) > MOST_UNITS or any(isinstance(unit.main, StoreOp) for unit in units):
+    if len(units) > MOST_UNITS or any(isinstance(unit.main, (StoreOp, CallHostOp)) for unit in units):
         return None
     live = [tensor for tensor in program.live(first, last) if tensor not in spilled]
     outside = [t for t in live if program.first_use[t] < first or last < program.last_use[t]]

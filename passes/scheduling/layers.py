@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...dialects.core.operation import Function, Operation, Value
+from ...dialects.nn.onnx import HostOp
+from ...dialects.quant.ops import QuantizeOp
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.host import CallHostOp
 from ...dialects.tile.instruction import InstructionOp, Region
-from ...dialects.tile.memory import AllocOp, HostReadOp, LoadOp
+from ...dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
+from ...dialects.tile.types import BufferType
 from ...dialects.tile.vector import RequantizeOp
+from ..lowering.host_calls import source_of
 from .strips import row_count
 
 
@@ -59,6 +64,8 @@ class Program:
     first_use: dict[Value[Any], int]
     last_use: dict[Value[Any], int]
     """Index of the first and last unit that touches a tensor."""
+    on_host: dict[int, list[Operation]] = field(default_factory=dict[int, list[Operation]])
+    """What the host does in each of its calls, by the number of the call."""
     series: dict[tuple[Unit, int], Any] = field(default_factory=dict[tuple[Unit, int], Any])
     """What `pieces.series_of` has found, by unit and rows."""
     chains: dict[tuple[int, int, int], Any] = field(default_factory=dict[tuple[int, int, int], Any])
@@ -73,6 +80,23 @@ class Program:
             for tensor in self.tensors
             if self.first_use.get(tensor, 1 << 60) <= last and self.last_use.get(tensor, -1) >= first
         ]
+
+    def buffers_of_host(self, unit: Unit) -> dict[Value[Any], bool]:
+        """The DRAM buffers, and the tensors behind them, that order a unit before or after calls of the host.
+
+        True for what the unit writes. A call comes after the stores of what it reads; loads of its results, and what
+        may load them in their place because the tensor is spilled, come after it.
+        """
+        main = unit.main
+        if isinstance(main, CallHostOp):
+            reads = [op.buffer for op in self.on_host.get(main.call, ()) if isinstance(op, HostReadOp)]
+            transfers = [unit.main for unit in self.units if isinstance(unit.main, LoadOp)]
+            loads = [load.destination for load in transfers if load.source is main.destination]
+            return {**dict.fromkeys(reads, False), **dict.fromkeys((main.destination, *loads), True)}
+        if not self.on_host:
+            return {}
+        dram = [value for value in main.operands if isinstance(value.defining_op, AllocOp) and _is_dram(value)]
+        return {value: isinstance(main, StoreOp) for value in dram}
 
     def is_written_whole(self, tensor: Value[Any]) -> bool:
         """True if units write every byte of a tensor: it has no gaps."""
@@ -103,8 +127,9 @@ class Program:
         start, end = (marks[0], marks[-1] + 1) if marks else (len(operations) - 1, len(operations) - 1)
         before = [op for op in operations[:start] if not _is_on_chip(op)]
         inside = operations[start:end]
-        before += [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op) and _is_early(op)]
-        after = [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op) and not _is_early(op)]
+        others = [op for op in inside if not isinstance(op, InstructionOp) and not _is_on_chip(op)]
+        before += [op for op in others if _is_early(op)]
+        on_host, after = _calls([*(op for op in others if not _is_early(op)), *operations[end:]])
         units = _units([op for op in inside if isinstance(op, InstructionOp)])
         tensors: dict[Value[Any], int] = {
             op.buffer: op.buffer.type.size for op in operations if isinstance(op, AllocOp) and op.row_stride > 0
@@ -117,7 +142,11 @@ class Program:
                     if value in tensors:
                         first.setdefault(value, index)
                         last[value] = index
-        return cls(before, units, after + operations[end:], tensors, first, last)
+        return cls(before, units, after, tensors, first, last, on_host)
+
+
+def _is_dram(value: Value[Any]) -> bool:
+    return isinstance(value.type, BufferType) and value.type.space == "dram"
 
 
 def _is_on_chip(op: Operation) -> bool:
@@ -128,12 +157,38 @@ def _is_early(op: Operation) -> bool:
     """DRAM buffers, and what the host does to fill them; reading results back comes after all instructions."""
     if isinstance(op, AllocOp):
         return True
-    return not isinstance(op, HostReadOp) and not any(_comes_from_machine(value) for value in op.operands)
+    return not isinstance(op, (HostReadOp, HostOp)) and not any(_comes_from_machine(value) for value in op.operands)
 
 
 def _comes_from_machine(value: Value[Any]) -> bool:
     op = value.defining_op
-    return op is not None and (isinstance(op, HostReadOp) or any(_comes_from_machine(v) for v in op.operands))
+    return op is not None and (isinstance(op, (HostReadOp, HostOp)) or any(_comes_from_machine(v) for v in op.operands))
+
+
+def _calls(late: list[Operation]) -> tuple[dict[int, list[Operation]], list[Operation]]:
+    """What the host does in each call, with the steps that lead there and back, and what it does after all."""
+    waiting = dict.fromkeys(late)
+    calls: dict[int, list[Operation]] = {}
+    number: dict[Operation, int] = {}
+
+    def take(op: Operation, into: list[Operation]) -> None:
+        if op in waiting:
+            del waiting[op]
+            for value in op.operands:
+                if value.defining_op is not None:
+                    take(value.defining_op, into)
+            into.append(op)
+
+    for op in late:
+        if isinstance(op, HostOp):
+            number[op] = len(calls)
+            take(op, calls.setdefault(number[op], []))
+        elif isinstance(op, HostWriteOp):
+            quantize = op.data.defining_op
+            call = source_of(quantize.data) if isinstance(quantize, QuantizeOp) else None
+            if call is not None:
+                take(op, calls[number[call]])
+    return calls, list(waiting)
 
 
 def _units(instructions: list[InstructionOp]) -> list[Unit]:

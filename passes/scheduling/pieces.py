@@ -100,7 +100,8 @@ def series_of(program: Program, target: Target, unit: Unit, rows: int) -> Series
         for start in range(0, unit.rows, rows):
             count = min(rows, unit.rows - start)
             operations = [cut_rows(op, start, count) for op in unit.operations]
-            found.append(Piece(start, count, touches_of(program, operations), *estimate(operations, target)))
+            touches = touches_of(program, operations) + touches_of_host(program, unit)
+            found.append(Piece(start, count, touches, *estimate(operations, target)))
         program.series[key] = Series(found)
     return program.series[key]
 
@@ -116,6 +117,14 @@ def touches_of(program: Program, operations: list[InstructionOp]) -> list[Touch]
                 rows = rows_touched(op, value, program.row_stride(value))
                 found.append(Touch(value, *rows, value in written))
     return found
+
+
+def touches_of_host(program: Program, unit: Unit) -> list[Touch]:
+    """What orders a unit among the calls of the host, as the only rows of buffers, or all rows of tensors."""
+    return [
+        Touch(value, 0, value.type.size // program.row_stride(value) if value in program.tensors else 1, writes)
+        for value, writes in program.buffers_of_host(unit).items()
+    ]
 
 
 def piece_rows(unit: Unit, largest: int, target: Target) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...dialects.core.operation import Operation, Value
 from ...dialects.core.types import Array
+from ...dialects.tile.host import CallHostOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp, StoreOp
 
@@ -85,10 +86,10 @@ def _begins(loads: list[tuple[LoadOp, int]], touched: dict[Value[Any], int]) -> 
 
 
 def _stores(slots: list[Operation]) -> dict[Value[Any], list[tuple[int, int, int]]]:
-    """(slot, first byte, end) of every store, by DRAM buffer."""
+    """(slot, first byte, end) of every store, and of every call of the host, by DRAM buffer."""
     found: dict[Value[Any], list[tuple[int, int, int]]] = {}
     for slot, op in enumerate(slots):
-        if isinstance(op, StoreOp):
+        if isinstance(op, (StoreOp, CallHostOp)):
             found.setdefault(op.destination, []).append((slot, *_span(op)))
     return found
 
@@ -101,5 +102,5 @@ def _behind_stores(load: LoadOp, slot: int, stores: dict[Value[Any], list[tuple[
 
 def _span(op: InstructionOp) -> tuple[int, int]:
     """The bytes of DRAM a transfer reads or writes, as their hull."""
-    region = next(r for r in op.regions() if r.writes == isinstance(op, StoreOp))
+    region = next(r for r in op.regions() if op.spaces.get(r.operand) == "dram")
     return region.offset, region.end

@@ -100,7 +100,7 @@ def put(*path: Any, value: Any):
 
 
 EDITS = [
-    (("version",), 1, "its format has version 1, this version of accelc reads 2"),
+    (("version",), 1, "its format has version 1, this version of accelc reads 3"),
     (("format",), "zip", "'format' is 'zip', expected one of accelc program"),
     (("extra",), 1, "unknown key 'extra'"),
     (("dram_bytes",), -1, "'dram_bytes' is -1, expected an integer from 0"),
@@ -153,7 +153,7 @@ def test_an_edit_without_a_new_checksum_is_refused():
 
 def test_json_that_is_not_canonical_is_refused():
     members = unpack(DATA, MEMBERS)
-    spaced = members["manifest.json"].replace(b'"version":2', b'"version": 2')
+    spaced = members["manifest.json"].replace(b'"version":3', b'"version": 3')
     assert "is not in canonical form" in reason(pack({**members, "manifest.json": spaced}))
     nested = b"[" * 100_000
     assert "the manifest is not valid JSON" in reason(pack({**members, "manifest.json": nested}))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from accelc.dialects.core.operation import Constant, Module, Operation, Value
 from accelc.dialects.core.types import BF16
@@ -31,6 +35,9 @@ def execute(
     for op in function.body:
         if op.name == "return":
             break
+        if op.name == "nn.host":
+            values.update(zip(op.results, on_host(op, [values[value] for value in op.operands]), strict=True))
+            continue
         result = _compute(op, [_read(value, values) for value in op.operands])
         kind = op.result.type
         assert result.shape == kind.shape, f"{op.name}: {result.shape} is not {kind}"
@@ -48,6 +55,33 @@ def _plain(array: np.ndarray) -> np.ndarray:
     if array.dtype == BF16.dtype:
         return array.astype(np.float32)
     return array.astype(np.int64) if array.dtype.kind == "i" else array
+
+
+def on_host(call: Operation, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """What a call of the host returns: its function as one ONNX graph, by the reference evaluator of the standard."""
+    function = call.module.functions[call.attributes["callee"]]
+    names: dict[Value[Any], str] = {value: f"v{index}" for index, value in enumerate(function.arguments)}
+    nodes, stored, opset = [], [], 17
+    for op in function.body:
+        if op.name == "return":
+            break
+        for value in op.operands:
+            if value not in names:
+                names[value] = f"v{len(names)}"
+                stored.append(numpy_helper.from_array(np.asarray(value.array), names[value]))
+        names.update({value: f"v{len(names) + index}" for index, value in enumerate(op.results)})
+        inputs, outputs = ([names[value] for value in values] for values in (op.operands, op.results))
+        assert op.name == "nn.onnx", f"{op.name} on the host has no meaning here"
+        for position in op.attributes.get("absent_inputs", ()):
+            inputs.insert(position, "")
+        opset = op.attributes["opset"]
+        nodes.append(helper.make_node(op.attributes["operator"], inputs, outputs, **json.loads(op.parameters)))
+    wanted = [names[value] for value in function.returns]
+    ends = [[onnx.ValueInfoProto(name=name) for name in each] for each in (list(names.values())[: len(arrays)], wanted)]
+    graph = helper.make_graph(nodes, "host", *ends, stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    feeds = dict(zip([names[value] for value in function.arguments], arrays, strict=True))
+    return [np.asarray(array) for array in ReferenceEvaluator(model).run(wanted, feeds)]
 
 
 def _read(value: Value[Any], values: Mapping[Value[Any], np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ from onnx import defs
 from accelc.compiler.importer import OPERATORS, reason_of
 
 from .cases import cases
-from .passing import FLOAT, FOLDED, INT8, computed, counts, listed, write
+from .passing import FLOAT, FOLDED, FORMS, HOST, INT8, computed, counts, listed, write
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operators.md"
 
@@ -25,8 +25,9 @@ Opsets are those that the importer accepts. Any deterministic operator whose inp
 then (`folded`), whether it is in the table or not. The last columns count the tests of the ONNX standard for the
 operator that pass: `float` is the imported module against what the test expects, `int8` the program for `tile32` at
 `-O2`, calibrated on the test's inputs, with at most 5 % root mean square error. Tests hand over shapes, axes and
-weights at run time; they are bound as constants. `make docs` writes this page from the importer's table; `accelc
---list-ops` prints the same rows.
+weights at run time; they are bound as constants. `host` counts those that are refused otherwise and pass where
+`--allow-host` lets the reference evaluator of the onnx package compute them in float. `make docs` writes this page from
+the importer's table; `accelc --list-ops` prints the same rows.
 """
 
 
@@ -38,20 +39,21 @@ def rendered(passed: Mapping[str, tuple[str, ...]]) -> str:
         forms.update((case.operator, form) for form in passed.get(case.name, ()))
 
     def tests(name: str) -> tuple[str, ...]:
-        return (str(totals[name]), *(str(forms[name, form]) for form in (FOLDED, FLOAT, INT8)))
+        return (str(totals[name]), *(str(forms[name, form]) for form in FORMS))
 
     parts = [OPENING]
     parts.append(
-        f"Of {len(cases())} tests of the standard {found[FLOAT]} pass in float, {found[INT8]} of them in int8 too, and "
-        f"{found[FOLDED]} more are computed at import.\n"
+        f"Of {len(cases())} tests of the standard {found[FLOAT]} pass in float, {found[INT8]} of them in int8 too, "
+        f"{found[FOLDED]} more are computed at import, and {found[HOST]} others run on the host if it is allowed.\n"
     )
-    head = ("operator", "opsets", "becomes", "restrictions", "tests", "folded", "float", "int8")
+    head = ("operator", "opsets", "becomes", "restrictions", "tests", *FORMS)
     rows = [(o.op_type, o.opsets, o.becomes, o.restrictions, *tests(o.op_type)) for o in OPERATORS]
     parts += ["## Supported\n", _table(head, rows)]
     known = {operator.op_type for operator in OPERATORS}
     others = sorted({str(schema.name) for schema in defs.get_all_schemas() if not schema.domain} - known)
     parts += ["## Not supported at run time\n"]
-    parts += [_table(("operator", "reason", "tests", "folded"), [(n, reason_of(n), *tests(n)[:2]) for n in others])]
+    refused = [(n, reason_of(n), tests(n)[0], tests(n)[1], tests(n)[-1]) for n in others]
+    parts += [_table(("operator", "reason", "tests", "folded", "host"), refused)]
     return "\n".join(parts)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx
 
 from .cases import cases
-from .running import FLOAT, FOLDED, INT8, Result, result_of
+from .running import FLOAT, FOLDED, HOST, INT8, Result, result_of
 
 LIST = Path(__file__).parent / "passing.txt"
-FORMS = (FOLDED, FLOAT, INT8)
+FORMS = (FOLDED, FLOAT, INT8, HOST)
 
 
 def computed() -> dict[str, Result]:

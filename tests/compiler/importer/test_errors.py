@@ -1,6 +1,7 @@
 """What users read when a model cannot be imported: one located message each, and one list for all unsupported nodes."""
 
 import random
+import re
 
 import numpy as np
 import onnx
@@ -23,12 +24,15 @@ def ints(*values):
     return np.array(values, np.int64)
 
 
+HOST_NOTE = re.compile(r"\nnote: --allow-host runs (it|them|\d+ of them) on the host, in float$")
+
+
 def message(source, **options):
-    """The whole text of the error that an import gives."""
+    """The whole text of the error that an import gives, but for the hint at the host, which has a test of its own."""
     with pytest.raises(CompileError) as caught:
         import_model(source, **options)
     assert len(caught.value.diagnostics) == 1
-    return str(caught.value)
+    return HOST_NOTE.sub("", str(caught.value))
 
 
 KNOWN_ONLY = "the operator is not supported on activations, only on inputs that are known at import"
@@ -86,6 +90,18 @@ UNSUPPORTED = [  # one node, and the reason that stands behind its name
 def test_unsupported(model, reason):
     op_type = model.graph.node[0].op_type
     assert message(model) == f"error: model: 1 node is not supported\nnote: {op_type} 'node': {reason}"
+
+
+def test_the_hint_at_the_host_counts_what_it_would_run():
+    nodes = [node("Tan", ["x"], ["a"]), node("Frobnicate", ["x"], ["b"]), node("NonZero", ["x"], ["c"])]
+    nodes += [node("ArgMax", ["x"], ["d"]), node("Dropout", ["x"], ["e", "mask"])]
+    model = graph_model(nodes, {"x": (2, 3)}, ["a", "b", "c", "d", "mask"])
+    with pytest.raises(CompileError, match=r"5 nodes .*\n(note: .*\n){5}note: --allow-host runs 2 of them on the host"):
+        import_model(model)
+    with pytest.raises(
+        CompileError, match=r"3 nodes .*\n.*Frobnicate.*\n.*the size of the result of 'NonZero' depends"
+    ):
+        import_model(model, allow_host=True)
 
 
 MALFORMED = [  # one node that contradicts itself, and what is said about it

@@ -1,0 +1,1 @@
+"""What `outline-host` decides by: which operations the host runs."""
