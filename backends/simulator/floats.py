@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from ...dialects.core.types import Array
@@ -41,27 +44,30 @@ def ordered_product(op: MatmulOp, weights: Weights | None, sram: Array, result: 
             for top in range(0, op.out_h, height):
                 window = windows[:, group, top : top + height]
                 rows = slice(top * op.out_w, top * op.out_w + window.shape[1] * op.out_w)
-                factors = weights.matrix[group] if weights is not None else sram[first]
-                steps.append(_group_product(op, window, factors, result[chosen, group, rows], scratch))
+                read = partial(_matrix, op, weights, sram[first], group)
+                steps.append(_group_product(op, window, read, result[chosen, group, rows], scratch))
     return sequence(steps)
 
 
-def _group_product(op: MatmulOp, window: Array, factors: Array, target: Array, scratch: Scratch) -> Step:
-    """Bind target[s, row, n] (+)= window[s, h, w, taps and channels] * factors [depth, n], or a sample's SRAM."""
+def _matrix(op: MatmulOp, weights: Weights | None, sram: Array, group: int) -> Array:
+    """The weights [depth, out_c] of a group: constant, or what one sample's SRAM holds now."""
+    return weights.matrix[group] if weights is not None else op.dense_weights(sram)[group].astype(np.float32)
+
+
+def _group_product(op: MatmulOp, window: Array, weights: Callable[[], Array], target: Array, scratch: Scratch) -> Step:
+    """Bind target[s, row, n] (+)= window[s, h, w, taps and channels] * weights [depth, n]."""
     shape = (*window.shape[3:], *window.shape[:3])
     unfolded = scratch.take("unfolded", shape)
     data = unfolded.reshape(op.taps * op.in_c, -1)
     total = scratch.take("ordered sums", (op.out_c, data.shape[1]))
-    dynamic = factors.ndim == 1
 
     def run() -> None:
         np.copyto(unfolded, window.transpose(3, 4, 5, 0, 1, 2))
-        matrix = op.dense_weights(factors)[0].astype(np.float32) if dynamic else factors
         if op.accumulate:
             np.copyto(total.T.reshape(target.shape), target)
         else:
             total.fill(0.0)
-        add_products(total, data, matrix)
+        add_products(total, data, weights())
         np.copyto(target, total.T.reshape(target.shape))
 
     return run
