@@ -15,7 +15,8 @@ import numpy as np
 import onnxruntime
 import rivals
 from answers import Answer, Answers, answer, digest, source_digest
-from catalogue import NETWORKS, Network
+from catalogue import NETWORKS
+from topologies import TOPOLOGIES, images, write
 
 from accelc.backends.target import load_target
 from accelc.compiler.api import Program
@@ -28,6 +29,9 @@ from accelc.passes.framework.base import Pass
 from accelc.passes.framework.pass_manager import Instrumentation
 from accelc.passes.quantization.accuracy import paired_interval
 from accelc.passes.quantization.measure import expose_logits
+
+MADE_SAMPLES = 200
+"""Of a network with random weights: to test on, and at most to calibrate on."""
 
 LIMITS = {"int8": 0.3, "int16": 0.1, "bf16": 0.1}
 """Points of top-1 that a precision may lose; a network may have its own for int8."""
@@ -75,7 +79,8 @@ def compare(options: argparse.Namespace) -> int:
     )
     for name in options.networks:
         try:
-            rows += _network(name, NETWORKS[name], options, kept)
+            with tempfile.TemporaryDirectory() as folder:
+                rows += _network(name, _subject(name, Path(folder), options), options, kept)
         except (CompileError, FileNotFoundError) as error:
             skipped[name] = str(error).splitlines()[0]
             print(f"{name:22} skipped: {skipped[name]}", flush=True)
@@ -88,13 +93,33 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if missed or not rows else 0
 
 
-def _network(name: str, network: Network, options: argparse.Namespace, kept: Answers) -> list[Row]:
+@dataclass(frozen=True)
+class Subject:
+    """A model with labelled samples and others to calibrate on."""
+
+    path: Path
+    samples: np.ndarray
+    labels: np.ndarray
+    calibration: np.ndarray
+    int8_limit: float | None
+
+
+def _subject(name: str, folder: Path, options: argparse.Namespace) -> Subject:
+    if name in TOPOLOGIES:
+        path, samples = write(name, folder), images(options.samples or MADE_SAMPLES, 1)
+        labels = rivals.answers(path, samples)[0].argmax(axis=1)
+        return Subject(path, samples, labels, images(min(options.calibration, MADE_SAMPLES), 2), None)
+    network = NETWORKS[name]
     if network.path is None or network.calibration is None or network.test is None:
         raise FileNotFoundError(f"{name} has no labelled samples")
     with np.load(network.test) as test, np.load(network.calibration) as calibration:
         samples, labels = test["input"][: options.samples], test["labels"][: options.samples].reshape(-1)
-        seen = calibration["input"][: options.calibration]
-    bench = Bench(network.path, samples, labels, seen, kept)
+        return Subject(network.path, samples, labels, calibration["input"][: options.calibration], network.int8_limit)
+
+
+def _network(name: str, subject: Subject, options: argparse.Namespace, kept: Answers) -> list[Row]:
+    labels = subject.labels
+    bench = Bench(subject, kept)
     judge = Judge(name, bench.reference, labels)
     rows = [_show(judge.row("float32, onnxruntime", bench.reference))]
     programs: dict[str, np.ndarray] = {}
@@ -105,7 +130,8 @@ def _network(name: str, network: Network, options: argparse.Namespace, kept: Ans
             print(f"{name:22} {precision:29} skipped: {str(error).splitlines()[0]}", flush=True)
             continue
         row = judge.row(precision, found)
-        row.limit = network.int8_limit if precision == "int8" else LIMITS.get(precision)
+        if subject.int8_limit is not None:
+            row.limit = subject.int8_limit if precision == "int8" else LIMITS.get(precision)
         within = row.limit is None or row.loss <= row.limit + 1e-9
         row.verdict = "yes" if within else f"loses {row.loss:.2f} points, expected at most {row.limit}"
         programs[precision] = np.asarray(found.classes) == labels
@@ -144,12 +170,10 @@ def _against(name: str, hits: np.ndarray, best: np.ndarray) -> Row:
 class Bench:
     """One network with its samples: measures what is not in `kept`."""
 
-    def __init__(
-        self, path: Path, samples: np.ndarray, labels: np.ndarray, calibration: np.ndarray, kept: Answers
-    ) -> None:
-        self._path, self._samples, self._labels = path, samples, labels
-        self._calibration, self._kept = calibration, kept
-        self._subject = digest(path, samples, labels, onnxruntime.__version__)
+    def __init__(self, subject: Subject, kept: Answers) -> None:
+        self._path, self._samples, self._labels = subject.path, subject.samples, subject.labels
+        self._calibration, self._kept = subject.calibration, kept
+        self._subject = digest(self._path, self._samples, self._labels, onnxruntime.__version__)
         self.reference = kept.get(
             digest(self._subject, "float32"), lambda: self._measured(*self._float, time.perf_counter())
         )

@@ -18,14 +18,16 @@ from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
 from .insert_quantization import InsertQuantization
 from .quantization.calibration_table import CalibrationTable
+from .quantization.formats import FORMATS
 from .quantization.grouping import TypeGroups
 from .quantization.legality import is_quantizable
 from .quantization.lockstep import walk_capacity
 from .quantization.measure import Fidelity, decibels, held_back
 from .quantization.sampling import synthetic_count, synthetic_samples
 
-WITH_8_BIT_WEIGHTS = ("int8", "int16x8")
-"""Precisions at which it matters how large the channels and weights of one tensor are beside each other."""
+INTEGERS = tuple(FORMATS)
+"""Precisions at which it matters how large the channels of one tensor are beside each other: in 16 bits too a channel
+that is a hundredth of the largest one has few steps."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class EqualizeChannels(Pass):
 
     With `check` the factors are kept only if the network, quantized on trial, comes closer to the float network on
     held-back samples. `samples` limits how many others the factors come from. Without calibration data nothing happens,
-    unless `noise` lets standard normal noise stand in; nor at precisions without 8-bit weights, or if the network has
+    unless `noise` lets standard normal noise stand in; nor at precisions that are no integers, or if the network has
     no integer form.
     """
 
@@ -57,7 +59,7 @@ class EqualizeChannels(Pass):
         if data is None and self.noise:
             data = synthetic_samples(main, synthetic_count(main), 0)
         operations = [op for op in main.body if not op.has_trait(Terminator)]
-        if data is None or environment.precision not in WITH_8_BIT_WEIGHTS or not is_quantizable(operations):
+        if data is None or environment.precision not in INTEGERS or not is_quantizable(operations):
             return
         seen, measured = held_back(module, data)
         count = min(self.samples, walk_capacity(module))

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from answers import Answer, Answers, chance, digest
-from catalogue import DEFAULT_NETWORKS, NETWORKS
+from catalogue import DEFAULT_NETWORKS, NETWORKS, TOPOLOGY_NAMES
 from depth import STAGES, deviation
 from goals import GOALS, Results, judged
 from mobilenet import mobilenet_v2
 from products import blas_alone
 from row import Row
 from stopwatch import Timing, in_turns
+from topologies import FITTED, TOPOLOGIES, images
 
 from accelc.compiler.report import Product
 
@@ -163,6 +165,17 @@ def test_the_topology_of_mobilenet_v2():
     weights = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.name.endswith("weight"))
     assert weights == 3_469_760  # the paper's 3.4 million parameters, without biases
     assert sum(node.op_type == "Add" for node in model.graph.node) == 10
+
+
+def test_networks_of_other_families_keep_their_signals():
+    assert tuple(TOPOLOGIES) == TOPOLOGY_NAMES
+    model = TOPOLOGIES["like_mobilenet_v3"]()
+    onnx.checker.check_model(model)
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"HardSwish", "HardSigmoid", "BatchNormalization", "GlobalAveragePool", "Mul", "Add"} <= kinds
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    rows = [session.run(None, {"input": image[None]})[0] for image in images(FITTED, 9)]
+    assert 1.0 < np.concatenate(rows).std(axis=0).mean() < 10.0
 
 
 def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
