@@ -19,6 +19,13 @@ STYLES: dict[str, dict[str, Any]] = {
     "qdq-uint8": {"quant_format": "QDQ", "activation_type": "QUInt8", "weight_type": "QInt8"},
     "qdq-uint8-weights": {"quant_format": "QDQ", "activation_type": "QUInt8", "weight_type": "QUInt8"},
     "qoperator": {"quant_format": "QOperator", "activation_type": "QUInt8", "weight_type": "QInt8"},
+    "qdq-int16": {
+        "quant_format": "QDQ",
+        "activation_type": "QInt16",
+        "weight_type": "QInt8",
+        "per_channel": True,
+        "extra_options": {"UseQDQContribOps": True, "ActivationSymmetric": True},
+    },
     "qoperator-channels": {"quant_format": "QOperator", "per_channel": True},
 }
 """Ways to quantize, as arguments of quantize_static."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...dialects.core.operation import Constant, Module, Operation, Value
 from ...dialects.core.tensor import TensorOperation
-from ...dialects.core.types import I8, Array, ScalarType, TensorType, scalar_type
+from ...dialects.core.types import I8, I16, Array, ScalarType, TensorType, scalar_type
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
@@ -27,7 +27,7 @@ from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table, sof
 from ...dialects.quant.types import QuantizedType, quantized_element
 from ..lowering.elementwise import is_pooled
 from .factors import quantize_factors
-from .formats import INT8, Format
+from .formats import FORMATS, INT8, Format
 from .grouping import constant_type
 from .ranges import activation_type, range_of
 from .stored import fixed_array, fixed_name, fixed_weights, is_fixed, is_wide
@@ -112,7 +112,10 @@ class Conversion:
 
     def format(self, data: Value[Any]) -> Format:
         """The integers of a product of these activations with constant weights."""
-        return INT8 if quantized_element(data.type).storage == I8 else self.precision
+        if quantized_element(data.type).storage == I8:
+            return INT8
+        # A model that is quantized to 16 bits brings its own activations, whatever the precision of the rest.
+        return self.precision if self.precision.activation == I16 else FORMATS["int16"]
 
     def stored(
         self, weight: Value[Any], bias: Value[Any] | None, scale: float, format: Format
