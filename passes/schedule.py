@@ -96,6 +96,8 @@ def _fit(program: Program, target: Target, lookahead: float, fuse: bool) -> tupl
                 found.append(emitter)
             if emitter is not None and emitter.plan.reserve.is_empty:
                 break
+        if found and found[0].plan.reserve.is_empty and found[0].plan.most <= target.sram_bytes * BUDGETS[1]:
+            break  # the next budget leads to the same plan
     if not found:
         return None
     best = min(found, key=lambda emitter: emitter.cycles)
@@ -142,7 +144,7 @@ def _loaded_ahead(operations: list[Operation], plan: Residency, lookahead: float
         limits = np.full(slots, int(plan.budget * lookahead * fraction))
         for retreat in range(RETREATS):
             ahead = prefetch(operations, limits)
-            crowded = crowding(ahead, plan.target, search=False)
+            crowded = crowding(ahead, plan.target, search=False, accumulators=False)
             if crowded is None:
                 return ahead
             at = np.cumsum([not isinstance(op, LoadOp) for op in ahead])

@@ -28,8 +28,10 @@ class Crowding(NamedTuple):
     lacking: Array
 
 
-def crowding(operations: Sequence[Operation], target: Target, *, search: bool) -> Crowding | None:
-    """Where buffers do not fit; None if all SRAM and accumulator buffers find a place.
+def crowding(
+    operations: Sequence[Operation], target: Target, *, search: bool, accumulators: bool = True
+) -> Crowding | None:
+    """Where buffers do not fit; None if all SRAM buffers find a place, and all `accumulators` if they are asked for.
 
     Where more is live than there is, that is what is lacking. Otherwise room is needed around the buffer for which no
     place was left. With `search` that is said only after the exact search has failed, too.
@@ -41,7 +43,8 @@ def crowding(operations: Sequence[Operation], target: Target, *, search: bool) -
     lacking = np.maximum(live - capacity, 0)
     if lacking.any():
         return Crowding(live, lacking)
-    rows = [Item(*span, value.type.size) for value, span in lifetimes(operations, "acc").items()]
+    spans = lifetimes(operations, "acc") if accumulators else {}
+    rows = [Item(*span, value.type.size) for value, span in spans.items()]
     culprit = _culprit(rows, items, target, search)
     if culprit is None:
         return None

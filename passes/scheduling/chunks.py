@@ -10,7 +10,7 @@ from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ..lowering.mapping import Geometry, strip_shape
-from .layers import Unit
+from .layers import Program, Unit
 from .strips import cut_rows
 
 
@@ -86,16 +86,31 @@ def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int, operand:
     return min(low for low, _ in spans) // row_stride, -(-max(high for _, high in spans) // row_stride)
 
 
-def strip_bytes(unit: Unit, value: Value[Any], row_stride: int, rows: int) -> int:
-    """The most bytes of whole rows of a tensor that any strip of `rows` output rows touches."""
-    middle = max(0, min((unit.rows - rows) // 2, unit.rows - rows))
-    worst = 0
-    for start in {0, middle, unit.rows - rows}:
-        for op in unit.operations:
-            if value in op.operands:
-                first, last = rows_touched(cut_rows(op, start, rows), value, row_stride)
-                worst = max(worst, (last - first) * row_stride)
-    return worst
+def all_rows_touched(program: Program, op: InstructionOp) -> dict[Value[Any], tuple[int, int]]:
+    """The rows [first, last) of every tensor that an instruction touches, as of `rows_touched`."""
+    spans: dict[Value[Any], tuple[int, int]] = {}
+    regions = op.regions()
+    for field, value in zip(op.operand_fields, op.operands, strict=False):
+        if value in program.tensors:
+            own = [(r.offset, max(r.end, r.offset + 1)) for r in regions if r.operand == field.name]
+            low, high = spans.get(value, own[0])
+            spans[value] = min([low, *(a for a, _ in own)]), max([high, *(b for _, b in own)])
+    strides = {value: program.row_stride(value) for value in spans}
+    return {value: (low // strides[value], -(-high // strides[value])) for value, (low, high) in spans.items()}
+
+
+def strip_bytes(program: Program, unit: Unit, rows: int) -> dict[Value[Any], int]:
+    """The most bytes of whole rows of each tensor that any strip of `rows` output rows of a unit touches."""
+    key = (unit, rows)
+    if key not in program.strips:
+        program.strips[key] = worst = dict.fromkeys(unit.tensors, 0)
+        middle = max(0, min((unit.rows - rows) // 2, unit.rows - rows))
+        for start in {0, middle, unit.rows - rows}:
+            for op in unit.operations:
+                cut = cut_rows(op, start, rows)
+                for value, (first, last) in all_rows_touched(program, cut).items():
+                    worst[value] = max(worst[value], (last - first) * program.row_stride(value))
+    return program.strips[key]
 
 
 def _geometry(op: MatmulOp) -> Geometry:

@@ -68,7 +68,7 @@ def fuse(program: Program, target: Target, first: int, last: int, room: int, spi
     if len(units) > MOST_UNITS or any(isinstance(unit.main, (StoreOp, CallHostOp)) for unit in units):
         return None
     live = [tensor for tensor in program.live(first, last) if tensor not in spilled]
-    outside = [t for t in live if program.first_use[t] < first or last < program.last_use[t]]
+    outside = [t for t in live if program.first_use(t) < first or last < program.last_use(t)]
     constants = sum(unit.constant_bytes for unit in units)
     if constants + sum(program.tensors[tensor] for tensor in outside) > room:
         return None
@@ -100,8 +100,8 @@ def chain_of(program: Program, target: Target, first: int, last: int, count: int
         rolls: dict[Value[Any], Roll] = {}
         if all(_fits(unit, each, target) for unit, each in zip(units, rows, strict=True)):
             series = [series_of(program, target, unit, each) for unit, each in zip(units, rows, strict=True)]
-            inside = [t for t in program.live(first, last) if first <= program.first_use[t]]
-            rolls = _rolls(program, [t for t in inside if program.last_use[t] <= last], series)
+            inside = [t for t in program.live(first, last) if first <= program.first_use(t)]
+            rolls = _rolls(program, [t for t in inside if program.last_use(t) <= last], series)
         program.chains[key] = Chain(dict(zip(range(first, last + 1), rows, strict=True)), rolls)
     return program.chains[key]
 

@@ -92,13 +92,8 @@ class Interleaver:
             return False
         first = min(track.index for track in self.open)
         program, plan = self.plan.program, self.plan
-        live = sum(
-            size
-            for tensor, size in program.tensors.items()
-            if tensor not in plan.spilled
-            and program.first_use.get(tensor, 1 << 60) <= following.index
-            and program.last_use.get(tensor, -1) >= first
-        )
+        kept = (tensor for tensor in program.live(first, following.index) if tensor not in plan.spilled)
+        live = sum(program.tensors[tensor] for tensor in kept)
         strips = max(plan.bytes_of_strips(track.unit, track.cut.rows) for track in together)
         constants = sum(track.unit.constant_bytes for track in together)
         reserve = plan.reserve.most(first, following.index, beside=True)

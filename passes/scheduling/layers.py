@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ...dialects.core.operation import Function, Operation, Value
@@ -30,6 +31,8 @@ class Unit:
     requantize: list[RequantizeOp] = field(default_factory=list[RequantizeOp])
     constants: list[LoadOp] = field(default_factory=list[LoadOp])
     weights: LoadOp | None = None
+    tensors: list[Value[Any]] = field(default_factory=list[Value[Any]])
+    """The tensors it touches, each once."""
 
     @property
     def operations(self) -> list[InstructionOp]:
@@ -61,25 +64,40 @@ class Program:
     after: list[Operation]
     tensors: dict[Value[Any], int]
     """Every SRAM tensor and its size in bytes."""
-    first_use: dict[Value[Any], int]
-    last_use: dict[Value[Any], int]
-    """Index of the first and last unit that touches a tensor."""
+    uses: dict[Value[Any], list[int]]
+    """Indices of the units that touch a tensor."""
+    alive: list[list[Value[Any]]]
+    """The tensors that are live while each unit runs, in the order of `tensors`."""
     on_host: dict[int, list[Operation]] = field(default_factory=dict[int, list[Operation]])
     """What the host does in each of its calls, by the number of the call."""
     series: dict[tuple[Unit, int], Any] = field(default_factory=dict[tuple[Unit, int], Any])
     """What `pieces.series_of` has found, by unit and rows."""
+    strips: dict[tuple[Unit, int], dict[Value[Any], int]] = field(default_factory=dict[Any, Any])
+    """What `chunks.strip_bytes` has found, by unit and rows."""
     chains: dict[tuple[int, int, int], Any] = field(default_factory=dict[tuple[int, int, int], Any])
     """What `fusion.chain_of` has found, by first unit, last unit and number of pieces."""
     written_whole: dict[Value[Any], bool] = field(default_factory=dict[Value[Any], bool])
     """What `is_written_whole` has found."""
 
+    def first_use(self, tensor: Value[Any]) -> int:
+        """Index of the first unit that touches a tensor."""
+        return self.uses[tensor][0]
+
+    def last_use(self, tensor: Value[Any]) -> int:
+        """Index of the last unit that touches a tensor."""
+        return self.uses[tensor][-1]
+
     def live(self, first: int, last: int) -> list[Value[Any]]:
         """The tensors that are live while units `first` to `last` run."""
-        return [
-            tensor
-            for tensor in self.tensors
-            if self.first_use.get(tensor, 1 << 60) <= last and self.last_use.get(tensor, -1) >= first
-        ]
+        if first == last:
+            return self.alive[first]
+        born = {tensor for alive in self.alive[first : last + 1] for tensor in alive}
+        return sorted(born, key=self.rank.__getitem__)
+
+    @cached_property
+    def rank(self) -> dict[Value[Any], int]:
+        """The position of every tensor among all."""
+        return {tensor: position for position, tensor in enumerate(self.tensors)}
 
     def buffers_of_host(self, unit: Unit) -> dict[Value[Any], bool]:
         """The DRAM buffers, and the tensors behind them, that order a unit before or after calls of the host.
@@ -106,7 +124,7 @@ class Program:
 
     def _written_bytes(self, tensor: Value[Any]) -> int:
         written = 0
-        for index in range(self.first_use[tensor], self.last_use[tensor] + 1):
+        for index in self.uses[tensor]:
             for op in self.units[index].operations:
                 reads = any(_is_of(region, op, tensor) and not region.writes for region in op.regions())
                 regions = [region for region in op.regions() if _is_of(region, op, tensor) and region.writes]
@@ -134,19 +152,22 @@ class Program:
         tensors: dict[Value[Any], int] = {
             op.buffer: op.buffer.type.size for op in operations if isinstance(op, AllocOp) and op.row_stride > 0
         }
-        first: dict[Value[Any], int] = {}
-        last: dict[Value[Any], int] = {}
+        uses: dict[Value[Any], list[int]] = {}
         for index, unit in enumerate(units):
-            for op in unit.operations:
-                for value in op.operands:
-                    if value in tensors:
-                        first.setdefault(value, index)
-                        last[value] = index
-        return cls(before, units, after, tensors, first, last, on_host)
+            unit.tensors = [v for v in dict.fromkeys(v for op in unit.operations for v in op.operands) if v in tensors]
+            for value in unit.tensors:
+                uses.setdefault(value, []).append(index)
+        alive: list[list[Value[Any]]] = [[] for _ in units]
+        for tensor in tensors:
+            if tensor in uses:
+                for index in range(uses[tensor][0], uses[tensor][-1] + 1):
+                    alive[index].append(tensor)
+        return cls(before, units, after, tensors, uses, alive, on_host)
 
 
 def _is_dram(value: Value[Any]) -> bool:
     return isinstance(value.type, BufferType) and value.type.space == "dram"
+
 
 
 def _is_on_chip(op: Operation) -> bool:

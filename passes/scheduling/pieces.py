@@ -12,7 +12,7 @@ from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
-from .chunks import rows_touched
+from .chunks import all_rows_touched
 from .layers import Program, Unit
 from .strips import cut_rows
 
@@ -112,10 +112,8 @@ def touches_of(program: Program, operations: list[InstructionOp]) -> list[Touch]
     for op in operations:
         names = [declared.name for declared in op.operand_fields]
         written = {op.operands[names.index(region.operand)] for region in op.regions() if region.writes}
-        for value in dict.fromkeys(op.operands):
-            if value in program.tensors:
-                rows = rows_touched(op, value, program.row_stride(value))
-                found.append(Touch(value, *rows, value in written))
+        for value, rows in all_rows_touched(program, op).items():
+            found.append(Touch(value, *rows, value in written))
     return found
 
 

@@ -73,8 +73,12 @@ class Residency:
     double_buffered: bool = True
     reserve: Reserve = field(default_factory=lambda: Reserve())
     spilled: set[Value[Any]] = field(default_factory=set[Value[Any]])
-    fusions: list[Fusion] = field(default_factory=list[Fusion])
+    _fusions: list[Fusion] = field(default_factory=list[Fusion])
+    _rolls: dict[Value[Any], Roll] = field(default_factory=dict[Value[Any], Roll])
+    _chains: dict[int, Fusion] = field(default_factory=dict[int, Fusion])
     cuts: list[Cut] = field(default_factory=list[Cut])
+    most: int = 0
+    """What the unit needs that needs most."""
 
     @classmethod
     def decide(
@@ -103,20 +107,32 @@ class Residency:
                 if victim is None:
                     return None
                 plan.spilled.add(victim)
-                changed = range(program.first_use[victim], program.last_use[victim] + 1)
+                changed = range(program.first_use(victim), program.last_use(victim) + 1)
             for index in changed:
                 needs[index] = plan.need(index)
+        plan.most = max(needs, default=0)
         plan.cuts = [plan._final_cut(index) for index in range(len(program.units))]
         return plan
 
     @property
     def rolls(self) -> dict[Value[Any], Roll]:
         """The tensors that pass through SRAM a few rows at a time."""
-        return {tensor: roll for fusion in self.fusions for tensor, roll in fusion.rolls.items()}
+        return self._rolls
+
+    @property
+    def fusions(self) -> list[Fusion]:
+        """The chains of units that run depth-first."""
+        return self._fusions
 
     def fusion_of(self, index: int) -> Fusion | None:
         """The chain that a unit belongs to."""
-        return next((fusion for fusion in self.fusions if fusion.first <= index <= fusion.last), None)
+        return self._chains.get(index)
+
+    def _add(self, found: Fusion) -> None:
+        """A new chain, instead of those that it overlaps."""
+        self._fusions = [f for f in self._fusions if f.last < found.first or found.last < f.first] + [found]
+        self._rolls = {tensor: roll for fusion in self._fusions for tensor, roll in fusion.rolls.items()}
+        self._chains = {index: f for f in self._fusions for index in range(f.first, f.last + 1)}
 
     def row_stride(self, tensor: Value[Any]) -> int:
         """Bytes of one row of a tensor."""
@@ -133,16 +149,16 @@ class Residency:
             first = last = index
             tensors = [seed]
             while tensors and last - first < MOST_UNITS:
-                first, last = min(first, program.first_use[tensors[0]]), max(last, program.last_use[tensors[0]])
+                first, last = min(first, program.first_use(tensors[0])), max(last, program.last_use(tensors[0]))
                 overlapped = [f for f in self.fusions if f.first <= last and first <= f.last]
                 first, last = min([first, *(f.first for f in overlapped)]), max([last, *(f.last for f in overlapped)])
                 room = self.budget - self._strips_of(first, last) - self.reserve.most(first, last)
                 found = fuse(program, self.target, first, last, room, self.spilled)
                 if found is not None:
-                    self.fusions = [*(f for f in self.fusions if f not in overlapped), found]
+                    self._add(found)
                     return found
                 tensors = [
-                    t for t in self._by_size(first, last) if program.first_use[t] < first or last < program.last_use[t]
+                    t for t in self._by_size(first, last) if program.first_use(t) < first or last < program.last_use(t)
                 ]
         return None
 
@@ -157,9 +173,6 @@ class Residency:
         units = self.program.units[first : last + 1]
         return sum(self.bytes_of_strips(unit, -(-unit.rows // STRIP_PIECES)) for unit in units)
 
-    def _operands(self, unit: Unit) -> list[Value[Any]]:
-        return list(dict.fromkeys(v for op in unit.operations for v in op.operands if v in self.program.tensors))
-
     def _live(self, index: int) -> int:
         """Bytes of the tensors that stay in SRAM while unit `index` runs."""
         program, fusion = self.program, self.fusion_of(index)
@@ -171,13 +184,15 @@ class Residency:
     def bytes_of_strips(self, unit: Unit, rows: int) -> int:
         """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap."""
         copies = 2 if rows < unit.rows and self.double_buffered else 1
-        spilled = [v for v in self._operands(unit) if v in self.spilled]
-        return copies * sum(strip_bytes(unit, v, self.row_stride(v), rows) for v in spilled)
+        if self.spilled.isdisjoint(unit.tensors):
+            return 0
+        strips = strip_bytes(self.program, unit, rows)
+        return copies * sum(strips[v] for v in unit.tensors if v in self.spilled)
 
     def _rows(self, unit: Unit) -> int:
         """Output rows of one strip: all, or as many as the share for strips allows."""
         rows = unit.rows
-        if not any(v in self.spilled for v in self._operands(unit)):
+        if self.spilled.isdisjoint(unit.tensors):
             return rows
         pieces = 1
         while rows > 1 and self.bytes_of_strips(unit, rows) > self.budget // STRIP_SHARE:
@@ -211,18 +226,16 @@ class Residency:
 
     def _victim(self, index: int) -> Value[Any] | None:
         """The resident tensor whose spilling costs least traffic for each byte it frees at unit `index`."""
-        program, unit = self.program, self.program.units[index]
-        operands = self._operands(unit)
+        program, unit, rolls = self.program, self.program.units[index], self.rolls
+        least = strip_bytes(program, unit, 1)
         best: tuple[float, Value[Any]] | None = None
-        for tensor, size in program.tensors.items():
-            live = program.first_use.get(tensor, 1 << 60) <= index <= program.last_use.get(tensor, -1)
-            if tensor in self.spilled or not live or tensor in self.rolls:
+        for tensor in program.alive[index]:
+            if tensor in self.spilled or tensor in rolls:
                 continue
-            strips = 2 * strip_bytes(unit, tensor, self.row_stride(tensor), 1) if tensor in operands else 0
+            size, strips = program.tensors[tensor], 2 * least.get(tensor, 0)
             if size <= strips:
                 continue
-            uses = sum(tensor in self._operands(u) for u in program.units[program.first_use[tensor] :])
-            price = uses * size / (size - strips)
+            price = len(program.uses[tensor]) * size / (size - strips)
             if best is None or price < best[0]:
                 best = (price, tensor)
         return best[1] if best else None
@@ -251,6 +264,6 @@ class Residency:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)
         columns = cut.chunks.column_bytes(unit.main)
         passes = -(-total // columns)
-        spilled = sum(self.program.tensors[v] for v in self._operands(unit) if v in self.spilled)
+        spilled = sum(self.program.tensors[v] for v in unit.tensors if v in self.spilled)
         outside = spilled * (passes - 1) < total * (strips - 1) and columns + cut.chunks.weight_bytes(unit.main) <= room
         return Cut(cut.rows, cut.chunks, weights_stay=False, chunks_outside=outside)
