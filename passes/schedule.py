@@ -131,8 +131,11 @@ def _packable(
             owner = emitter.owners[position]
             corrections[owner] = max(corrections.get(owner, 0), int(crowded.lacking[position]))
         for track, size in corrections.items():
-            kept = reserve.beside if track.beside else reserve.always
-            kept[track.index] = 2 * kept.get(track.index, 0) + size
+            if track.beside:
+                reserve.beside[track.index] = 2 * reserve.beside.get(track.index, 0) + size
+            else:
+                unused = max(0, budget - plan.need(track.index))
+                reserve.always[track.index] = reserve.always.get(track.index, 0) + unused + size
         _discard(emitter)
     return None
 

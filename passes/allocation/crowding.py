@@ -41,6 +41,10 @@ def crowding(
     line, capacity = target.sram.line_bytes, target.sram_bytes
     live = _live(items, len(operations), line)
     lacking = np.maximum(live - capacity, 0)
+    ranged = [item for item in items if item.ranges]
+    if ranged:  # the operands of the array, which reaches a part of the memory
+        reach = sum(high - low for low, high in ranged[0].ranges)
+        lacking = np.maximum(lacking, _live(ranged, len(operations), line) - reach)
     if lacking.any():
         return Crowding(live, lacking)
     spans = lifetimes(operations, "acc") if accumulators else {}

@@ -20,12 +20,16 @@ from .spilling import Spills, Strips
 
 @dataclass
 class Step:
-    """What the engines do for one strip or chunk; the stages of neighbouring steps overlap."""
+    """What the engines do for one strip or chunk; the stages of neighbouring steps overlap.
+
+    `rows` are the accumulator rows that the array fills.
+    """
 
     loads: list[Operation] = field(default_factory=list[Operation])
     array: list[Operation] = field(default_factory=list[Operation])
     vector: list[Operation] = field(default_factory=list[Operation])
     stores: list[Operation] = field(default_factory=list[Operation])
+    rows: int = 0
 
 
 @dataclass

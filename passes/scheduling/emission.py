@@ -42,7 +42,8 @@ class StripEmitter:
                 tracks.append(self._track(index, unit, cut))
         products: dict[Track, ProductSteps] = {}
         accounts: dict[Track, Share] = {}
-        pipeline = Pipeline(self.operations, self.owners, self.plan.double_buffered)
+        rows = self.plan.target.accumulators.rows
+        pipeline = Pipeline(self.operations, self.owners, rows, self.plan.double_buffered)
         interleaver = Interleaver(self.plan, tracks)
         for track, piece in interleaver.order():
             if isinstance(track.unit.main, MatmulOp):
@@ -101,12 +102,13 @@ class Pipeline:
 
     Program order says what must not change, and how long buffers live: the vector part of a step comes behind the array
     part of the next one, and its stores behind the vector part of that, so that these have buffers of their own. Where
-    the next step reads or overwrites what is still to come, that comes first. Without `overlap` every step ends before
-    the next begins.
+    the next step reads or overwrites what is still to come, or both do not fit into `rows` accumulator rows, that comes
+    first. Without `overlap` every step ends before the next begins.
     """
 
     operations: list[Operation]
     owners: list[Track]
+    rows: int
     overlap: bool
     computed: Waiting | None = None
     """The step whose vector part and stores are still to come."""
@@ -118,7 +120,8 @@ class Pipeline:
         if not self.overlap:
             self._append(owner, step.loads + step.array + step.vector + step.stores)
             return
-        if self._conflicts(self.computed, owner, touches):
+        crowded = self.computed is not None and self.computed.step.rows + step.rows > self.rows
+        if crowded or self._conflicts(self.computed, owner, touches):
             self._finish_computed()
         if self._conflicts(self.written, owner, touches):
             self._finish_written()

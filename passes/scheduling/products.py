@@ -67,8 +67,8 @@ class ProductSteps:
         return steps
 
     def _step(self, matmul: MatmulOp, requantize: list[RequantizeOp], chunk: Chunk, strips: Strips) -> Step:
-        step = Step()
         rows, columns = matmul.accumulator_rows, matmul.tile_columns
+        step = Step(rows=rows)
         accumulator = self.buffers.allocate(self.unit, "acc", rows, "acc", columns=columns)
         keep = self.cut.weights_stay or self.cut.chunks_outside
         for tap, first in itertools.product(range(self.taps), range(0, self.op.in_c, self.chunks.depth)):
