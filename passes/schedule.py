@@ -94,7 +94,7 @@ def _fit(program: Program, target: Target, lookahead: float, fuse: bool) -> tupl
             emitter = _packable(program, target, budget, search, double_buffered=double_buffered, fuse=fuse)
             if emitter is not None:
                 found.append(emitter)
-            if emitter is not None and emitter.plan.reserve.is_empty:
+            if emitter is not None and not emitter.plan.reserve.always:
                 break
         if found and found[0].plan.reserve.is_empty and found[0].plan.most <= target.sram_bytes * BUDGETS[1]:
             break  # the next budget leads to the same plan

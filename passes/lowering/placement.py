@@ -32,7 +32,8 @@ class Placement:
 
     A tensor used by a concat or pad is written directly to its place there; a contiguous channel slice of a tensor
     likewise, so that one tensor may be written in several ranges to several places. A tensor that is also read as a
-    whole has one destination that covers all its channels. An element-wise operation works in place where it can.
+    whole has one destination that covers all its channels. A concat whose operands stand side by side in a later concat
+    is a part of that one. An element-wise operation works in place where it can.
     """
 
     target: Target
@@ -46,6 +47,8 @@ class Placement:
         placement = cls(target)
         finished: set[Operation] = set()
         for op in reversed(function.body):
+            if isinstance(op, ConcatOp):
+                placement._place_within(op, finished)
             for value in op.results:
                 if is_stored(value):
                     placement._settle(value)
@@ -136,7 +139,26 @@ class Placement:
                 continue
             self.placed.add((op, index))
             found = self.destinations.setdefault(root, [])
-            found += [Destination(first, count, part) for part in parts if part is not None]
+            places = [Destination(first, count, part) for part in parts if part is not None]
+            found += [place for place in places if place not in found]
+
+    def _place_within(self, op: ConcatOp, finished: set[Operation]) -> None:
+        """A concat is a part of the shortest later one that has all its operands side by side."""
+        users = [user for user in op.inputs[0].users if isinstance(user, ConcatOp) and user in finished]
+        for user in sorted(users, key=lambda other: len(other.inputs)):
+            start = user.inputs.index(op.inputs[0])
+            if user.axis == op.axis and user.inputs[start : start + len(op.inputs)] == op.inputs:
+                axis = axis4(op.out.type.rank, op.axis)
+                view = next((d.view for d in self.destinations[user.out] if d.view.shape == _shape(user)), None)
+                if axis is not None and view is not None:
+                    first = sum(value.type.shape[op.axis] for value in user.inputs[:start])
+                    part = view.narrowed(axis, first, op.out.type.shape[op.axis])
+                    self.destinations.setdefault(op.out, []).append(Destination(0, part.shape[3], part))
+                    return
+
+
+def _shape(op: ConcatOp) -> tuple[int, ...]:
+    return shape4(op.out.type.shape)
 
 
 def _should_stay(value: Value[Any]) -> bool:
