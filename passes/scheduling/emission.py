@@ -11,11 +11,12 @@ from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.pooling import DepthwiseOp
 from ..lowering.emission import Share
 from .buffers import Buffers, Step
+from .cuts import Cut
 from .interleaving import Interleaver
 from .layers import Unit
 from .pieces import Piece, Touch, piece_rows, series_of
 from .products import ProductSteps
-from .residency import Cut, Residency
+from .residency import Residency
 from .tracks import Track
 
 

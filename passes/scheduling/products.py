@@ -13,8 +13,8 @@ from ...dialects.tile.vector import RequantizeOp
 from ..lowering.emission import Share, contiguous
 from .buffers import Buffers, Step, load_like
 from .chunks import Chunking
+from .cuts import Cut
 from .layers import Unit
-from .residency import Cut
 from .spilling import Strips
 from .strips import cut_depth, cut_groups, cut_rows, cut_tap, cut_tiles, with_attributes
 

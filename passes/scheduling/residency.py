@@ -8,7 +8,8 @@ from typing import Any
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
-from .chunks import Chunking, chunking, strip_bytes
+from .chunks import chunking, strip_bytes
+from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
 from .layers import Program, Unit
 
@@ -21,25 +22,6 @@ STRIP_PIECES = 8
 
 STRIP_SHARE = 3
 """Strips of spilled tensors, two of each for double buffering, take at most this fraction (1/3) of the budget."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """How a unit runs: rows of one strip, chunks of a product, whether its weights stay while the strips pass.
-
-    With `chunks_outside`, every chunk of weights is loaded once and all strips pass under it; otherwise every strip
-    needs all chunks (loaded once if `weights_stay`, else for every strip).
-    """
-
-    rows: int
-    chunks: Chunking | None = None
-    weights_stay: bool = True
-    chunks_outside: bool = False
-
-    @property
-    def can_interleave(self) -> bool:
-        """True if every strip finds all weights in SRAM, so that other units may run between two strips."""
-        return self.weights_stay and not self.chunks_outside
 
 
 @dataclass
@@ -183,11 +165,11 @@ class Residency:
 
     def bytes_of_strips(self, unit: Unit, rows: int) -> int:
         """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap."""
-        copies = 2 if rows < unit.rows and self.double_buffered else 1
-        if self.spilled.isdisjoint(unit.tensors):
-            return 0
-        strips = strip_bytes(self.program, unit, rows)
-        return copies * sum(strips[v] for v in unit.tensors if v in self.spilled)
+        return self._cutter.bytes_of_strips(unit, rows)
+
+    @property
+    def _cutter(self) -> Cutter:
+        return Cutter(self.program, self.target, self.spilled, self.double_buffered)
 
     def _rows(self, unit: Unit) -> int:
         """Output rows of one strip: all, or as many as the share for strips allows."""
@@ -255,11 +237,15 @@ class Residency:
         cut = self._cut(unit)
         if not isinstance(unit.main, MatmulOp) or cut.chunks is None or unit.weights is None:
             return cut
-        strips = -(-unit.rows // cut.rows)
-        total = unit.main.weight_bytes
         constants = sum(load.size for load in unit.constants)
-        room = self.budget - self._live(index) - self.bytes_of_strips(unit, cut.rows) - constants
-        room -= self.reserve.most(index, index)
+        room = self.budget - self._live(index) - constants - self.reserve.most(index, index)
+        return self._cutter.best(unit, room, self._cut_within(unit, cut, room))
+
+    def _cut_within(self, unit: Unit, cut: Cut, room: int) -> Cut:
+        """What happens to the weights by rule: they stay if they can, else as little as possible is loaded again."""
+        assert isinstance(unit.main, MatmulOp) and cut.chunks is not None
+        strips, total = -(-unit.rows // cut.rows), unit.main.weight_bytes
+        room -= self.bytes_of_strips(unit, cut.rows)
         if total <= room or strips == 1:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)
         columns = cut.chunks.column_bytes(unit.main)

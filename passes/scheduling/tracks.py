@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .cuts import Cut
 from .fusion import Fusion
 from .layers import Unit
 from .pieces import Piece, Series, Touch
-from .residency import Cut
 
 
 @dataclass(eq=False)
