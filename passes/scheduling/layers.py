@@ -169,7 +169,6 @@ def _is_dram(value: Value[Any]) -> bool:
     return isinstance(value.type, BufferType) and value.type.space == "dram"
 
 
-
 def _is_on_chip(op: Operation) -> bool:
     return isinstance(op, AllocOp) and op.buffer.type.space != "dram"
 
