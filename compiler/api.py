@@ -22,7 +22,8 @@ from ..passes.registry import PASSES
 from .accuracy_report import MeasureLosses, measured_losses
 from .agreement import agreement, is_quantized, read_onnx
 from .arrays import checked_labels, checked_samples, filled_samples
-from .driver import Calibration, Settings, Source, compile_module, emit, parse_passes
+from .cache import Cache
+from .driver import Calibration, Settings, Source, compile_module, emit, float_reference, parse_passes
 from .driver import save_calibration as write_calibration
 from .evaluation import compare, run_float
 from .measuring import measure
@@ -193,6 +194,7 @@ def compile(
     passes: str | Sequence[Pass] | None = None,
     skip_passes: Collection[str] = (),
     verify_each: bool = True,
+    cache_dir: str | Path | None = None,
     accuracy_report: bool = False,
     progress: Progress = silent_progress,
 ) -> Program:
@@ -216,6 +218,9 @@ def compile(
     `passes` (pipeline text or passes) replaces the pipeline of `opt_level` 0 to 3; those named in `skip_passes` are
     left out. With `accuracy_report` the layers are ranked by their share of the error, which needs `calibration`: see
     the report's key of that name.
+
+    `cache_dir` is a folder that programs are kept in and taken from, by a hash of all that they follow from; several
+    processes may share it.
 
     Raises CompileError with a located message if anything is wrong with these.
     """
@@ -247,13 +252,21 @@ def compile(
     if accuracy_report:
         word = str(model) if isinstance(model, (str, Path)) else "model"
         settings = replace(settings, instrumentation=(MeasureLosses(word, progress),))
-    imported = None if found is None else found.imported
-    compiled = compile_module(model, settings, keep_reference=True, imported=imported)
-    if save_calibration is not None:
-        write_calibration(compiled, Path(save_calibration))
-    program = Program(emit(compiled), compiled.reference)
+    cache = None if cache_dir is None else Cache(Path(cache_dir))
+    entry = None if cache is None else cache.entry(model, settings)
+    kept = None if cache is None or save_calibration is not None or accuracy_report else cache.find(entry)
+    if kept is not None:
+        program = Program(kept, float_reference(model, batch=batch))
+    else:
+        imported = None if found is None else found.imported
+        compiled = compile_module(model, settings, keep_reference=True, imported=imported)
+        if save_calibration is not None:
+            write_calibration(compiled, Path(save_calibration))
+        program = Program(emit(compiled), compiled.reference)
+        if cache is not None:
+            cache.keep(entry, program.compiled)
+        program.losses = measured_losses(compiled) if accuracy_report else None
     program.tradeoff = found
-    program.losses = measured_losses(compiled) if accuracy_report else None
     return program
 
 

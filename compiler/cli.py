@@ -196,6 +196,8 @@ def _add_compilation(group: Any) -> None:
     add("--load-calibration", metavar="FILE.json", type=Path, help=load_help)
     host_help = "run what has no integer form on the host, in float, and say so; otherwise it is an error"
     add("--allow-host", action="store_true", help=host_help)
+    cache_help = "keep programs in DIR and take them from there if nothing they follow from has changed"
+    add("--cache-dir", metavar="DIR", type=Path, help=cache_help)
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
     add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")

@@ -17,6 +17,7 @@ from ..backends.program import Program as CompiledProgram
 from ..backends.target import DEFAULT_TARGET, load_target
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.files import write_atomically, write_module, write_npz
+from ..dialects.core.operation import Module
 from ..dialects.core.printer import elided_constants, print_module
 from ..passes.framework.base import Pass
 from ..passes.framework.pass_manager import Instrumentation
@@ -28,11 +29,24 @@ from .accuracy_report import MeasureLosses, loss_table, measured_losses
 from .agreement import KeepIntegers, is_quantized, read_onnx
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
-from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, emit, kind_of, parse_passes, save_calibration
+from .cache import Cache
+from .driver import (
+    EXPORT,
+    LEVELS,
+    Compiled,
+    Settings,
+    compile_module,
+    emit,
+    float_reference,
+    kind_of,
+    parse_passes,
+    save_calibration,
+)
 from .explaining import Explanation, explain, render_explanation
 from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
 from .mixed import Goal, TradeOff, explore
+from .notes import read_notes
 from .pareto import records, table, write_pareto
 from .progress import terminal_progress
 from .report import Report, write_report
@@ -54,18 +68,30 @@ def execute(options: argparse.Namespace) -> None:
     if kind_of(path) == "accel":
         program = _loaded(path, options)
     else:
-        compiled = _compiled(path, options)
-        if options.emit == EXPORT:
-            export(compiled.module, options.output_file)
-            return
-        if options.emit in LEVELS:
-            _write_ir(compiled, options.output_file)
-            return
-        program = Program(emit(compiled), compiled.reference)
-        if options.compare_onnxruntime:
-            _compare(program, path, compiled, options.compare_onnxruntime)
-        explanations = [each for name in options.explain for each in explain(compiled, name)]
-        program.losses = measured_losses(compiled) if options.accuracy_report else None
+        settings, imported = _settings(path, options)
+        cache = None if options.cache_dir is None else Cache(options.cache_dir)
+        entry = None if cache is None else cache.entry(path, settings)
+        watched = settings.instrumentation or options.explain or options.save_calibration
+        kept = None if cache is None or watched else cache.find(entry)
+        if kept is not None:
+            reference = float_reference(path, batch=options.batch) if options.evaluate else None
+            program = Program(kept, reference)
+            _warn(read_notes(kept).warnings)
+        else:
+            compiled = _compiled(path, settings, imported, options)
+            if options.emit == EXPORT:
+                export(compiled.module, options.output_file)
+                return
+            if options.emit in LEVELS:
+                _write_ir(compiled, options.output_file)
+                return
+            program = Program(emit(compiled), compiled.reference)
+            if cache is not None:
+                cache.keep(entry, program.compiled)
+            if options.compare_onnxruntime:
+                _compare(program, path, compiled, options.compare_onnxruntime)
+            explanations = [each for name in options.explain for each in explain(compiled, name)]
+            program.losses = measured_losses(compiled) if options.accuracy_report else None
     _use(program, options, explanations)
 
 
@@ -79,6 +105,7 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
         "--calibration-method": options.calibration_method,
         "--save-calibration": options.save_calibration,
         "--load-calibration": options.load_calibration,
+        "--cache-dir": options.cache_dir,
         "--pass-pipeline": options.pass_pipeline is not None,
         "--skip-pass": bool(options.skip_pass),
         "--print-ir-*": _prints_ir(options),
@@ -98,7 +125,8 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
     return load(path, target=options.target)
 
 
-def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
+def _settings(path: Path, options: argparse.Namespace) -> tuple[Settings, Module | None]:
+    """What is asked for, with the layers that mixed precision puts into int16, and the module if it was imported."""
     _check_names("--skip-pass", options.skip_pass)
     settings = Settings(
         target=load_target(options.target or DEFAULT_TARGET),
@@ -116,23 +144,30 @@ def _compiled(path: Path, options: argparse.Namespace) -> Compiled:
         instrumentation=_watchers(options),
         progress=terminal_progress,
     )
-    imported = None
     if options.promote is not None:
-        settings = replace(settings, promoted=options.promote)
-    elif options.precision == "mixed":
+        return replace(settings, promoted=options.promote), None
+    if options.precision == "mixed":
         found = _trade_off(path, settings, options)
-        settings, imported = replace(settings, promoted=found.chosen.promoted), found.imported
+        return replace(settings, promoted=found.chosen.promoted), found.imported
+    return settings, None
+
+
+def _compiled(path: Path, settings: Settings, imported: Module | None, options: argparse.Namespace) -> Compiled:
     try:
         compiled = compile_module(path, settings, keep_reference=options.evaluate is not None, imported=imported)
     finally:
         for watcher in settings.instrumentation:
             if isinstance(watcher, TimePasses) and watcher.seconds:
                 print(watcher, file=sys.stderr)
-    for warning in compiled.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(compiled.warnings)
     if options.save_calibration:
         save_calibration(compiled, options.save_calibration)
     return compiled
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _trade_off(path: Path, settings: Settings, options: argparse.Namespace) -> TradeOff:

@@ -148,6 +148,12 @@ def load_module(source: Source, *, batch: int = 1, allow_host: bool = False) -> 
     return import_model(source, batch=batch, allow_host=allow_host)
 
 
+def float_reference(source: Source, *, batch: int = 1) -> Module | None:
+    """The module to evaluate integers against; None for one that holds integers already."""
+    module = load_module(source, batch=batch)
+    return module if level_of(module) == "nn" else None
+
+
 def level_of(module: Module) -> str:
     """How far down a module is: `nn` (float, maybe in part), `quant` (integers or bf16) or `tile` (instructions)."""
     if any(isinstance(op, InstructionOp) for op in module.walk()):
@@ -194,7 +200,7 @@ def compile_module(
         module = imported.clone()
     level = level_of(module)
     if level == "nn" and settings.stop != "nn":
-        check_memory(module, settings.target, _word(source))
+        check_memory(module, settings.target, word_for(source))
     products = product_shapes(module)
     reference = module.clone() if keep_reference and level == "nn" else None
     passes = settings.passes
@@ -219,7 +225,7 @@ def compile_module(
         environment.remark(name, "warning", f"the pass '{name}' is to be skipped, but the pipeline does not have it")
     PassManager(kept, settings.verify_each, settings.instrumentation).run(module, environment)
     return Compiled(
-        _word(source),
+        word_for(source),
         module,
         reference,
         settings,
@@ -305,5 +311,6 @@ def calibration_data(given: Calibration | None, module: Module) -> CalibrationDa
     return CalibrationData(checked_samples(given, inputs, "calibration data"))
 
 
-def _word(source: Source) -> str:
+def word_for(source: Source) -> str:
+    """The word for a model in messages: its path, or 'model'."""
     return str(source) if isinstance(source, (str, Path)) else "model"

@@ -187,6 +187,7 @@ FILES = {
     "model.onnx --emit=nn -o no/out.air": "a folder that does not exist, for IR",
     "model.onnx --emit=nn -o good.air": "IR whose constants would replace another file",
     "model.onnx --emit=nn -o out.npz": "IR under the name of its constants",
+    "model.onnx --cache-dir good.npz": "a file in place of the folder of a cache",
     "model.onnx --print-ir-tree-dir good.npz --print-ir-after-all": "a file in place of the folder of dumps",
     "model.onnx --pass-pipeline canonicalize": "a pipeline that does not lead to a program",
 }

@@ -1,0 +1,166 @@
+"""Whole compilations kept on disk: an entry is a program file, named after a hash of all that it follows from.
+
+Several processes may share a folder: an entry appears whole, by renaming, and one that is damaged counts as absent and
+is written again. Nothing is ever deleted here; any entry, and the folder, may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from .. import __version__
+from ..backends.program import Program, load_program
+from ..dialects.core.diagnostics import CompileError
+from ..dialects.core.files import write_atomically
+from ..dialects.core.types import Array
+from ..passes.framework.environment import CalibrationData
+from ..passes.framework.pipeline import format_pipeline
+from ..passes.registry import PASSES
+from .driver import Settings, Source, word_for
+from .notes import read_notes
+
+SOURCES = (".py", ".lark", ".toml")
+SAMPLES = (".npz", ".npy")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of compiled programs, made if it is absent; CompileError if it cannot be."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CompileError(f"{self.folder}: cannot be a cache folder: {error.strerror or error}") from None
+
+    def entry(self, source: Source, settings: Settings) -> Path | None:
+        """The file that the program of a compilation is kept in; None where a hash cannot tell what it follows from.
+
+        That is a module, a pass that is not accelc's own, and a compilation that stops before there is a program.
+        CompileError if a file cannot be read.
+        """
+        model = _model(source)
+        own = settings.passes is None or all(type(each) in PASSES for each in settings.passes)
+        if model is None or not own or settings.stop is not None:
+            return None
+        facts = {
+            "versions": [__version__, *(each.__version__ for each in (np, onnx, ml_dtypes))],
+            "machine": [platform.machine(), sys.byteorder],
+            "compiler": _own_sources(),
+            "model": model,
+            "name": Path(word_for(source)).stem,
+            "target": [settings.target.fingerprint, settings.target.description],
+            "opt_level": settings.opt_level if settings.passes is None else None,
+            "passes": None if settings.passes is None else format_pipeline(settings.passes),
+            "skipped": sorted(settings.skipped),
+            "precision": settings.precision,
+            "promoted": sorted(settings.promoted),
+            "batch": settings.batch,
+            "calibration": _calibration(settings.calibration),
+            "calibration_method": settings.calibration_method,
+            "load_calibration": settings.load_calibration and _file(Path(settings.load_calibration)),
+        }
+        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        return self.folder / f"{name}.accel"
+
+    def find(self, entry: Path | None) -> Program | None:
+        """The program of an entry; None if it is absent or damaged."""
+        if entry is None or not entry.is_file():
+            return None
+        try:
+            program = load_program(entry)
+            read_notes(program)
+        except CompileError:
+            return None
+        return program
+
+    def keep(self, entry: Path | None, program: Program) -> None:
+        """Write an entry, whole or not at all; CompileError if that fails."""
+        if entry is not None:
+            data = program.to_bytes()
+            write_atomically(entry, lambda file: file.write(data))
+
+
+@cache
+def _own_sources() -> str:
+    """A hash of everything that accelc is made of."""
+    root = Path(__file__).parents[1]
+    floors = ("backends", "compiler", "dialects", "passes")
+    files = sorted(path for floor in floors for path in (root / floor).rglob("*") if path.suffix in SOURCES)
+    return _together((str(path.relative_to(root)), path.read_bytes()) for path in files)
+
+
+def _model(source: Source) -> Any:
+    """What the model is, by content; None for a module."""
+    if isinstance(source, ModelProto):
+        return _bytes(source.SerializeToString(deterministic=True))
+    if isinstance(source, bytes):
+        return _bytes(source)
+    if not isinstance(source, (str, Path)):
+        return None
+    path = Path(source)
+    beside = {path.with_suffix(".npz")} if path.suffix == ".air" else set(_external_files(path))
+    return [_file(path), *(_file(each) if each.is_file() else None for each in sorted(beside))]
+
+
+def _external_files(path: Path) -> Iterator[Path]:
+    """The files in which an ONNX model keeps tensors."""
+    try:
+        data = path.read_bytes()
+        if b"location" not in data:  # the key that names such a file
+            return
+        model = onnx.load_from_string(data)
+    except Exception:  # noqa: BLE001 (protobuf raises many kinds; what is wrong with the model is for the importer to say)
+        return
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    tensors = [*model.graph.initializer, *(a.t for node in nodes for a in node.attribute if a.HasField("t"))]
+    for tensor in tensors:
+        for pair in tensor.external_data:
+            if pair.key == "location":
+                yield path.parent / pair.value
+
+
+def _calibration(given: Any) -> Any:
+    if given is None:
+        return None
+    if isinstance(given, CalibrationData):
+        given = given.samples
+    if isinstance(given, Mapping):
+        arrays: dict[str, Array] = {str(name): np.asarray(array) for name, array in given.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return [[name, a.dtype.str, list(a.shape), _bytes(np.ascontiguousarray(a).data)] for name, a in arrays.items()]
+    path = Path(given)
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.suffix in SAMPLES)
+        return [[each.name, _file(each)] for each in files]
+    return _file(path)
+
+
+def _file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _bytes(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _together(parts: Iterator[tuple[str, bytes]]) -> str:
+    return _bytes(json.dumps([[name, _bytes(data)] for name, data in parts]).encode())
