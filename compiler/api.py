@@ -12,6 +12,7 @@ from onnx import ModelProto
 from ..backends import program as backend
 from ..backends.simulator.modes import BF16_SUMS
 from ..backends.simulator.simulator import Simulator
+from ..backends.simulator.threads import default_jobs
 from ..backends.target import DEFAULT_TARGET, Target, load_target
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
@@ -77,6 +78,7 @@ class Program:
         *,
         checked: bool = False,
         bf16_sums: str = "exact",
+        jobs: int | None = None,
         progress: Progress = silent_progress,
     ) -> dict[str, Array]:
         """Simulate any number of samples: arrays by input name in, arrays by output name out.
@@ -84,10 +86,11 @@ class Program:
         The first axis counts samples: an input of type [B, ...] takes B of them a run. float64 and float16 are
         converted to float32. With `checked` reading memory that was never written is an error (slower). `bf16_sums`
         "blas" adds the products of bfloat16 in the order that is fastest here instead of the machine's: those bits are
-        inexact, all others are as "exact". Raises CompileError for arrays with a wrong name, shape or type, unequal
+        inexact, all others are as "exact". `jobs` threads simulate samples side by side (default: one for each core),
+        with the same results. Raises CompileError for arrays with a wrong name, shape or type, unequal
         counts, NaN or infinity.
         """
-        return self._run(checked_samples(inputs, self.inputs, "inputs"), checked, bf16_sums, progress)
+        return self._run(checked_samples(inputs, self.inputs, "inputs"), checked, bf16_sums, jobs, progress)
 
     def evaluate(
         self,
@@ -96,6 +99,7 @@ class Program:
         *,
         checked: bool = False,
         bf16_sums: str = "exact",
+        jobs: int | None = None,
         progress: Progress = silent_progress,
     ) -> dict[str, Any]:
         """Top-1 of the program and of the float model on labelled samples; see the report's key `accuracy`.
@@ -107,11 +111,13 @@ class Program:
         samples = checked_samples(inputs, self.inputs, "inputs")
         count = len(next(iter(samples.values())))
         classes = checked_labels({"labels": labels}, count, self.classes, "labels")
-        outputs = self._run(samples, checked, bf16_sums, progress)
+        outputs = self._run(samples, checked, bf16_sums, jobs, progress)
         real = None
         if self.reference is not None:
             batch = self._common_batch
-            real = run_float(self.reference, filled_samples(samples, batch), progress=progress)
+            real = run_float(
+                self.reference, filled_samples(samples, batch), jobs=jobs or default_jobs(), progress=progress
+            )
             real = {name: array[:count] for name, array in real.items()} if batch else real
         self.accuracy = compare(outputs, real, classes)
         if bf16_sums != "exact" and self.compiled.precision == "bf16":
@@ -130,7 +136,7 @@ class Program:
         if not is_quantized(proto):
             raise CompileError("the model is not quantized, expected one with QuantizeLinear or operators on integers")
         samples = checked_samples(inputs, self.inputs, "inputs")
-        outputs = self._run(samples, False, "exact", progress)
+        outputs = self._run(samples, False, "exact", None, progress)
         self.agreement = agreement(self.compiled, proto, samples, outputs, progress=progress)
         return self.agreement
 
@@ -146,7 +152,11 @@ class Program:
         """Write the program file; equal programs give equal bytes. Raises CompileError if it cannot be written."""
         self.compiled.save(path)
 
-    def _run(self, samples: Mapping[str, Array], checked: bool, bf16_sums: str, progress: Progress) -> dict[str, Array]:
+    def _run(
+        self, samples: Mapping[str, Array], checked: bool, bf16_sums: str, jobs: int | None, progress: Progress
+    ) -> dict[str, Array]:
+        if jobs is not None and jobs < 1:
+            raise CompileError(f"jobs is {jobs}, expected at least 1")
         kind = ("checked" if checked else "fast", bf16_sums)
         if bf16_sums not in BF16_SUMS:
             raise CompileError(f"bf16_sums is '{bf16_sums}', expected one of {', '.join(BF16_SUMS)}")
@@ -162,7 +172,7 @@ class Program:
                 advance((done - seen) * (batch or 1))
                 seen = done
 
-            outputs = self._simulators[kind].run(filled, progress=show)
+            outputs = self._simulators[kind].run(filled, jobs=jobs or default_jobs(), progress=show)
         count = len(next(iter(samples.values())))
         return {name: array[:count] for name, array in outputs.items()} if batch else outputs
 

@@ -67,6 +67,8 @@ def _check_usage(options: argparse.Namespace) -> None:
     listing = options.list_targets or options.list_passes or options.list_ops
     if options.batch < 1:
         raise UsageError(f"--batch is {options.batch}, expected at least 1")
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs is {options.jobs}, expected at least 1")
     if options.model is None and not listing:
         raise UsageError("MODEL is missing, expected an .onnx, .air or .accel file")
     _check_files(options)
@@ -106,6 +108,8 @@ def _check_usage(options: argparse.Namespace) -> None:
             raise UsageError(f"{flag} is given for precision bf16, which has nothing to calibrate")
     if options.bf16_sums != BF16_SUMS[0] and not (options.run or options.evaluate):
         raise UsageError(f"--bf16-sums {options.bf16_sums} is given without --run or --evaluate")
+    if options.jobs is not None and not (options.run or options.evaluate):
+        raise UsageError("--jobs is given without --run or --evaluate, which it would speed up")
     if options.checked and not (options.run or options.evaluate):
         raise UsageError("--checked is given without --run or --evaluate, which it would watch")
 
@@ -226,6 +230,8 @@ def _add_execution(group: Any) -> None:
     add("--compare-onnxruntime", metavar="INPUT.npz", type=Path, help=compare_help)
     sums_help = "bf16: add products in the order of the machine (exact, default) or of BLAS (faster, inexact bits)"
     add("--bf16-sums", choices=BF16_SUMS, default=BF16_SUMS[0], help=sums_help)
+    jobs_help = "--run, --evaluate: threads for samples side by side, the same results (default: one for each core)"
+    add("--jobs", metavar="N", type=int, help=jobs_help)
     add("--checked", action="store_true", help="refuse to read memory that was never written (slower)")
 
 

@@ -273,7 +273,7 @@ def _write_assembly(program: CompiledProgram, path: Path | None) -> None:
 
 def _run(program: Program, options: argparse.Namespace) -> None:
     samples = checked_samples(read_npz(options.run), program.inputs, str(options.run))
-    modes = {"checked": options.checked, "bf16_sums": options.bf16_sums}
+    modes = {"checked": options.checked, "bf16_sums": options.bf16_sums, "jobs": options.jobs}
     outputs = program.run(samples, **modes, progress=terminal_progress)
     if options.bf16_sums != "exact" and program.compiled.precision == "bf16":
         print("warning: the outputs are inexact: bf16 sums by BLAS, not in the order of the machine", file=sys.stderr)
@@ -290,7 +290,7 @@ def _evaluate(program: Program, options: argparse.Namespace) -> None:
     arrays, source = read_npz(options.evaluate), str(options.evaluate)
     samples = checked_samples(arrays, program.inputs, source)
     labels = checked_labels(arrays, len(next(iter(samples.values()))), program.classes, source)
-    modes = {"checked": options.checked, "bf16_sums": options.bf16_sums}
+    modes = {"checked": options.checked, "bf16_sums": options.bf16_sums, "jobs": options.jobs}
     program.evaluate(samples, labels, **modes, progress=terminal_progress)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.simulator.threads import in_threads
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.interpreter import run
 from ..dialects.core.operation import Module
@@ -22,10 +23,13 @@ LARGEST_BATCH = 32
 """Samples the float model takes at once, where it can."""
 
 
-def run_float(module: Module, samples: Mapping[str, Array], *, progress: Progress = silent_progress) -> Outputs:
+def run_float(
+    module: Module, samples: Mapping[str, Array], *, jobs: int = 1, progress: Progress = silent_progress
+) -> Outputs:
     """Interpret a float module on checked samples (first axis: samples); the outputs of all samples, joined.
 
-    Several samples run at once where every operation keeps them apart, else as many as the model takes.
+    Several samples run at once where every operation keeps them apart, else as many as the model takes; `jobs` such
+    batches run side by side, in threads.
     """
     main = module.main
     own = {str(a.name): a.type.shape[0] if a.type.rank else 1 for a in main.arguments}
@@ -33,16 +37,20 @@ def run_float(module: Module, samples: Mapping[str, Array], *, progress: Progres
     runs = len(samples[name]) // rows
     size = min(LARGEST_BATCH, runs)
     wide = batched(module, size) if size > 1 else None
+    whole = runs // size * size if wide is not None else 0
+    starts = [(start, size) for start in range(0, whole, size)] + [(start, 1) for start in range(whole, runs)]
+
+    def work(_: int, part: tuple[int, int]) -> Outputs:
+        start, count = part
+        taken = {n: samples[n][start * r : (start + count) * r] for n, r in own.items()}
+        with np.errstate(all="ignore"):
+            return run(wide if wide is not None and count > 1 else module, taken)
+
     parts: list[Outputs] = []
     with progress("running the float model", runs) as advance:
-        start = 0
-        while start < runs:
-            count = size if wide is not None and start + size <= runs else 1
-            taken = {n: samples[n][start * r : (start + count) * r] for n, r in own.items()}
-            with np.errstate(all="ignore"):
-                parts.append(run(wide if wide is not None and count > 1 else module, taken))
+        for (_, count), part in zip(starts, in_threads(work, starts, jobs), strict=True):
+            parts.append(part)
             advance(count)
-            start += count
     return {output: np.concatenate([np.atleast_1d(part[output]) for part in parts]) for output in parts[0]}
 
 

@@ -19,12 +19,16 @@ from .kernels import WORTHWHILE, has_kernels
 from .memory import Memory, extents
 from .modes import BF16_SUMS, MODES
 from .plain import Step
+from .threads import in_threads
 
 CHUNK_BYTES = 16 << 20
 """Samples run together as long as their state stays below this."""
 CHUNK_SAMPLES = 64
 
 Progress = Callable[[int, int], None]
+
+Bound = tuple[Memory, Host, list[tuple[int, Step]]]
+"""Memories, the host beside them, and (instruction index, step) in order of execution."""
 
 
 class Simulator:
@@ -69,23 +73,26 @@ class Simulator:
         self.compiled = bool(compiled) and has_kernels()
         self._hesitates = compiled is None and mode != "plain" and has_kernels()
         self._work = 0
-        self._bound: dict[int, tuple[Memory, Host, list[tuple[int, Step]]]] = {}
+        self._bound: dict[int, dict[int, Bound]] = {}
 
-    def run(self, inputs: Mapping[str, Array], *, progress: Progress | None = None) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], *, jobs: int = 1, progress: Progress | None = None) -> dict[str, Array]:
         """Arrays named after the outputs from arrays named after the inputs.
 
         The first axis counts samples: an input of type [B, ...] takes [samples * B, ...]; outputs likewise. Inputs of
         another float or integer type are not converted. `progress(done, samples)` is called after every chunk.
+        With `jobs` threads as many chunks run side by side; results do not depend on it.
         CompileError for missing, unknown, misshapen or NaN inputs.
         """
         arrays = self._checked_inputs(inputs)
         samples = len(next(iter(arrays.values()))) if arrays else 1
         self._consider_kernels(samples)
+        starts = range(0, samples, self.chunk)
+        chunks = [{name: a[start : start + self.chunk] for name, a in arrays.items()} for start in starts]
         parts: list[list[Array]] = []
-        for start in range(0, samples, self.chunk):
-            parts.append(self._run_chunk({name: a[start : start + self.chunk] for name, a in arrays.items()}))
+        for part in in_threads(self._run_chunk, chunks, jobs):
+            parts.append(part)
             if progress is not None:
-                progress(min(start + self.chunk, samples), samples)
+                progress(min(len(parts) * self.chunk, samples), samples)
         outputs: dict[str, Array] = {}
         for index, port in enumerate(self.program.outputs):
             whole = np.concatenate([part[index] for part in parts]) if parts else np.zeros((0, *port.type.shape))
@@ -108,9 +115,9 @@ class Simulator:
         vector = (each for each in self.program.instructions if each.op_class.engine == "vector")
         return sum(region.size for each in vector for region in each.regions() if region.writes)
 
-    def _run_chunk(self, inputs: Mapping[str, Array]) -> list[Array]:
+    def _run_chunk(self, worker: int, inputs: Mapping[str, Array]) -> list[Array]:
         samples = len(next(iter(inputs.values()))) if inputs else 1
-        memory, host, steps = self._bind(samples)
+        memory, host, steps = self._bind(self._bound.setdefault(worker, {}), samples)
         memory.reset()
         host.begin(self.program.inputs, inputs)
         index = -1
@@ -121,12 +128,12 @@ class Simulator:
             raise CompileError(f"{self.program.describe(index)}: cannot be executed: {error}") from error
         return [host.read(port) for port in self.program.outputs]
 
-    def _bind(self, samples: int) -> tuple[Memory, Host, list[tuple[int, Step]]]:
-        """The memories, the host and the steps for a number of samples; kept, since a run uses at most two sizes."""
-        bound = self._bound.get(samples)
+    def _bind(self, kept: dict[int, Bound], samples: int) -> Bound:
+        """A worker's memories, host and steps for a number of samples; kept, since a run uses at most two sizes."""
+        bound = kept.get(samples)
         if bound is None:
-            if len(self._bound) > 1:
-                self._bound.clear()
+            if len(kept) > 1:
+                kept.clear()
             whole = self.analysis is None or self.analysis.needs_accumulators
             memory = Memory.allocate(self.program, self.extents, samples, accumulators=whole)
             host = Host(self.program, memory)
@@ -135,7 +142,7 @@ class Simulator:
             else:
                 ordered, compiled = self.bf16_sums == "exact", self.compiled
                 steps = bind_fast(self.program, self.analysis, memory, host, compiled=compiled, ordered=ordered)
-            bound = self._bound[samples] = memory, host, steps
+            bound = kept[samples] = memory, host, steps
         return bound
 
     def _checked_inputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

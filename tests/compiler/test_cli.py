@@ -96,6 +96,8 @@ USAGE = [
     ("model.onnx --precision bf16 --bf16-sums blas", "--bf16-sums blas is given without --run or --evaluate"),
     ("model.onnx --precision mixed --pareto a.txt", "--pareto a.txt: expected a name that ends in .json, .csv, .png"),
     ("model.onnx --emti nn", "unrecognized arguments: --emti"),
+    ("model.accel --run good.npz --jobs 0", "--jobs is 0, expected at least 1"),
+    ("model.onnx --jobs 2", "--jobs is given without --run or --evaluate, which it would speed up"),
 ]
 
 
@@ -114,6 +116,17 @@ def test_run_writes_the_outputs(place, capsys):
     assert Path("out/a.npz").read_bytes() == Path("out/b.npz").read_bytes()
     (logits,) = read_npz(Path("out/a.npz")).values()
     assert logits.shape == (6, 10) and logits.dtype == np.float32
+
+
+def test_outputs_and_report_do_not_depend_on_jobs(place, capsys):
+    with np.load(EXAMPLES / "data" / "digits.test.npz") as data:
+        np.savez("out/many.npz", input=data["input"][:150], labels=data["labels"][:150])
+    results = []
+    for jobs in ("1", "2", "7"):
+        line = ["model.onnx", "-O0", "--evaluate", "out/many.npz", "--run", "out/many.npz", "--output", "out/o.npz"]
+        assert run_cli([*line, "--report-json", "out/r.json", "--jobs", jobs]) == 0
+        results.append((Path("out/o.npz").read_bytes(), Path("out/r.json").read_bytes(), capsys.readouterr()))
+    assert results[0] == results[1] == results[2]
 
 
 def test_run_prints_a_summary(place, capsys):
