@@ -11,7 +11,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from .notes import read_notes
 
 SOURCES = (".py", ".lark", ".toml")
 SAMPLES = (".npz", ".npy")
+WATCHING = ("stop", "verify_each", "instrumentation", "progress")
+"""The settings that do not change a program."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,7 @@ class Cache:
             "compiler": _own_sources(),
             "model": model,
             "name": Path(word_for(source)).stem,
-            "target": [settings.target.fingerprint, settings.target.description],
-            "opt_level": settings.opt_level if settings.passes is None else None,
-            "passes": None if settings.passes is None else format_pipeline(settings.passes),
-            "skipped": sorted(settings.skipped),
-            "precision": settings.precision,
-            "promoted": sorted(settings.promoted),
-            "batch": settings.batch,
-            "calibration": _calibration(settings.calibration),
-            "calibration_method": settings.calibration_method,
-            "load_calibration": settings.load_calibration and _file(Path(settings.load_calibration)),
+            "settings": {f.name: _content(f.name, getattr(settings, f.name)) for f in fields(settings)},
         }
         name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         return self.folder / f"{name}.accel"
@@ -133,6 +126,21 @@ def _external_files(path: Path) -> Iterator[Path]:
         for pair in tensor.external_data:
             if pair.key == "location":
                 yield path.parent / pair.value
+
+
+def _content(name: str, value: Any) -> Any:
+    """What a field of the settings comes to: files by what is in them, None for what does not change the program."""
+    if name in WATCHING:
+        return None
+    if name == "target":
+        return [value.fingerprint, value.description]
+    if name == "passes":
+        return None if value is None else format_pipeline(value)
+    if name == "calibration":
+        return _calibration(value)
+    if name == "load_calibration":
+        return None if value is None else _file(Path(value))
+    return value if isinstance(value, (str, int)) or value is None else sorted(value)
 
 
 def _calibration(given: Any) -> Any:

@@ -106,6 +106,7 @@ def test_everything_that_changes_the_program_names_another_entry(folder, tmp_pat
                 {"passes": api.parse_passes("pad-channels{multiple=16}")},
                 {"passes": api.parse_passes("pad-channels{multiple=32}")},
                 {"skipped": frozenset(["round-weights"])},
+                {"allow_host": True},
             )
         ),
     ]
@@ -113,6 +114,13 @@ def test_everything_that_changes_the_program_names_another_entry(folder, tmp_pat
     monkeypatch.setattr(cache, "_own_sources", lambda: "other")
     entries.append(folder.entry(MODEL, SETTINGS))
     assert None not in entries
+    tried = {
+        name
+        for _, settings in variants
+        for name in vars(settings)
+        if getattr(settings, name) != getattr(SETTINGS, name)
+    }
+    assert tried | set(cache.WATCHING) == set(vars(SETTINGS)), "every setting is tried"
     assert len(set(entries)) == len(variants) + 1
 
 
