@@ -1,20 +1,27 @@
 """Prints whether all forms of a program compute the same bits: one row a network, target and level.
 
     python benchmarks/matrix.py [--networks NAME ...] [--targets NAME ...] [--levels O0 ...] [--precision int8]
-        [--samples 8]
+        [--samples 8] [--json FILE]
 
 `quantized`, `tile` and `simulator` compare the interpreted quantized IR (every operation), the interpreted tile IR
 (after lower-to-tile and after insert-tokens) and the encoded program with the int64 oracle of the tests; `checked` says
 that checked mode finds no hazard, `ledger` that every MAC slot is charged. The exit status is 1 if a row disagrees.
+
+With --json every row is appended to FILE as one line of JSON as soon as it is known. A run that is begun again with the
+same FILE leaves out the rows that passed with the same sources and samples, and prints them from there.
 Needs the test extra.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -24,6 +31,8 @@ from endtoend.networks import LARGE_LIGHT, NETWORKS, UnavailableError, network
 from accelc.compiler.usage import PRECISIONS
 from accelc.dialects.core.diagnostics import CompileError
 
+ROOT = Path(__file__).parents[1]
+KEY = ("network", "target", "level", "precision", "samples", "sources")
 COLUMNS = ("quantized", "tile", "simulator", "checked", "ledger")
 HEAVY_SAMPLES = dict.fromkeys(LARGE_LIGHT, 1)
 """Networks whose samples the oracle takes long for; `--samples` does not raise these."""
@@ -32,6 +41,7 @@ HEAVY_SAMPLES = dict.fromkeys(LARGE_LIGHT, 1)
 def main() -> int:
     """Print the table; 1 if anything disagrees."""
     options = arguments()
+    sources, known = fingerprint(), earlier(options.json)
     print(f"{'network':28} {'target':8} {'level':5} {' '.join(COLUMNS)} samples   cycles    util  values  seconds")
     wrong = rows = 0
     start = time.perf_counter()
@@ -41,52 +51,96 @@ def main() -> int:
         except UnavailableError as error:
             print(f"{name:28} skipped: {error}")
             continue
-        for target in options.targets:
-            for level in options.levels:
-                rows += 1
+        for level in options.levels:
+            for target in options.targets:
                 samples = min(options.samples, HEAVY_SAMPLES.get(name, options.samples))
-                wrong += not row(name, target, level, options.precision, samples)
+                key = (name, target, level, options.precision, samples, sources)
+                found = known.get(key)
+                if found is None or not found["passed"]:
+                    found = {**dict(zip(KEY, key, strict=True)), **outcome(name, target, level, options)}
+                    append(options.json, found)
+                print(line(found), flush=True)
+                rows += 1
+                wrong += not found["passed"]
         quantized.cache_clear()
         network.cache_clear()
-    print(f"{rows} rows, {wrong} with a difference, {time.perf_counter() - start:.0f} s")
+    print(f"{rows} rows, {wrong} with a difference, {time.perf_counter() - start:.0f} s, sources {sources}")
     return 1 if wrong else 0
 
 
-def row(name: str, target: str, level: str, precision: str, samples: int) -> bool:
-    """Print one row and what is wrong with it; True if nothing is."""
+def outcome(name: str, target: str, level: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One row as data; `failed` is the message where it does not even compile."""
+    samples = min(options.samples, HEAVY_SAMPLES.get(name, options.samples))
     try:
-        found = check(name, target, level, precision=precision, count=samples)
+        found = check(name, target, level, precision=options.precision, count=samples)
     except CompileError as error:
-        print(f"{name:28} {target:8} {level:5} failed: {error}", flush=True)
-        return False
-    marks = " ".join(
-        f"{'yes' if good else 'NO':{len(title)}}" for title, good in zip(COLUMNS, verdicts(found), strict=True)
-    )
-    print(
-        f"{name:28} {target:8} {level:5} {marks} {found.samples:7} {found.cycles:8} {found.utilization:7.1%} "
-        f"{found.distinct:7} {found.seconds:8.1f}",
-        *(f"\n    {difference}" for difference in found.differences),
-        flush=True,
-    )
-    return not found.differences
+        return {"passed": False, "failed": str(error)}
+    return {
+        "passed": not found.differences,
+        "verdicts": dict(zip(COLUMNS, verdicts(found), strict=True)),
+        "executed": found.samples,
+        "cycles": found.cycles,
+        "utilization": found.utilization,
+        "values": found.distinct,
+        "seconds": found.seconds,
+        "differences": list(found.differences),
+    }
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A row of the table, and under it what is wrong."""
+    head = f"{row['network']:28} {row['target']:8} {row['level']:5}"
+    if "failed" in row:
+        return f"{head} failed: {row['failed']}"
+    marks = " ".join(f"{'yes' if good else 'NO':{len(title)}}" for title, good in row["verdicts"].items())
+    figures = f"{row['executed']:7} {row['cycles']:8} {row['utilization']:7.1%} {row['values']:7} {row['seconds']:8.1f}"
+    return "\n    ".join([f"{head} {marks} {figures}", *row["differences"]])
 
 
 def verdicts(found: Agreement) -> tuple[bool, ...]:
     """One answer a column."""
     quantized_forms = all(found.equal.get(form, True) for form in ("quantized", "pad-channels"))
-    tile = found.equal["lower-to-tile"] and found.equal["insert-tokens"]
-    simulated = found.equal["simulator"] and found.equal["plain"]
+    tile = all(found.equal.get(form, True) for form in ("lower-to-tile", "insert-tokens"))
+    simulated = found.equal["simulator"] and found.equal.get("plain", True)
     return quantized_forms, tile, simulated, found.equal["checked"], found.balanced
+
+
+def fingerprint() -> str:
+    """A digest of all sources of the compiler: rows of one file are of one compiler where it is the same."""
+    digest = hashlib.sha256()
+    for folder in ("dialects", "backends", "passes", "compiler"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".toml", ".lark"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def earlier(path: Path | None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The last row of each key in a file of earlier runs, empty without one."""
+    if path is None or not path.exists():
+        return {}
+    rows = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    return {tuple(row[name] for name in KEY): row for row in rows}
+
+
+def append(path: Path | None, row: Mapping[str, Any]) -> None:
+    """Add a row to the file."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NAME")
-    parser.add_argument("--targets", nargs="+", default=TARGETS, metavar="NAME")
+    parser.add_argument("--targets", nargs="+", default=(*TARGETS, "tile64"), metavar="NAME")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=LEVELS)
     parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="what to quantize to (default int8)")
     parser.add_argument("--samples", type=int, default=8, help="samples of each network, at most (default 8)")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="append every row; rows that passed are not run again"
+    )
     return parser.parse_args()
 
 
