@@ -84,8 +84,8 @@ def lower_gemm(lowering: Lowering) -> Imported:
         rhs = rhs if scaled_late else _scaled(lowering, rhs, alpha)
     else:
         scaled_late, lhs = False, _scaled(lowering, lhs, alpha)
-    addend = lowering.optional(2) if beta != 0.0 else None
-    if addend is None:
+    addend = lowering.optional(2)
+    if addend is None or beta == 0.0:
         product: Imported = lowering.emit(MatmulOp, lhs, rhs)
         return _scaled(lowering, product, alpha) if scaled_late else product
     shape = shape_of(addend)

@@ -20,7 +20,7 @@ from .model import GraphInput, Model, Node
 from .ordering import ordered_nodes
 from .reading import read_model
 from .refusals import REASONS, reason_of
-from .schema import check_node, opset_of_operator
+from .schema import check_all_read, check_node, opset_of_operator
 from .signature import inferred_types, resolve_inputs
 from .table import CONTROL_FLOW, find_operator
 
@@ -132,7 +132,10 @@ class _Importer:
         check_node(node)
         if unknown:
             return self.stand_ins(node)
-        result = operator.lower(Lowering(node, inputs, self.function.body, self.pool))
+        lowering = Lowering(node, inputs, self.function.body, self.pool)
+        node.attributes.forget()
+        result = operator.lower(lowering)
+        check_all_read(lowering, operator.ignored)
         return result if isinstance(result, Sequence) else [result]
 
     def counted(self, node: Node, results: Sequence[Known | None]) -> Sequence[Known | None]:

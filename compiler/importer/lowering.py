@@ -134,6 +134,8 @@ class Lowering:
     def __init__(self, node: Node, inputs: Sequence[Imported | None], block: Block, pool: ConstantPool) -> None:
         self.node = node
         self.inputs = tuple(inputs)
+        self.read: set[int] = set()
+        """The inputs that were asked for."""
         self._block = block
         self._pool = pool
 
@@ -141,10 +143,12 @@ class Lowering:
 
     def has(self, index: int) -> bool:
         """True if the input is present (an empty name is an absent input)."""
+        self.read.add(index)
         return index < len(self.inputs) and self.inputs[index] is not None
 
     def input(self, index: int) -> Imported:
         """An input that must be present."""
+        self.read.add(index)
         value = self.inputs[index] if index < len(self.inputs) else None
         if value is None:
             raise self.error(f"input {index} is missing")
@@ -152,6 +156,7 @@ class Lowering:
 
     def optional(self, index: int) -> Imported | None:
         """An input, or None where it is absent."""
+        self.read.add(index)
         return self.inputs[index] if index < len(self.inputs) else None
 
     def shape(self, index: int) -> tuple[int, ...]:
@@ -206,6 +211,7 @@ class Lowering:
 
         `opset` is that of the standard's operator of the same name, for a node of another domain.
         """
+        self.read.update(range(len(self.inputs)))
         node = self.node if opset is None else replace(self.node, opset=opset)
         return Lowering(node, inputs, self._block, self._pool)
 

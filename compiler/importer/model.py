@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,32 @@ from ...dialects.core.types import Array
 
 Attribute = int | float | str | Array | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
 """A decoded attribute; None stands for a kind nothing reads (graphs, types)."""
+
+
+class Attributes(Mapping[str, Attribute]):
+    """The attributes of a node, which remember what was asked for: the rest has had no effect."""
+
+    def __init__(self, values: Mapping[str, Attribute]) -> None:
+        self._values = dict(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Attribute:
+        self.read.add(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def unread(self) -> dict[str, Attribute]:
+        """What nothing has asked for since the last `forget`."""
+        return {name: value for name, value in self._values.items() if name not in self.read}
+
+    def forget(self) -> None:
+        """Start anew: nothing is read."""
+        self.read.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +51,7 @@ class Node:
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, Attribute]
+    attributes: Attributes
     opset: int
     subgraphs: tuple[str, ...] = ()
     proto: Any = field(default=None, compare=False, repr=False)

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, checker, defs, inliner
 
 from ...dialects.core.diagnostics import CompileError
-from .model import Attribute, GraphInput, Model, Node
+from .model import Attribute, Attributes, GraphInput, Model, Node
 from .tensors import array_of, check_sparse, dense_array, dtype_name
 
 FIRST_OPSET = 7
@@ -131,7 +131,7 @@ def _node(proto: onnx.NodeProto, opsets: dict[str, int], source: str, folder: Pa
         name=_text(proto.name),
         inputs=tuple(_text(name) for name in proto.input),
         outputs=tuple(_text(name) for name in proto.output),
-        attributes={_text(attribute.name): _attribute(attribute, source, folder) for attribute in proto.attribute},
+        attributes=Attributes({_text(a.name): _attribute(a, source, folder) for a in proto.attribute}),
         opset=opsets.get(domain, 1),
         subgraphs=tuple(attribute.name for attribute in proto.attribute if attribute.type in graphs),
         proto=proto,

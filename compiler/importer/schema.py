@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, checker, defs
+from onnx import AttributeProto, checker, defs, helper
 
-from .model import Node
+from .lowering import Lowering, Unsupported
+from .model import Attribute, Node
 
 
 def opset_of_operator(op_type: str) -> int | None:
@@ -41,6 +44,40 @@ def check_node(node: Node) -> None:
         checker.check_node(node.proto, context)
     except checker.ValidationError as error:
         raise node.error(str(error).splitlines()[0].rstrip(".")) from None
+
+
+def check_all_read(lowering: Lowering, ignored: Collection[str]) -> None:
+    """Raise Unsupported for an attribute or input that has had no effect though it is not the default.
+
+    Handlers read what they know. What a newer opset adds, or what a form of the operator does not heed, is refused
+    here, but for what is `ignored` because it changes nothing.
+    """
+    node = lowering.node
+    if node.domain:
+        return
+    schema: Any = defs.get_schema(node.op_type, node.opset, "")
+    for name, value in node.attributes.unread().items():
+        declared = schema.attributes.get(name)
+        if name in ignored or declared is None:
+            continue
+        default = helper.get_attribute_value(declared.default_value) if declared.default_value.name else None
+        if not _is_default(value, default):
+            expected = f"expected {_plain(default)}" if default is not None else "expected none"
+            raise Unsupported(f"the attribute '{name}' is {value}, {expected}")
+    for index, value in enumerate(lowering.inputs):
+        name = schema.inputs[min(index, len(schema.inputs) - 1)].name
+        if value is not None and index not in lowering.read and name not in ignored:
+            raise Unsupported(f"the input '{name}' is not supported")
+
+
+def _is_default(value: Attribute, default: Any) -> bool:
+    if isinstance(value, tuple):
+        return default is not None and list(value) == [_plain(item) for item in default]
+    return default is not None and not isinstance(value, np.ndarray) and value == _plain(default)
+
+
+def _plain(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _problem(node: Node, schema: Any) -> str | None:

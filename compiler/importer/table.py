@@ -31,7 +31,11 @@ Handler = Callable[[Lowering], Imported | Sequence[Imported | None]]
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One row: `becomes` says how the operator executes, `restrictions` what of it is refused."""
+    """One row: `becomes` says how the operator executes, `restrictions` what of it is refused.
+
+    `ignored` names the attributes and inputs that change nothing here. What else a node has beyond the defaults must be
+    read by the handler: otherwise an attribute or input of a newer opset would be lost without a word.
+    """
 
     op_type: str
     lower: Handler
@@ -40,6 +44,7 @@ class Operator:
     first: int = FIRST_OPSET
     last: int = LAST_OPSET
     domain: str = ""
+    ignored: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -64,12 +69,23 @@ OPERATORS: tuple[Operator, ...] = (
         "nn.matmul, nn.softmax, nn.matmul",
         "no past, one output; a mask that is constant or float",
         first=23,
+        ignored=("qk_matmul_output_mode", "softmax_precision"),
     ),
     Operator("AveragePool", pooling.lower_average_pool, "nn.average_pool", IMAGES),
     Operator(
-        "BatchNormalization", normalization.lower_batch_normalization, "nn.batch_norm", "inference form, spatial = 1"
+        "BatchNormalization",
+        normalization.lower_batch_normalization,
+        "nn.batch_norm",
+        "inference form, spatial = 1",
+        ignored=("momentum",),
     ),
-    Operator("Cast", arithmetic.lower_cast, "nothing", "at run time float32 to float32; any type on constants"),
+    Operator(
+        "Cast",
+        arithmetic.lower_cast,
+        "nothing",
+        "at run time float32 to float32; any type on constants",
+        ignored=("saturate", "round_mode"),
+    ),
     Operator("Ceil", functions.lower_ceil, "nn.ceil"),
     Operator("Celu", functions.lower_celu, "nn.elu", first=12),
     Operator("Clip", activation.lower_clip, "nn.clip or nn.relu", "constant bounds"),
@@ -93,7 +109,7 @@ OPERATORS: tuple[Operator, ...] = (
         first=10,
     ),
     Operator("Div", arithmetic.lower_div, "nn.div"),
-    Operator("Dropout", arithmetic.lower_dropout, "nothing", "inference, no mask output"),
+    Operator("Dropout", arithmetic.lower_dropout, "nothing", "inference, no mask output", ignored=("ratio", "seed")),
     Operator(
         "Einsum",
         einsum.lower_einsum,
@@ -140,7 +156,9 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Log", functions.lower_log, "nn.log"),
     Operator("MatMul", arithmetic.lower_matmul, "nn.matmul"),
     Operator("Max", functions.lower_max, "nn.clip, or nn.sub, nn.relu and nn.add"),
-    Operator("MaxPool", pooling.lower_max_pool, "nn.max_pool", f"{IMAGES}, no Indices output"),
+    Operator(
+        "MaxPool", pooling.lower_max_pool, "nn.max_pool", f"{IMAGES}, no Indices output", ignored=("storage_order",)
+    ),
     Operator("Min", functions.lower_min, "nn.clip, or nn.sub, nn.relu and nn.sub"),
     Operator("Mish", functions.lower_mish, "nn.mish", first=18),
     Operator("Mul", arithmetic.lower_mul, "nn.mul"),
@@ -155,7 +173,14 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Pow", functions.lower_pow, "nn.pow", "one constant exponent"),
     Operator("QLinearConv", quantized.lower_qlinear_conv, "nn.conv2d", f"{IMAGES}; {ONE_SCALE}", first=10),
     Operator("QLinearMatMul", quantized.lower_qlinear_matmul, "nn.matmul", ONE_SCALE, first=10),
-    Operator("QuantizeLinear", quantized.lower_quantize, "quant.quantize", f"{ONE_SCALE}; no blocks", first=10),
+    Operator(
+        "QuantizeLinear",
+        quantized.lower_quantize,
+        "quant.quantize",
+        f"{ONE_SCALE}; no blocks",
+        first=10,
+        ignored=("saturate",),
+    ),
     Operator(
         "RMSNormalization",
         layer_normalization.lower_rms_normalization,
@@ -179,6 +204,7 @@ OPERATORS: tuple[Operator, ...] = (
         "nn.gather (nearest) or nn.matmul (linear)",
         "constant scales or sizes; linear: one or two spatial axes",
         first=10,
+        ignored=("roi", "cubic_coeff_a", "extrapolation_value"),
     ),
     Operator("Round", functions.lower_round, "nn.round", first=11),
     Operator("Selu", functions.lower_selu, "nn.elu"),

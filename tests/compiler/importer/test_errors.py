@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,7 +10,8 @@ import pytest
 from models import NEWEST, graph_model, node_model
 from onnx import TensorProto, helper, numpy_helper
 
-from accelc.compiler.importer import import_model
+from accelc.compiler.importer import import_model, importing
+from accelc.compiler.importer.table import find_operator
 from accelc.dialects.core.diagnostics import CompileError
 
 IMAGE = (1, 4, 6, 6)
@@ -90,6 +92,46 @@ UNSUPPORTED = [  # one node, and the reason that stands behind its name
 def test_unsupported(model, reason):
     op_type = model.graph.node[0].op_type
     assert message(model) == f"error: model: 1 node is not supported\nnote: {op_type} 'node': {reason}"
+
+
+LOST = [  # what the handler of an operator does not know: anything but the default is refused
+    (
+        node_model("LayerNormalization", [(2, 3), weights(3), weights(3)], stash_type=TensorProto.FLOAT16),
+        "the attribute 'stash_type' is 10, expected 1",
+    ),
+    (
+        node_model("Resize", [IMAGE, None, np.float32([1, 1, 2, 2])], mode="linear", exclude_outside=1),
+        "the attribute 'exclude_outside' is 1, expected 0",
+    ),
+    (
+        node_model("QuantizeLinear", [(2, 3), np.float32(0.1), np.int8(0)], opset=23, precision=TensorProto.FLOAT16),
+        "the attribute 'precision' is 10, expected 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "reason"), LOST, ids=lambda v: v[:40] if isinstance(v, str) else "")
+def test_nothing_that_a_handler_does_not_read_is_lost(model, reason):
+    assert f"'node': {reason}" in message(model)
+
+
+def test_an_attribute_or_input_of_an_opset_to_come_is_refused(monkeypatch):
+    rows = {
+        ("", name): replace(find_operator(name), lower=lambda lowering: lowering.input(0)) for name in ("Gelu", "Add")
+    }
+    monkeypatch.setattr(importing, "find_operator", lambda name, domain="": rows[domain, name])
+    known = node_model("Gelu", [(2, 3)], opset=20, approximate="none")
+    assert import_model(known).main.output_names == ("y0",)
+    new = node_model("Gelu", [(2, 3)], opset=20, approximate="tanh")
+    assert "the attribute 'approximate' is tanh, expected none" in message(new)
+    assert "the input 'B' is not supported" in message(node_model("Add", [(2, 3), (2, 3)]))
+
+
+def test_what_changes_nothing_is_ignored():
+    pooled = node_model("MaxPool", [IMAGE], kernel_shape=[2, 2], storage_order=1)
+    resized = node_model("Resize", [IMAGE, None, np.float32([1, 1, 2, 2])], mode="nearest", cubic_coeff_a=-0.5)
+    for model in (pooled, resized, node_model("Dropout", [IMAGE, np.float32(0.25)], opset=17, seed=3)):
+        import_model(model)
 
 
 def test_the_hint_at_the_host_counts_what_it_would_run():
