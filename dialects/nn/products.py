@@ -15,7 +15,7 @@ import numpy as np
 from ..core.types import Array
 from .windows import output_extent, pad_image, windows
 
-PATCH_BYTES = 8 << 20
+PATCH_BYTES = 1 << 20
 """Patches are gathered for as many output rows at once as fit this many bytes."""
 
 DEPTHWISE_BYTES = 1 << 18
