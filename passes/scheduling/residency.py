@@ -12,10 +12,17 @@ from .chunks import chunking, strip_bytes
 from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
 from .layers import Program, Unit
+from .pieces import piece_rows
 
 WEIGHT_SHARE = 8
 """A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations;
 a quarter of that where nothing is double-buffered."""
+
+WEIGHT_CHUNKS = 4
+"""Where rows are too few to be cut, weights come in at least so many chunks: the array starts on the first, ..."""
+
+LEAST_CHUNK = 16384
+"""... unless chunks had fewer bytes than this."""
 
 STRIP_PIECES = 8
 """The spilled tensors of a chain are estimated as strips of so many pieces."""
@@ -187,6 +194,11 @@ class Residency:
         if isinstance(unit.main, MatmulOp):
             share = WEIGHT_SHARE if self.double_buffered else 4 * WEIGHT_SHARE
             chunks = chunking(unit.main, self.target, rows, self.target.sram_bytes // share)
+            if piece_rows(unit, chunks.rows, self.target) == unit.rows:
+                limit = max(unit.main.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK)
+                finer = chunking(unit.main, self.target, rows, min(limit, self.target.sram_bytes // share))
+                keeps_mapping = finer.depth == unit.main.in_c and finer.tiles % unit.main.split_n == 0
+                chunks = finer if keeps_mapping else chunks
             return Cut(chunks.rows, chunks)
         return Cut(rows)
 
