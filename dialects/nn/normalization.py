@@ -9,9 +9,10 @@ from ..core.operation import Constant
 from ..core.tensor import TensorOperation
 from ..core.types import F32, I32, Array, ElementType, TensorType
 from ..quant.arithmetic import round_to_range
-from ..quant.tables import lrn_gain, lrn_knots
-from ..quant.types import quantized_element
-from .elements import is_quantized, require_element
+from ..quant.bfloat16_tables import LRN_ENTRIES, brain_float_lrn
+from ..quant.tables import lrn_gain, lrn_knots, window_sums
+from ..quant.types import is_brain_float, quantized_element
+from .elements import float_element, is_quantized, require_element
 
 
 class BatchNormOp(TensorOperation):
@@ -50,7 +51,8 @@ class LrnOp(TensorOperation):
 
     The sum is over channels c - floor((size - 1) / 2) to c + ceil((size - 1) / 2) that exist (ONNX LRN). Quantized:
     clip(rint((x - zp_in) * G * 2^-shift) + zp_out), where G = `lrn_gain` of the integer sum of squares, read from
-    the constant i32 `table`; table and `shift` come from `lrn_table`.
+    the constant i32 `table`; table and `shift` come from `lrn_table`. bf16: `brain_float_lrn` with the constant f32
+    `table` of `brain_float_lrn_table`.
     """
 
     name = "nn.lrn"
@@ -71,13 +73,16 @@ class LrnOp(TensorOperation):
         return self.data.type.shape
 
     def expected_element(self) -> ElementType | None:
-        if is_quantized(self.data):
-            return None
-        require_element(self, "data", self.data, F32)
-        return F32
+        return float_element(self, data=self.data)
 
     def verify(self) -> None:
         super().verify()
+        if is_brain_float(self.data):
+            expected = TensorType((LRN_ENTRIES,), F32)
+            if self.table is None or not isinstance(self.table, Constant) or self.table.type != expected:
+                found = "absent" if self.table is None else str(self.table.type)
+                raise self.error(f"table is {found}, expected a constant {expected} beside bf16 data")
+            return
         if not is_quantized(self.data):
             if self.table is not None:
                 raise self.error("data is f32, expected a quantized type beside a table")
@@ -93,6 +98,8 @@ class LrnOp(TensorOperation):
             raise self.error(f"shift is {self.shift}, expected 0 to 63")
 
     def evaluate(self, data: Array, table: Array | None = None) -> Array:
+        if is_brain_float(self.data) and table is not None:
+            return brain_float_lrn(data, table, self.size)
         if table is None:
             mean_square = window_sums(data * data, self.size) * np.float32(self.alpha / self.size)
             return data / (np.float32(self.bias) + mean_square) ** np.float32(self.beta)
@@ -102,14 +109,3 @@ class LrnOp(TensorOperation):
         return round_to_range(
             offset * gain * 2.0**-self.shift, target.zero_point, target.low, target.high, target.dtype
         )
-
-
-def window_sums(values: Array, size: int) -> Array:
-    """Sums over `size` neighbours along the last axis, (size - 1) // 2 of them before; nothing outside counts."""
-    before, length = (size - 1) // 2, values.shape[-1]
-    padded = np.zeros((*values.shape[:-1], length + size - 1), values.dtype)
-    padded[..., before : before + length] = values
-    total = padded[..., :length].copy()
-    for offset in range(1, size):
-        total += padded[..., offset : offset + length]
-    return total

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.types import Array
 from .bfloat16 import BFLOAT16, finished, from_ordinals, ordered_sum, ordinals, rounded
+from .tables import window_sums
 
 SEGMENTS, SEGMENT = 512, 128
 """A number is a segment (sign and exponent) and a place in it (the mantissa)."""
@@ -116,3 +117,46 @@ def brain_float_layer_norm(numbers: Array, gain: Array, offset: Array, epsilon: 
         row = real - ordered_sum(real, -1) / length if centred else real
         root = np.sqrt(ordered_sum(row * row, -1) / length + np.float32(epsilon))
         return rounded(row / root * gain + offset)
+
+
+POWER_PIECES, LEAST_EXPONENT, LARGEST_EXPONENT = 128, -148, 128
+"""A float32 is f * 2^k with 1/2 <= f < 1 and k from LEAST_EXPONENT to LARGEST_EXPONENT."""
+
+LRN_ENTRIES = 2 + 2 * POWER_PIECES + LARGEST_EXPONENT - LEAST_EXPONENT + 1
+
+
+def brain_float_lrn_table(*, size: int, alpha: float, beta: float, bias: float) -> Array:
+    """What `brain_float_lrn` reads, float32 [LRN_ENTRIES]; ValueError unless bias + alpha * squares is positive.
+
+    First alpha / size and bias, then f^-beta at the knots f = 1/2 + i / 256, then the slopes from each knot to the
+    next, then 2^(-beta k) for all exponents k.
+    """
+    if not (bias > 0 and alpha >= 0):
+        raise ValueError(f"bias is {bias} and alpha {alpha}, expected a positive bias and alpha at least 0")
+    knots = (0.5 + np.arange(POWER_PIECES + 1) / (2 * POWER_PIECES)) ** -np.float64(beta)
+    exponents = np.arange(LEAST_EXPONENT, LARGEST_EXPONENT + 1)
+    with np.errstate(over="ignore", under="ignore"):
+        scales = np.exp2(-np.float64(beta) * exponents)
+        table = np.concatenate([[alpha / size, bias], knots[:-1], np.diff(knots) * 2 * POWER_PIECES, scales])
+        return table.astype(np.float32)
+
+
+def brain_float_lrn(numbers: Array, table: Array, size: int) -> Array:
+    """Local response normalisation of bfloat16 over the last axis, in float32 operations.
+
+    S = the sum of the squares of `size` neighbours, (size - 1) // 2 of them before, in order; b = bias + alpha / size *
+    S, at most the largest float32; with b = f * 2^k, i = floor(256 f) - 128 and t = f - (1/2 + i / 256) (exact):
+
+        out = x * ((knot[i] + t * slope[i]) * scale[k])
+
+    The straight lines are off by at most beta * (beta + 1) * 2^-17 of the power.
+    """
+    knots, slopes, scales = np.split(table[2:], [POWER_PIECES, 2 * POWER_PIECES])
+    with np.errstate(all="ignore"):
+        real = numbers.astype(np.float32)
+        base = np.minimum(table[1] + table[0] * window_sums(real * real, size), np.finfo(np.float32).max)
+        fraction, exponent = np.frexp(np.where(np.isnan(base), np.float32(1), base))
+        piece = np.floor(fraction * np.float32(2 * POWER_PIECES)).astype(np.intp) - POWER_PIECES
+        rest = fraction - (np.float32(0.5) + piece.astype(np.float32) / np.float32(2 * POWER_PIECES))
+        power = (knots[piece] + rest * slopes[piece]) * scales[exponent - LEAST_EXPONENT]
+        return rounded(np.where(np.isnan(base), base, real * power))

@@ -154,3 +154,14 @@ def lrn_gain(table: Array, sums: Array) -> Array:
     below = table.astype(np.int64)
     slope = np.append(below[1:] - below[:-1], 0)
     return (below[index] + ((slope[index] * fraction) >> (octave - dropped))).astype(np.float64)
+
+
+def window_sums(values: Array, size: int) -> Array:
+    """Sums over `size` neighbours along the last axis, (size - 1) // 2 of them before; nothing outside counts."""
+    before, length = (size - 1) // 2, values.shape[-1]
+    padded = np.zeros((*values.shape[:-1], length + size - 1), values.dtype)
+    padded[..., before : before + length] = values
+    total = padded[..., :length].copy()
+    for offset in range(1, size):
+        total += padded[..., offset : offset + length]
+    return total

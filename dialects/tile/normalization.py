@@ -6,11 +6,10 @@ import numpy as np
 
 from ..core.fields import attribute, operand
 from ..core.types import Array
-from ..nn.normalization import window_sums
 from ..quant.arithmetic import round_to_range
-from ..quant.bfloat16_tables import brain_float_layer_norm, brain_float_softmax
+from ..quant.bfloat16_tables import LRN_ENTRIES, brain_float_layer_norm, brain_float_lrn, brain_float_softmax
 from ..quant.layer_norm import layer_norm_steps
-from ..quant.tables import lrn_gain, softmax_entries, softmax_steps
+from ..quant.tables import lrn_gain, softmax_entries, softmax_steps, window_sums
 from .instruction import Region
 from .types import BufferType, strided_view
 from .vector import UnaryVectorOp
@@ -82,7 +81,7 @@ class LrnOp(ChannelwiseOp):
     """out = clip(round((in - input_zero) * G * 2^-shift) + zero_point), G the gain of the sum of squares around it.
 
     The sum is over `size` neighbouring channels. The table has `entries` words; how it is indexed and interpolated:
-    accelc.dialects.quant.tables.lrn_gain.
+    accelc.dialects.quant.tables.lrn_gain. Of bf16: accelc.dialects.quant.bfloat16_tables.brain_float_lrn.
     """
 
     name = "tile.lrn"
@@ -97,14 +96,17 @@ class LrnOp(ChannelwiseOp):
 
     def verify(self) -> None:
         super().verify()
-        if self.element_of("input").is_float:
-            raise self.error(f"works on {self.element}, expected integers")
+        if self.element_of("input").is_float and self.entries != LRN_ENTRIES:
+            raise self.error(f"entries is {self.entries}, expected {LRN_ENTRIES} for numbers of {self.element}")
 
     @property
     def table_words(self) -> int:
         return self.entries
 
     def evaluate(self, input: Array, table: Array, output: Array) -> None:
+        if self.element_of("input").is_float:
+            self.output_view(output)[...] = brain_float_lrn(self.input_view(input), self.words(table), self.size)
+            return
         offset = self.input_view(input).astype(np.int64) - self.input_zero
         gain = lrn_gain(self.words(table), window_sums(offset * offset, self.size))
         steps = offset * gain * 2.0**-self.shift

@@ -18,12 +18,12 @@ from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp, TransposeOp
-from ...dialects.nn.normalization import BatchNormOp
+from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.bfloat16 import rounded
-from ...dialects.quant.bfloat16_tables import brain_float_table, exponential_table
+from ...dialects.quant.bfloat16_tables import brain_float_lrn_table, brain_float_table, exponential_table
 from ...dialects.quant.ops import LookupOp
 from ..lowering.elementwise import is_pooled
 from ..quantization.legality import problem_of
@@ -144,6 +144,12 @@ def _mean(op: ReduceMeanOp, conversion: Conversion) -> Value[Any]:
     return conversion.insert(op, ReshapeOp.build(product.result, shape=op.out.type.shape)).result
 
 
+def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
+    table = brain_float_lrn_table(size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
+    operands: list[Value[Any]] = [conversion.number(op.data), conversion.constant(_label(op), "table", table)]
+    return conversion.build(op, operands)
+
+
 def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[Any]:
     operands: list[Value[Any]] = [conversion.number(op.data)]
     if isinstance(op, MaskedSoftmaxOp):
@@ -162,6 +168,7 @@ _CONVERTERS: dict[type[Operation], Converter] = {
     UnaryOperation: _unary,
     PReluOp: _with_parameters,
     LayerNormOp: _with_parameters,
+    LrnOp: _lrn,
     MaxPoolOp: _numbers,
     AveragePoolOp: _numbers,
     ReduceMeanOp: _mean,

@@ -276,8 +276,8 @@ def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
     """nn.lrn."""
     emitter.begin_layer(op, "lrn")
     entries = cast(Constant, op.table).array
-    table = emitter.load_constant(emitter.name("table"), entries.astype("<i4"))
-    source, target = quantized_element(op.data.type), quantized_element(op.result.type)
+    table = emitter.load_constant(emitter.name("table"), entries)
+    source, target = number_of(op.data.type), number_of(op.result.type)
     attributes = {
         "size": op.size,
         "entries": entries.size,

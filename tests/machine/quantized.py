@@ -21,7 +21,7 @@ from accelc.dialects.nn import (
 )
 from accelc.dialects.quant.arithmetic import pre_shift_for
 from accelc.dialects.quant.bfloat16 import rounded
-from accelc.dialects.quant.bfloat16_tables import brain_float_table, exponential_table
+from accelc.dialects.quant.bfloat16_tables import brain_float_lrn_table, brain_float_table, exponential_table
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from accelc.dialects.quant.tables import lrn_table, softmax_table
 from accelc.dialects.quant.types import QuantizedType, quantized_element
@@ -173,7 +173,8 @@ class QuantizedNetwork:
 
     def lrn(self, data: Value[Any], size: int) -> Value[Any]:
         if data.type.element == BF16:
-            return self.prelu(data, per_channel=False)
+            attributes = {"size": size, "alpha": 0.1, "beta": 0.75, "bias": 1.0}
+            return self.add(LrnOp, [data, self.constant(brain_float_lrn_table(**attributes))], **attributes)
         source = quantized_element(data.type)
         target = COMMON[bits_of(data)]
         table, shift = lrn_table(source, target, size=size, alpha=0.1, beta=0.75, bias=1.0)

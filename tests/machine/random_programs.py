@@ -9,7 +9,12 @@ from accelc.backends.encoding import Instruction
 from accelc.backends.program import Program
 from accelc.dialects.quant.arithmetic import fixed_point
 from accelc.dialects.quant.bfloat16 import rounded
-from accelc.dialects.quant.bfloat16_tables import brain_float_table, exponential_table, page_count
+from accelc.dialects.quant.bfloat16_tables import (
+    brain_float_lrn_table,
+    brain_float_table,
+    exponential_table,
+    page_count,
+)
 from accelc.dialects.tile.array import MatmulOp
 from accelc.dialects.tile.elements import ELEMENTS
 from accelc.dialects.tile.movement import FillOp, MoveOp
@@ -221,8 +226,7 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
     pixel = (channels + draw(st.sampled_from([0, 3]))) * size
     row = width * pixel + draw(st.sampled_from([0, 5])) * size
     memory = _Layout(2 * height * row + 16)
-    kinds = ["binary", "lookup", "rescale", "softmax", "masked", "layer_norm"]
-    kind = draw(st.sampled_from([*kinds, "binary" if element == "bf16" else "lrn"]))
+    kind = draw(st.sampled_from(["binary", "lookup", "rescale", "softmax", "masked", "lrn", "layer_norm"]))
     shape = {"out_h": height, "out_w": width, "out_c": channels, "element": element}
     common: dict[str, Any] = dict(shape)
     in_place = draw(st.sampled_from([0, 0, 1, 2])) if kind != "binary" else draw(st.sampled_from([0, 1]))
@@ -265,8 +269,10 @@ def elementwise_programs(draw: st.DrawFn) -> Program:
         common |= sources | {"table": table, "shift": shift, "input_zero": _number(draw, element)}
         common |= {"centred": draw(st.booleans()), **_clip(draw, element)}
     else:
-        table = memory.constant(np.arange(1 << 21, (1 << 21) - 1200, -1).astype("<i4"))
-        common |= sources | {"table": table, "entries": 1200, "size": 3, "shift": 21, "input_zero": 0}
+        floats = brain_float_lrn_table(size=3, alpha=0.1, beta=0.75, bias=1.0)
+        entries = floats if element == "bf16" else np.arange(1 << 21, (1 << 21) - 1200, -1).astype("<i4")
+        common |= sources | {"table": memory.constant(entries), "entries": entries.size, "size": 3, "input_zero": 0}
+        common |= {"shift": 0 if element == "bf16" else 21}
         common |= _clip(draw, element)
     if in_place:
         out = 0 if in_place == 1 else 3 * size

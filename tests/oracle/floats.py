@@ -177,6 +177,31 @@ def exponentials(parts: int) -> np.ndarray:
         return np.array([float((-Decimal(i) / parts).exp()) for i in range(256)]).astype(F32)
 
 
+def lrn(op: Operation, data: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The power of bias + alpha / size * squares from a knot, a slope and a factor of the exponent."""
+    size, channels = attribute(op, "size"), data.shape[-1]
+    np.testing.assert_allclose(table, lrn_table(op), rtol=2.0**-20, err_msg="lrn table")
+    before = (size - 1) // 2
+    squares = np.pad(data * data, [(0, 0)] * (data.ndim - 1) + [(before, size - 1 - before)])
+    total = added((squares[..., first : first + channels] for first in range(size)), data.shape)
+    base = np.minimum(table[1] + table[0] * total, np.finfo(F32).max)
+    bits = np.where(np.isnan(base), F32(1), base).view(np.uint32).astype(np.int64)
+    assert (bits >> 23 > 0).all(), "normal numbers only"
+    exponent, mantissa = (bits >> 23) - 126, (bits & 0x7FFFFF).astype(np.int64)
+    piece, rest = mantissa >> 16, (mantissa & 0xFFFF).astype(F32) * F32(2.0**-24)
+    power = (table[2 + piece] + rest * table[130 + piece]) * table[258 + exponent + 148]
+    return finished(op, np.where(np.isnan(base), base, data * power))
+
+
+def lrn_table(op: Operation) -> np.ndarray:
+    """Two factors, 128 knots and slopes of f^-beta, the factors of the exponents -148 to 128."""
+    beta = attribute(op, "beta")
+    knots = np.array([(0.5 + i / 256) ** -beta for i in range(129)])
+    scales = [2.0 ** (-beta * exponent) for exponent in range(-148, 129)]
+    front = [attribute(op, "alpha") / attribute(op, "size"), attribute(op, "bias")]
+    return np.concatenate([front, knots[:-1], (knots[1:] - knots[:-1]) * 256, scales]).astype(F32)
+
+
 def layer_norm(op: Operation, data: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Mean, mean square, root, quotient, gain, offset: a float32 each."""
     length = F32(data.shape[-1])
@@ -205,6 +230,7 @@ FLOAT_MEANINGS: dict[str, Callable[..., np.ndarray]] = {
     "nn.softmax": softmax,
     "nn.masked_softmax": masked_softmax,
     "nn.layer_norm": layer_norm,
+    "nn.lrn": lrn,
     "nn.pad": pad,
     "quant.lookup": lookup,
     "quant.quantize": lambda op, data: numbers(patterns(data)),

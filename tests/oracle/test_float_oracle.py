@@ -20,10 +20,11 @@ from accelc.dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
 from accelc.dialects.nn.layer_normalization import LayerNormOp
 from accelc.dialects.nn.matmul import MatmulOp
 from accelc.dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, SliceOp, TransposeOp
+from accelc.dialects.nn.normalization import LrnOp
 from accelc.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from accelc.dialects.nn.reduction import ReduceMeanOp
 from accelc.dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
-from accelc.dialects.quant.bfloat16_tables import brain_float_table, exponential_table
+from accelc.dialects.quant.bfloat16_tables import brain_float_lrn_table, brain_float_table, exponential_table
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp
 
 ODD = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3.3e38, -3.3e38, 1.0])
@@ -102,6 +103,7 @@ def cases_of(seed: int, *, odd: bool = False) -> list[tuple[Any, ...]]:
 
     a, b, image, clamp = draw(3, 4, 5), draw(4, 5), draw(1, 6, 5, 3), {"clamp_min": -0.5, "clamp_max": 1.7}
     window: dict[str, Any] = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1)}
+    lrn: dict[str, Any] = {"size": 5, "alpha": 0.3, "beta": 0.75, "bias": 2.0}
     hidden = rng.integers(0, 2, (3, 20)).astype(np.int8)
     hidden[1] = 0
     exponentials, tanh = constant(exponential_table()), constant(brain_float_table(TanhOp.formula))
@@ -130,6 +132,7 @@ def cases_of(seed: int, *, odd: bool = False) -> list[tuple[Any, ...]]:
             for c in (True, False)
         ),
         *((op, (a, b), None, extra) for op in (AddOp, SubOp, MulOp, DivOp) for extra in ({}, clamp)),
+        (LrnOp, (draw(2, 3, 9), constant(brain_float_lrn_table(**lrn))), None, lrn),
         (PReluOp, (a, fixed(5)), None, {}),
         (LookupOp, (a, tanh), None, {}),
         (MaxPoolOp, (image,), None, {**window, "dilations": (1, 2)}),
