@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module, Operation, Terminator, Value
 from ..dialects.core.types import BF16, F32
 from ..dialects.nn.onnx import HostOp
+from ..dialects.quant.bfloat16 import rounded
 from ..dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from .bfloat16.conversion import Conversion, check_convertible
+from .bfloat16.weights import balanced
 from .framework.base import Pass
 from .framework.environment import Environment
 from .quantization.host import epilogue, prologue
@@ -21,12 +23,17 @@ class InsertBf16(Pass):
     """Round the float network to bfloat16, for precision bf16 only.
 
     @main becomes: transposes and reshapes of the input (the host does them) -> quant.quantize -> operations on bf16 ->
-    quant.dequantize -> reshapes and transposes of the output -> return. Weights and constants are rounded to nearest,
-    biases stay float32, functions of one number become tables. Nothing is calibrated. What the operations compute, to
-    the bit, says `accelc.dialects.quant.bfloat16`.
+    quant.dequantize -> reshapes and transposes of the output -> return. Constants are rounded to nearest, biases stay
+    float32, functions of one number become tables. Nothing is calibrated. What the operations compute, to the bit, says
+    `accelc.dialects.quant.bfloat16`.
+
+    `weights` says how those of products are rounded: `nearest`, or `balanced` to one of the two numbers next to each,
+    so that the errors of a sum cancel.
     """
 
     name: ClassVar[str] = "insert-bf16"
+
+    weights: Literal["balanced", "nearest"] = "balanced"
 
     def run(self, module: Module, environment: Environment) -> None:
         if environment.precision != "bf16":
@@ -43,7 +50,7 @@ class InsertBf16(Pass):
         if not operations:
             return
         check_convertible(operations)
-        conversion = Conversion(module)
+        conversion = Conversion(module, balanced if self.weights == "balanced" else rounded)
         _round_inputs(module, operations, conversion)
         for op in operations:
             conversion.convert(op)

@@ -36,6 +36,8 @@ class Conversion:
     """The state of one conversion: the bf16 twin of every float value converted so far."""
 
     module: Module
+    rounding: Callable[[Array], Array] = rounded
+    """How the constant weights of a product become bf16."""
     twins: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
 
     def convert(self, op: Operation) -> None:
@@ -52,7 +54,14 @@ class Conversion:
         twin = self.twins.get(value)
         if twin is not None:
             return twin
-        return self.constant(cast(Constant, value).name, "bf16", rounded(_array(value)))
+        return self.rounded_constant(value, rounded)
+
+    def rounded_constant(self, value: Value[Any], rounding: Callable[[Array], Array]) -> Constant:
+        """A constant in bf16; ValueError if that cannot hold it."""
+        numbers, name = rounding(_array(value)), cast(Constant, value).name
+        if not np.isfinite(numbers.astype(np.float32)).all():
+            raise ValueError(f"constant @{name} holds numbers beyond the range of bf16")
+        return self.constant(name, "bf16", numbers)
 
     def constant(self, name: str | None, suffix: str, array: Array) -> Constant:
         """Add a constant called after what it comes from; equal ones of a name are shared."""
@@ -92,7 +101,12 @@ def _family(op: Operation) -> type[Operation]:
 
 def _product(op: Conv2dOp | MatmulOp, conversion: Conversion) -> Value[Any]:
     """Data and weights in bf16, the bias stays float32."""
-    return conversion.build(op, [*map(conversion.number, op.operands[:2]), *op.operands[2:]])
+    data, weight, *bias = op.operands
+    if isinstance(op, Conv2dOp) or op.has_weights:
+        factors: Value[Any] = conversion.rounded_constant(weight, conversion.rounding)
+    else:
+        factors = conversion.number(weight)
+    return conversion.build(op, [conversion.number(data), factors, *bias])
 
 
 def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
