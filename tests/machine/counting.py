@@ -56,7 +56,7 @@ def count_matmul(op: SimpleNamespace, target, addresses) -> Count:
     fraction = Fraction(array.int16_rate).limit_denominator(1000) * 4 / products if size > 1 else 1
     if op.element == "bf16":
         fraction = Fraction(array.bf16_rate).limit_denominator(1000)
-    step = -(-1 // min(fraction, 1)) if fraction else 0  # 0: the blocks cannot multiply these
+    step = -(-1 // min(fraction, 1))
     tiles = [
         list(range(first, min(first + op.tile_columns, op.out_c))) for first in range(0, op.out_c, op.tile_columns)
     ]
