@@ -28,7 +28,7 @@ def resnet(layers: int) -> onnx.ModelProto:
     """A ResNet whose batch normalizations are folded."""
     builder = ChainBuilder(seed=layers)
     builder.convolve("stem", 3, WIDTH, kernel=7, stride=2)
-    builder.add("MaxPool", "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    builder.add("MaxPool", "stem.pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     channels = WIDTH
     for stage, blocks in enumerate(STAGES[layers]):
         inner = WIDTH << stage

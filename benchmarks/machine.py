@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+import accelc
+
 FLAGS = (
     "avx2",
     "fma",
@@ -43,7 +45,8 @@ def describe(pinned: str) -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": f"{np.__version__} with {blas['name']} {blas.get('version', '')}".strip(),
         "OPENBLAS_CORETYPE": f"{os.environ.get('OPENBLAS_CORETYPE', 'not set')}, kernels in use: {_openblas_core()}",
-        **{name: version(name) for name in ("onnx", "onnxruntime", "accelc")},
+        **{name: version(name) for name in ("onnx", "onnxruntime")},
+        "accelc": accelc.__version__,
         **{name: _version(name) for name in ("numkong", "numba")},
     }
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from answers import Answer, Answers, chance, digest
 from catalogue import DEFAULT_NETWORKS, NETWORKS, TOPOLOGY_NAMES
-from depth import STAGES, deviation
+from depth import STAGES, deviation, resnet
 from goals import GOALS, Results, judged
 from mobilenet import mobilenet_v2
 from products import blas_alone
@@ -77,6 +77,9 @@ def test_depth_is_judged_by_the_distance_from_a_straight_line():
     assert deviation({50: 1.0, 101: 2.02, 152: 3.04, 302: 6.04}) < 1e-9
     assert deviation({50: 1.0, 101: 4.0, 152: 9.0, 302: 36.0}) > 0.1
     assert all(layers == 3 * sum(blocks) + 2 for layers, blocks in STAGES.items())
+    model = resnet(50)
+    onnx.checker.check_model(model)
+    assert sum(node.op_type == "Conv" for node in model.graph.node) == 49 + 4, "49 layers, 4 of them with shortcuts"
 
 
 def test_the_surroundings_are_told_without_naming_a_place(measured):
