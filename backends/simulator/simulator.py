@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 
@@ -74,25 +76,28 @@ class Simulator:
         self._hesitates = compiled is None and mode != "plain" and has_kernels()
         self._work = 0
         self._bound: dict[int, dict[int, Bound]] = {}
+        self._running = Lock()
 
     def run(self, inputs: Mapping[str, Array], *, jobs: int = 1, progress: Progress | None = None) -> dict[str, Array]:
         """Arrays named after the outputs from arrays named after the inputs.
 
         The first axis counts samples: an input of type [B, ...] takes [samples * B, ...]; outputs likewise. Inputs of
         another float or integer type are not converted. `progress(done, samples)` is called after every chunk.
-        With `jobs` threads as many chunks run side by side; results do not depend on it.
+        With `jobs` threads as many chunks run side by side; results do not depend on it. Calls from several threads
+        take turns, as the memories are kept from run to run.
         CompileError for missing, unknown, misshapen or NaN inputs.
         """
         arrays = self._checked_inputs(inputs)
         samples = len(next(iter(arrays.values()))) if arrays else 1
-        self._consider_kernels(samples)
         starts = range(0, samples, self.chunk)
         chunks = [{name: a[start : start + self.chunk] for name, a in arrays.items()} for start in starts]
         parts: list[list[Array]] = []
-        for part in in_threads(self._run_chunk, chunks, jobs):
-            parts.append(part)
-            if progress is not None:
-                progress(min(len(parts) * self.chunk, samples), samples)
+        with self._running:
+            self._consider_kernels(samples)
+            for part in in_threads(self._run_chunk, chunks, jobs):
+                parts.append(part)
+                if progress is not None:
+                    progress(min(len(parts) * self.chunk, samples), samples)
         outputs: dict[str, Array] = {}
         for index, port in enumerate(self.program.outputs):
             whole = np.concatenate([part[index] for part in parts]) if parts else np.zeros((0, *port.type.shape))
@@ -121,9 +126,12 @@ class Simulator:
         memory.reset()
         host.begin(self.program.inputs, inputs)
         index = -1
+        # Infinities of bf16 are results like others.
+        quiet = np.errstate(all="ignore") if self.bf16_sums == "blas" else nullcontext()
         try:
-            for index, step in steps:  # noqa: B007
-                step()
+            with quiet:
+                for index, step in steps:  # noqa: B007
+                    step()
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise CompileError(f"{self.program.describe(index)}: cannot be executed: {error}") from error
         return [host.read(port) for port in self.program.outputs]

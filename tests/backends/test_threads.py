@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -77,3 +78,22 @@ def test_a_simulation_does_not_depend_on_the_number_of_threads(mode):
         found = simulator.run(images, jobs=jobs, progress=lambda done, _: seen.append(done))["result"]
         np.testing.assert_array_equal(found, alone)
     assert seen == [2, 4, 6, 8, 10, 11] * 2
+
+
+def test_runs_from_several_threads_take_turns(monkeypatch):
+    simulator = Simulator(emit(conv_module(), load_target("tile32")))
+    (port,) = simulator.program.inputs
+    images = {port.name: np.zeros((2, *port.type.shape[1:]), np.float32)}
+    step, running, most = simulator._run_chunk, [], []
+
+    def slow_chunk(*arguments):
+        running.append(None)
+        most.append(len(running))
+        time.sleep(0.005)
+        running.pop()
+        return step(*arguments)
+
+    monkeypatch.setattr(simulator, "_run_chunk", slow_chunk)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(simulator.run, [images] * 8))) == 8
+    assert most == [1] * 8
