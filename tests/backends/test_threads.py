@@ -40,6 +40,7 @@ def test_an_error_of_one_item_is_raised_and_ends_the_rest():
     def work(worker: int, item: int) -> None:
         if item == 3:
             raise ValueError("three")
+        time.sleep(0.01)
         done.append(item)
 
     with pytest.raises(ValueError, match="three"):
