@@ -25,6 +25,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from arguments import positive
 from catalogue import ACCURACY_NETWORKS, TOPOLOGY_NAMES
 from speed import THREAD_VARIABLES
 
@@ -52,7 +53,7 @@ def arguments() -> argparse.Namespace:
     names = (*ACCURACY_NETWORKS, *TOPOLOGY_NAMES)
     add("--networks", nargs="+", choices=names, default=ACCURACY_NETWORKS, metavar="NAME", help=", ".join(names))
     add("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, metavar="PRECISION")
-    add("--samples", type=_positive, default=None, metavar="N", help="test samples of each network (default all)")
+    add("--samples", type=positive, default=None, metavar="N", help="test samples of each network (default all)")
     add("--calibration", type=_calibration, default=256, metavar="N", help="calibration samples (default 256)")
     add("--rivals", choices=("all", "min-max", "none"), default="all", help="onnxruntime's calibration methods")
     add("--cache", metavar="FILE", type=Path, help="answers of earlier runs, kept and taken from there")
@@ -60,15 +61,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}, expected at least 1")
-    return number
-
-
 def _calibration(text: str) -> int:
-    number = _positive(text)
+    number = positive(text)
     if number > MOST_CALIBRATION:
         raise argparse.ArgumentTypeError(f"{number}, expected at most {MOST_CALIBRATION}")
     return number

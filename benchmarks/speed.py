@@ -13,6 +13,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from arguments import positive
 from catalogue import DEFAULT_NETWORKS, NETWORKS
 
 THREAD_VARIABLES = (
@@ -53,7 +54,7 @@ def pin_to_one_core() -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("speed.py", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--runs", metavar="N", type=_positive, default=5, help="rounds of every measurement (default 5)")
+    add("--runs", metavar="N", type=positive, default=5, help="rounds of every measurement (default 5)")
     add("--json", metavar="FILE", type=Path, help="write all figures as data")
     names = ", ".join(NETWORKS)
     add(
@@ -65,13 +66,6 @@ def _options() -> argparse.Namespace:
         help=f"only these, of {names}",
     )
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}, expected at least 1")
-    return number
 
 
 if __name__ == "__main__":
