@@ -12,7 +12,7 @@ from .chunks import chunking, strip_bytes
 from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
 from .layers import Program, Unit
-from .pieces import piece_rows
+from .pieces import piece_rows, product_cycles
 
 WEIGHT_SHARE = 8
 """A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations;
@@ -20,6 +20,9 @@ a quarter of that where nothing is double-buffered."""
 
 WEIGHT_CHUNKS = 4
 """Where rows are too few to be cut, weights come in at least so many chunks: the array starts on the first, ..."""
+
+LATE = 4
+"""The same where weights would come in one chunk that takes more than 1 / LATE of the product's cycles to load, ..."""
 
 LEAST_CHUNK = 16384
 """... unless chunks had fewer bytes than this."""
@@ -194,7 +197,10 @@ class Residency:
         if isinstance(unit.main, MatmulOp):
             share = WEIGHT_SHARE if self.double_buffered else 4 * WEIGHT_SHARE
             chunks = chunking(unit.main, self.target, rows, self.target.sram_bytes // share)
-            if piece_rows(unit, chunks.rows, self.target) == unit.rows:
+            loading = unit.main.weight_bytes / self.target.dma.bytes_per_cycle
+            multiplying = product_cycles(unit.main, self.target, unit.rows)
+            late = chunks.is_whole(unit.main) and LATE * loading > multiplying
+            if late or piece_rows(unit, chunks.rows, self.target) == unit.rows:
                 limit = max(unit.main.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK)
                 finer = chunking(unit.main, self.target, rows, min(limit, self.target.sram_bytes // share))
                 keeps_mapping = finer.depth == unit.main.in_c and finer.tiles % unit.main.split_n == 0
