@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from .accuracy_report import MeasureLosses, measured_losses
 from .agreement import agreement, is_quantized, read_onnx
 from .arrays import checked_labels, checked_samples, filled_samples
 from .cache import Cache
-from .driver import Calibration, Settings, Source, compile_module, emit, float_reference, parse_passes
+from .cached import Steps, build
+from .driver import Calibration, Compiled, Settings, Source, compile_module, parse_passes, word_for
 from .driver import save_calibration as write_calibration
 from .evaluation import compare, run_float
 from .measuring import measure
@@ -230,7 +232,7 @@ def compile(
     the report's key of that name.
 
     `cache_dir` is a folder that programs are kept in and taken from, by a hash of all that they follow from; several
-    processes may share it.
+    processes may share it. It is a warning, not an error, if a program cannot be kept there.
 
     Raises CompileError with a located message if anything is wrong with these.
     """
@@ -249,35 +251,45 @@ def compile(
         verify_each=verify_each,
         progress=progress,
     )
-    unknown = sorted(settings.skipped - {each.name for each in PASSES})
-    if unknown:
-        raise CompileError(f"skip_passes names '{unknown[0]}', expected one of {', '.join(p.name for p in PASSES)}")
     goal = Goal(max_accuracy_loss, max_cycles_factor)
-    if precision != "mixed" and (promoted is not None or goal != Goal()):
-        given = "promoted" if promoted is not None else "a goal of mixed precision"
-        raise CompileError(f"{given} is given for precision '{precision}', expected precision 'mixed'")
-    found = explore(model, settings, goal) if precision == "mixed" and promoted is None else None
-    if found is not None:
-        settings = replace(settings, promoted=found.chosen.promoted)
+    given = {"promoted": promoted is not None, "a goal of mixed precision": goal != Goal()}
+    _check_choices(settings, [name for name, is_given in given.items() if is_given], accuracy_report)
     if accuracy_report:
-        word = str(model) if isinstance(model, (str, Path)) else "model"
-        settings = replace(settings, instrumentation=(MeasureLosses(word, progress),))
-    cache = None if cache_dir is None else Cache(Path(cache_dir))
-    entry = None if cache is None else cache.entry(model, settings)
-    kept = None if cache is None or save_calibration is not None or accuracy_report else cache.find(entry)
-    if kept is not None:
-        program = Program(kept, float_reference(model, batch=batch))
-    else:
-        imported = None if found is None else found.imported
+        settings = replace(settings, instrumentation=(MeasureLosses(word_for(model), progress),))
+
+    def run_passes(settings: Settings, imported: Module | None) -> Compiled:
         compiled = compile_module(model, settings, keep_reference=True, imported=imported)
         if save_calibration is not None:
             write_calibration(compiled, Path(save_calibration))
-        program = Program(emit(compiled), compiled.reference)
-        if cache is not None:
-            cache.keep(entry, program.compiled)
-        program.losses = measured_losses(compiled) if accuracy_report else None
-    program.tradeoff = found
+        return compiled
+
+    def search(settings: Settings) -> TradeOff:
+        return explore(model, replace(settings, instrumentation=()), goal)
+
+    steps = Steps(run_passes, search if precision == "mixed" and promoted is None else None, _warn_caller)
+    cache = Cache(None if cache_dir is None else Path(cache_dir))
+    anew = save_calibration is not None or accuracy_report
+    built = build(model, settings, cache, steps, anew=anew, keep_reference=True)
+    assert built.program is not None, "nothing stops before"
+    program = Program(built.program, built.reference)
+    program.losses = measured_losses(built.compiled) if accuracy_report and built.compiled else None
+    program.tradeoff = built.found
     return program
+
+
+def _check_choices(settings: Settings, mixed: Sequence[str], accuracy_report: bool) -> None:
+    """Raise CompileError for what does not go together; `mixed` is what was given that mixed precision alone takes."""
+    unknown = sorted(settings.skipped - {each.name for each in PASSES})
+    if unknown:
+        raise CompileError(f"skip_passes names '{unknown[0]}', expected one of {', '.join(p.name for p in PASSES)}")
+    if settings.precision != "mixed" and mixed:
+        raise CompileError(f"{mixed[0]} is given for precision '{settings.precision}', expected precision 'mixed'")
+    if accuracy_report and settings.precision == "bf16":
+        raise CompileError("accuracy_report is given for precision 'bf16', which has nothing to calibrate")
+
+
+def _warn_caller(message: str) -> None:
+    warnings.warn(message, stacklevel=4)  # who called `compile`, which called `build`, which called this
 
 
 def load(path: str | Path, target: str | Target | None = None) -> Program:

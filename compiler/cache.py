@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import ModelProto
+from google.protobuf.message import Message
+from onnx import ModelProto, TensorProto
 
 from .. import __version__
 from ..backends.program import Program, load_program
@@ -29,7 +31,7 @@ from ..dialects.core.types import Array
 from ..passes.framework.environment import CalibrationData
 from ..passes.framework.pipeline import format_pipeline
 from ..passes.registry import PASSES
-from .driver import Settings, Source, word_for
+from .driver import Settings, Source, kind_of, word_for
 from .notes import read_notes
 
 SOURCES = (".py", ".lark", ".toml")
@@ -40,53 +42,59 @@ WATCHING = ("stop", "verify_each", "instrumentation", "progress")
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of compiled programs, made if it is absent; CompileError if it cannot be."""
+    """A folder of compiled programs, made for its first entry; None keeps nothing. CompileError if it is a file."""
 
-    folder: Path
+    folder: Path | None
 
     def __post_init__(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CompileError(f"{self.folder}: cannot be a cache folder: {error.strerror or error}") from None
+        if self.folder is not None and os.path.exists(self.folder) and not os.path.isdir(self.folder):
+            raise CompileError(f"{self.folder}: cannot be a cache folder: File exists")
 
     def entry(self, source: Source, settings: Settings) -> Path | None:
         """The file that the program of a compilation is kept in; None where a hash cannot tell what it follows from.
 
-        That is a module, a pass that is not accelc's own, and a compilation that stops before there is a program.
-        CompileError if a file cannot be read.
+        That is a module, a pass that is not accelc's own, and a compilation that stops before there is a program. What
+        cannot be read or has a wrong type has no entry either: to say so is for the compilation.
         """
-        model = _model(source)
         own = settings.passes is None or all(type(each) in PASSES for each in settings.passes)
-        if model is None or not own or settings.stop is not None:
-            return None
-        facts = {
-            "versions": [__version__, *(each.__version__ for each in (np, onnx, ml_dtypes))],
-            "machine": [platform.machine(), sys.byteorder],
-            "compiler": _own_sources(),
-            "model": model,
-            "name": Path(word_for(source)).stem,
-            "settings": {f.name: _content(f.name, getattr(settings, f.name)) for f in fields(settings)},
-        }
-        name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-        return self.folder / f"{name}.accel"
-
-    def find(self, entry: Path | None) -> Program | None:
-        """The program of an entry; None if it is absent or damaged."""
-        if entry is None or not entry.is_file():
+        if self.folder is None or not own or settings.stop is not None:
             return None
         try:
+            model = _model(source)
+            facts = {
+                "versions": [__version__, *(each.__version__ for each in (np, onnx, ml_dtypes))],
+                "machine": [platform.machine(), sys.byteorder],
+                "compiler": _own_sources(),
+                "model": model,
+                "name": Path(word_for(source)).stem,
+                "settings": {f.name: _content(f.name, getattr(settings, f.name)) for f in fields(settings)},
+            }
+            name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        except (CompileError, OSError, TypeError, ValueError):
+            return None
+        return None if model is None else self.folder / f"{name}.accel"
+
+    def find(self, entry: Path | None) -> Program | None:
+        """The program of an entry; None if it is absent, unreadable or damaged."""
+        try:
+            if entry is None or not entry.is_file():
+                return None
             program = load_program(entry)
             read_notes(program)
-        except CompileError:
+        except (CompileError, OSError):
             return None
         return program
 
     def keep(self, entry: Path | None, program: Program) -> None:
         """Write an entry, whole or not at all; CompileError if that fails."""
-        if entry is not None:
-            data = program.to_bytes()
-            write_atomically(entry, lambda file: file.write(data))
+        if entry is None:
+            return
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CompileError(f"{entry.parent}: cannot be a cache folder: {error.strerror or error}") from None
+        data = program.to_bytes()
+        write_atomically(entry, lambda file: file.write(data))
 
 
 @cache
@@ -107,7 +115,7 @@ def _model(source: Source) -> Any:
     if not isinstance(source, (str, Path)):
         return None
     path = Path(source)
-    beside = {path.with_suffix(".npz")} if path.suffix == ".air" else set(_external_files(path))
+    beside = {path.with_suffix(".npz")} if kind_of(path) == "air" else set(_external_files(path))
     return [_file(path), *(_file(each) if each.is_file() else None for each in sorted(beside))]
 
 
@@ -120,12 +128,21 @@ def _external_files(path: Path) -> Iterator[Path]:
         model = onnx.load_from_string(data)
     except Exception:  # noqa: BLE001 (protobuf raises many kinds; what is wrong with the model is for the importer to say)
         return
-    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
-    tensors = [*model.graph.initializer, *(a.t for node in nodes for a in node.attribute if a.HasField("t"))]
-    for tensor in tensors:
+    for tensor in _tensors(model):
         for pair in tensor.external_data:
             if pair.key == "location":
                 yield path.parent / pair.value
+
+
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """All tensors of a model, wherever they stand: initializers, attributes, the two parts of a sparse tensor."""
+    if isinstance(message, TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in (value,) if isinstance(value, Message) else value:
+                yield from _tensors(each)
 
 
 def _content(name: str, value: Any) -> Any:
@@ -147,10 +164,10 @@ def _calibration(given: Any) -> Any:
     if given is None:
         return None
     if isinstance(given, CalibrationData):
-        given = given.samples
+        return {"checked": _calibration(given.samples)}
     if isinstance(given, Mapping):
         arrays: dict[str, Array] = {str(name): np.asarray(array) for name, array in given.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        return [[name, a.dtype.str, list(a.shape), _bytes(np.ascontiguousarray(a).data)] for name, a in arrays.items()]
+        return [[name, str(a.dtype), list(a.shape), _bytes(a.tobytes())] for name, a in arrays.items()]
     path = Path(given)
     if path.is_dir():
         files = sorted(each for each in path.iterdir() if each.suffix in SAMPLES)
@@ -159,14 +176,11 @@ def _calibration(given: Any) -> Any:
 
 
 def _file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bytes(data: bytes | memoryview) -> str:
+def _bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 

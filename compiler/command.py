@@ -30,18 +30,8 @@ from .agreement import KeepIntegers, is_quantized, read_onnx
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
 from .cache import Cache
-from .driver import (
-    EXPORT,
-    LEVELS,
-    Compiled,
-    Settings,
-    compile_module,
-    emit,
-    float_reference,
-    kind_of,
-    parse_passes,
-    save_calibration,
-)
+from .cached import Steps, build
+from .driver import EXPORT, LEVELS, Compiled, Settings, compile_module, kind_of, parse_passes, save_calibration
 from .explaining import Explanation, explain, render_explanation
 from .exporter import export, export_model
 from .listing import operation_list, pass_list, target_list
@@ -68,26 +58,24 @@ def execute(options: argparse.Namespace) -> None:
     if kind_of(path) == "accel":
         program = _loaded(path, options)
     else:
-        settings, imported = _settings(path, options)
-        cache = None if options.cache_dir is None else Cache(options.cache_dir)
-        entry = None if cache is None else cache.entry(path, settings)
-        watched = settings.instrumentation or options.explain or options.save_calibration
-        kept = None if cache is None or watched else cache.find(entry)
-        if kept is not None:
-            reference = float_reference(path, batch=options.batch) if options.evaluate else None
-            program = Program(kept, reference)
-            _warn(read_notes(kept).warnings)
+        settings, cache = _settings(options), Cache(options.cache_dir)
+        searched = settings.precision == "mixed" and options.promote is None
+        steps = Steps(
+            run_passes=lambda chosen, imported: _compiled(path, chosen, imported, options),
+            search=(lambda given: _trade_off(path, given, options)) if searched else None,
+            warn=lambda message: _warn([message]),
+        )
+        anew = bool(settings.instrumentation or options.explain or options.save_calibration)
+        built = build(path, settings, cache, steps, anew=anew, keep_reference=options.evaluate is not None)
+        compiled = built.compiled
+        if built.program is None:
+            assert compiled is not None, "what stops before a program is compiled"
+            _write_module(compiled, options)
+            return
+        program = Program(built.program, built.reference)
+        if compiled is None:
+            _warn(read_notes(built.program).warnings)
         else:
-            compiled = _compiled(path, settings, imported, options)
-            if options.emit == EXPORT:
-                export(compiled.module, options.output_file)
-                return
-            if options.emit in LEVELS:
-                _write_ir(compiled, options.output_file)
-                return
-            program = Program(emit(compiled), compiled.reference)
-            if cache is not None:
-                cache.keep(entry, program.compiled)
             if options.compare_onnxruntime:
                 _compare(program, path, compiled, options.compare_onnxruntime)
             explanations = [each for name in options.explain for each in explain(compiled, name)]
@@ -125,13 +113,14 @@ def _loaded(path: Path, options: argparse.Namespace) -> Program:
     return load(path, target=options.target)
 
 
-def _settings(path: Path, options: argparse.Namespace) -> tuple[Settings, Module | None]:
-    """What is asked for, with the layers that mixed precision puts into int16, and the module if it was imported."""
+def _settings(options: argparse.Namespace) -> Settings:
+    """What is asked for; where mixed precision searches, without the layers that it will put into int16."""
     _check_names("--skip-pass", options.skip_pass)
-    settings = Settings(
+    return Settings(
         target=load_target(options.target or DEFAULT_TARGET),
         opt_level=DEFAULT_OPT_LEVEL if options.level is None else options.level,
         precision=options.precision or DEFAULT_PRECISION,
+        promoted=options.promote or (),
         batch=options.batch,
         allow_host=options.allow_host,
         calibration=options.calibration_data,
@@ -144,12 +133,6 @@ def _settings(path: Path, options: argparse.Namespace) -> tuple[Settings, Module
         instrumentation=_watchers(options),
         progress=terminal_progress,
     )
-    if options.promote is not None:
-        return replace(settings, promoted=options.promote), None
-    if options.precision == "mixed":
-        found = _trade_off(path, settings, options)
-        return replace(settings, promoted=found.chosen.promoted), found.imported
-    return settings, None
 
 
 def _compiled(path: Path, settings: Settings, imported: Module | None, options: argparse.Namespace) -> Compiled:
@@ -223,8 +206,11 @@ def _check_names(option: str, names: Iterable[str]) -> None:
             raise UsageError(f"{option}={name}: unknown pass, expected one of {', '.join(sorted(known))}")
 
 
-def _write_ir(compiled: Compiled, path: Path | None) -> None:
-    if path is None:
+def _write_module(compiled: Compiled, options: argparse.Namespace) -> None:
+    path: Path | None = options.output_file
+    if options.emit == EXPORT:
+        export(compiled.module, options.output_file)
+    elif path is None:
         print(print_module(compiled.module), end="")
         if elided_constants(compiled.module):
             print(

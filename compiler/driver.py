@@ -148,9 +148,14 @@ def load_module(source: Source, *, batch: int = 1, allow_host: bool = False) -> 
     return import_model(source, batch=batch, allow_host=allow_host)
 
 
-def float_reference(source: Source, *, batch: int = 1) -> Module | None:
-    """The module to evaluate integers against; None for one that holds integers already."""
-    module = load_module(source, batch=batch)
+def float_reference(source: Source, settings: Settings, imported: Module | None = None) -> Module | None:
+    """The module to evaluate integers against, as `compile_module` keeps it; None for one that holds integers already.
+
+    `imported` is what `load_module` made of the source, where that has been done.
+    """
+    module = imported
+    if module is None:
+        module = load_module(source, batch=settings.batch, allow_host=settings.allow_host)
     return module if level_of(module) == "nn" else None
 
 

@@ -39,6 +39,11 @@ def test_the_same_from_python():
     assert program.report()["accuracy_report"] == program.losses
 
 
+def test_bfloat16_has_nothing_to_rank():
+    with pytest.raises(accelc.CompileError, match="accuracy_report is given for precision 'bf16'"):
+        accelc.compile(MODEL, precision="bf16", calibration=DATA[1], accuracy_report=True)
+
+
 def test_samples_are_needed(capsys):
     assert run_cli([MODEL, "--accuracy-report"]) == 1
     message = f"error: {MODEL}: no calibration samples, which the accuracy report measures on"
