@@ -35,7 +35,7 @@ def lower_to_host(
     unread = tuple(index for index, name in enumerate(node.outputs) if not name)
     if absent:
         attributes["absent_inputs"] = absent
-    if unread and any(node.outputs[unread[0] :]):
+    if unread:
         attributes["absent_outputs"] = unread
     before = block.last
     try:

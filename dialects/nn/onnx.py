@@ -164,7 +164,7 @@ def _names(letter: str, absent: Sequence[int], count: int) -> list[str]:
     """Names of `count` values that are present, empty ones between them at the positions that are absent."""
     names: list[str] = []
     gaps = frozenset(absent)
-    while count:
+    while count or len(names) in gaps:
         names.append("" if len(names) in gaps else f"{letter}{len(names)}")
         count -= bool(names[-1])
     return names

@@ -16,6 +16,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from .blocks import BLOCKS
+
 CHANNELS = (1, 2, 3, 4, 5, 8, 13, 16, 24, 32, 33, 47, 94)
 SIZES = (1, 1, 2, 3, 4, 5, 6, 7, 8, 11, 13)
 LARGEST = 20_000
@@ -65,7 +67,7 @@ class Network:
 
     def model(self) -> onnx.ModelProto:
         """The model: what nothing reads is an output, and sometimes a value in the middle."""
-        computed = [name for node in self.nodes for name in node.output]
+        computed = [name for node in self.nodes for name in node.output if name in self.shapes]
         outputs = [name for name in computed if name not in self.used]
         if self.random.random() < 0.2:
             outputs.append(self.random.choice(computed))
@@ -437,6 +439,7 @@ LAYERS: tuple[tuple[int, Layer], ...] = (
     (1, shuffling),
     (1, averaging),
     (1, passing),
+    *BLOCKS,
 )
 """How often each is drawn."""
 

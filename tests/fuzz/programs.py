@@ -31,6 +31,7 @@ from accelc.passes.registry import PASSES
 
 from .models import mutated_bytes
 from .networks import random_network
+from .texts import mutated_text
 
 PROGRAMS = 20
 VALUES: tuple[Any, ...] = (
@@ -46,10 +47,10 @@ def original(index: int) -> bytes:
     random = Random(index)
     while True:
         try:
-            module = import_model(random_network(random))
+            module = import_model(random_network(random), allow_host=True)
             passes = parse_pipeline(PIPELINES[random.choice(list(PIPELINES))], PASSES)
             target = load_target(random.choice(("tile16", "tile32")))
-            PassManager(passes).run(module, Environment(target))
+            PassManager(passes).run(module, Environment(target, allow_host=True))
             return emit(module, target).to_bytes()
         except CompileError:
             continue
@@ -63,7 +64,9 @@ def mutated_program(random: Random) -> bytes:
     if kind < 0.3 or not members["code.bin"]:
         return mutated_bytes(data, random)
     fields = json.loads(members["manifest.json"])
-    if kind < 0.7:
+    if members["host.air"] and random.random() < 0.5:
+        members["host.air"] = mutated_text(members["host.air"].decode(), random).encode()
+    elif kind < 0.7:
         members["code.bin"] = _changed_code(members["code.bin"], random)
     else:
         _change_field(fields, random)
