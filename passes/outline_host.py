@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..dialects.builtin import ReturnOp
-from ..dialects.core.operation import Constant, Module, Operation, Value
+from ..dialects.core.operation import Constant, Module, Operation, Terminator, Value
 from ..dialects.nn.onnx import HostOp, host_word
 from .framework.base import Pass
 from .framework.environment import Environment
@@ -20,7 +20,8 @@ class OutlineHost(Pass):
 
     The calls are as few as the order of the network permits, and no call needs its own results. What such a call reads
     of the machine is dequantized on the way out, and what the machine reads of it is quantized on the way back. Without
-    the permission nothing happens: then insert-quantization refuses these operations.
+    the permission nothing moves: then insert-quantization refuses these operations. A warning names all that the host
+    runs, calls that the module came with included.
     """
 
     name: ClassVar[str] = "outline-host"
@@ -28,9 +29,10 @@ class OutlineHost(Pass):
     def run(self, module: Module, environment: Environment) -> None:
         main = module.main
         on_host = host_operations(main) if environment.allow_host else {}
-        if not on_host:
+        made = [_operations(module, op) for op in main.body if isinstance(op, HostOp)]
+        if not on_host and not made:
             return
-        words: list[str] = []
+        words = [", ".join(host_word(op) for op in operations) for operations in made]
         stages = Stages.of(main, on_host)
         terminator = main.body.terminator
         for machine, host in zip(stages.machine, stages.host, strict=True):
@@ -42,10 +44,16 @@ class OutlineHost(Pass):
                     message = f"runs on the host: {on_host[op]}"
                     environment.remark(self.name, "missed", message, location=op.location)
                 _outline(module, host, terminator)
-        count = f"{len(on_host)} operation{'s' if len(on_host) > 1 else ''}"
+        total = len(on_host) + sum(map(len, made))
+        count = f"{total} operation{'s' if total > 1 else ''}"
         calls = f"{len(words)} call{'s' if len(words) > 1 else ''}"
         message = f"the host runs {count} in {calls}, in float: {'; '.join(words)}"
-        environment.remark(self.name, "warning", message, operations=len(on_host), calls=len(words))
+        environment.remark(self.name, "warning", message, operations=total, calls=len(words))
+
+
+def _operations(module: Module, call: HostOp) -> list[Operation]:
+    """What the function of a call computes."""
+    return [op for op in module.functions[call.callee].body if not op.has_trait(Terminator)]
 
 
 def _outline(module: Module, operations: Sequence[Operation], anchor: Operation) -> HostOp:

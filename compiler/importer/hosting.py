@@ -9,7 +9,8 @@ import numpy as np
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Block, Module, Operation, Value
-from ...dialects.nn.onnx import OnnxOp, check_host_node, written_parameters
+from ...dialects.nn.onnx import OnnxOp, check_host_node
+from ...dialects.nn.onnx_attributes import written_parameters
 from ...dialects.quant.ops import DequantizeOp
 from ...dialects.quant.types import QuantizedType
 from .lowering import Imported, Known, Unsupported, printable

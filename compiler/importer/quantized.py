@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from onnx import TensorProto
 
 from ...dialects.core.types import Array, TensorType
 from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp
@@ -44,6 +45,9 @@ def lower_quantize(lowering: Lowering) -> Imported:
     uint8 becomes int8, integer and zero point less 128, which changes nothing else; uint16 around 32768 becomes int16.
     """
     _refuse_blocks(lowering)
+    precision = lowering.node.integer("precision", 0)
+    if precision not in (0, TensorProto.FLOAT):
+        raise Unsupported(f"the attribute 'precision' is {precision}, expected 0 or {TensorProto.FLOAT} (float32)")
     return _quantized(lowering, lowering.value(lowering.input(0)), 1)
 
 

@@ -61,10 +61,9 @@ def global_mean(lowering: Lowering, axes: tuple[int, ...], *, keep: bool) -> Imp
 def reduced_axes(lowering: Lowering) -> tuple[int, ...]:
     """The sorted axes that a Reduce node names; none mean all of them, or none with noop_with_empty_axes."""
     rank = len(lowering.shape(0))
-    axes = lowering.axes(1, rank)
-    if axes:
-        return tuple(sorted(axes))
-    return () if lowering.node.integer("noop_with_empty_axes", 0) else tuple(range(rank))
+    axes = lowering.axes(1, rank) or ()
+    empty_is_none = lowering.node.integer("noop_with_empty_axes", 0)
+    return tuple(sorted(axes)) if axes or empty_is_none else tuple(range(rank))
 
 
 def _keeps(lowering: Lowering) -> bool:

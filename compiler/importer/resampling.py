@@ -64,6 +64,7 @@ def lower_resize(lowering: Lowering) -> Imported:
     }
     data = lowering.input(0)
     if mode == "nearest":
+        node.integer("exclude_outside", 0)  # weights of what is outside; a nearest element has none
         for axis, place in places.items():
             indices = np.clip(ROUNDINGS[rounding](place), 0, shape[axis] - 1).astype(int)
             data = lowering.emit(GatherOp, data, axis=axis, indices=tuple(indices.tolist()))

@@ -5,18 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.types import F32, Array, TensorType
+from ...dialects.nn.inference import infer_shapes
 from .model import GraphInput, Model, Node
 from .tensors import ELEMENT_LIMIT
 
 FLOATS = ("float16", "bfloat16", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 """Inputs of these types may only be asked for their shape."""
+
+
+ROBUST = frozenset(
+    {
+        "Add",
+        "And",
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Equal",
+        "Expand",
+        "Gather",
+        "Greater",
+        "Identity",
+        "Less",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Range",
+        "Reshape",
+        "Shape",
+        "Size",
+        "Slice",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    }
+)
+"""The arithmetic of shapes, whose inference does not crash and is not worth the start of a process."""
 
 
 def resolve_inputs(model: Model, batch: int) -> list[GraphInput]:
@@ -87,10 +123,10 @@ def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, Tens
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     try:
-        inferred = shape_inference.infer_shapes(proto)
+        inferred = infer_shapes(proto)
         if not any(_is_long(value) for value in (*proto.graph.input, *inferred.graph.value_info)):
-            inferred = shape_inference.infer_shapes(proto, data_prop=True)
-    except (RuntimeError, ValueError, shape_inference.InferenceError):
+            inferred = infer_shapes(proto, data_prop=True)
+    except ValueError:
         return {}
     types: dict[str, TensorType] = {}
     for value in inferred.graph.value_info:
@@ -118,7 +154,8 @@ def inferred_shapes(node: Node, inputs: Mapping[str, Array]) -> list[tuple[int, 
             proto.graph.input.append(helper.make_tensor_value_info(name, element, array.shape))
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.outputs if name)
     try:
-        outputs = shape_inference.infer_shapes(proto).graph.output
+        infer: Any = shape_inference.infer_shapes if node.op_type in ROBUST else infer_shapes
+        outputs = infer(proto).graph.output
     except (RuntimeError, ValueError, shape_inference.InferenceError):
         outputs = proto.graph.output
     shapes: list[tuple[int, ...] | None] = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -15,6 +14,8 @@ from ..core.fields import attribute, list_attribute, variadic_operand, variadic_
 from ..core.interpreter import run_function
 from ..core.operation import Constant, Function, Operation, Pure
 from ..core.types import Array, ScalarType, TensorType, scalar_type
+from .inference import infer_shapes
+from .onnx_attributes import HOST_LIMIT, check_extents, read_parameters
 from .reference import EVALUATION_ERRORS, evaluator
 
 RANDOM = frozenset(
@@ -24,11 +25,7 @@ RANDOM = frozenset(
 
 _REFUSED = RANDOM | {"Dropout", "ImageDecoder"}
 
-_GRAPHS = (5, 10)
-"""AttributeProto.GRAPH and GRAPHS."""
-
-HOST_LIMIT = 2**28
-"""No tensor on the host has more elements than this: 1 GiB of float32."""
+_GRAPHS = frozenset({"GRAPH", "GRAPHS"})
 
 _SMALL = 1024
 """Constants up to this size may hold a shape that inference needs; larger ones are only declared."""
@@ -149,17 +146,6 @@ def check_host_function(function: Function) -> None:
                 raise op.error(f"works on {value.type} on the host, at most {HOST_LIMIT} elements are accepted")
 
 
-def written_parameters(attributes: Mapping[str, Any]) -> str:
-    """The attributes of a node as `parameters`; ValueError names one that is no number, text or list of them."""
-    plain: dict[str, Any] = {}
-    for name, value in sorted(attributes.items()):
-        items: tuple[Any, ...] = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
-        if not all(isinstance(item, (int, float, str)) for item in items):
-            raise ValueError(f"its attribute '{name}' is no number, text or list of them")
-        plain[name] = list(items) if isinstance(value, tuple) else value
-    return json.dumps(plain)
-
-
 def _names(letter: str, absent: Sequence[int], count: int) -> list[str]:
     """Names of `count` values that are present, empty ones between them at the positions that are absent."""
     names: list[str] = []
@@ -176,23 +162,24 @@ def _proto(node: tuple[str, int, str, tuple[int, ...], tuple[int, ...]], inputs:
     import onnx  # slow to import, and few modules need it
 
     operator, opset, parameters, absent_inputs, absent_outputs = node
+    newest = onnx.defs.onnx_opset_version()
+    if not 1 <= opset <= newest:
+        raise ValueError(f"opset {opset} is unknown, expected 1 to {newest}")
     try:
         schema: Any = onnx.defs.get_schema(operator, opset, "")
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):  # TypeError: the name has no UTF-8 form
         raise ValueError(f"ONNX has no operator '{operator}' in opset {opset}") from None
-    kinds = {name: declared.type for name, declared in schema.attributes.items()}
-    holds_graph = any(int(kind.value) in _GRAPHS for kind in kinds.values())
-    if operator in _REFUSED or holds_graph or schema.deprecated:
+    kinds = {name: str(declared.type.name) for name, declared in schema.attributes.items()}
+    if operator in _REFUSED or schema.deprecated or not _GRAPHS.isdisjoint(kinds.values()):
         raise ValueError(f"the host does not run '{operator}'")
     try:
-        given: dict[str, Any] = json.loads(parameters)
-        attributes = [
-            onnx.helper.make_attribute(name, value, attr_type=int(kinds[name].value)) for name, value in given.items()
-        ]
-    except KeyError as error:
-        raise ValueError(f"'{operator}' has no attribute {error}") from None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"'parameters' of '{operator}' cannot be read: {str(error).splitlines()[0]}") from None
+        given = read_parameters(parameters, kinds)
+    except ValueError as error:
+        raise ValueError(f"'{operator}': {error}") from None
+    attributes = [
+        onnx.helper.make_attribute(name, value, attr_type=getattr(onnx.AttributeProto, kinds[name]))
+        for name, value in given.items()
+    ]
     names = (_names("i", absent_inputs, inputs), _names("o", absent_outputs, outputs))
     for what, found, low, high in (
         ("inputs", len(names[0]), schema.min_input, schema.max_input),
@@ -219,9 +206,13 @@ def _inferred(
 ) -> tuple[TensorType, ...]:
     """The result types of a node; ValueError with the reason where they cannot be told."""
     import onnx
-    from onnx import helper, numpy_helper, shape_inference
+    from onnx import helper, numpy_helper
 
     proto = _proto(node, len(types), count)
+    try:
+        check_extents({each.name: helper.get_attribute_value(each) for each in proto.attribute}, types)
+    except ValueError as error:
+        raise ValueError(f"'{node[0]}': {error}") from None
     model = onnx.ModelProto(ir_version=onnx.IR_VERSION)
     model.opset_import.add(domain="", version=node[1])
     model.graph.name = "node"
@@ -236,9 +227,9 @@ def _inferred(
             model.graph.initializer.append(numpy_helper.from_array(array, name))
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in proto.output if name)
     try:
-        found = shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph.output
-    except (RuntimeError, ValueError, shape_inference.InferenceError) as error:
-        raise ValueError(f"'{node[0]}': {str(error).splitlines()[-1].strip()}") from None
+        found = infer_shapes(model, strict=True).graph.output
+    except ValueError as error:
+        raise ValueError(f"'{node[0]}': {error}") from None
     return tuple(_type_of(node[0], output) for output in found)
 
 

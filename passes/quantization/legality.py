@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def float_operations(function: Function) -> list[Operation]:
         if isinstance(op, QuantizeOp):
             left = isinstance(op.data.defining_op, DequantizeOp)
         else:
-            left = not any(_is_quantized(value) for value in (*op.operands, *op.results))
+            # An operator of the standard has no integer form whatever its types are: bf16 is a number of the machine.
+            left = isinstance(op, OnnxOp) or not any(_is_quantized(value) for value in (*op.operands, *op.results))
         if left:
             found.append(op)
     return found
@@ -105,6 +107,10 @@ def problem_of(op: Operation) -> str | None:
             continue
         if not (isinstance(op, (Conv2dOp, MatmulOp)) and is_fixed(value)):
             return f"{name} is computed, expected a constant"
+    if isinstance(op, PReluOp) and op.slope.type.size != prod(op.slope.type.shape[-1:]):
+        return (
+            f"slope has shape {list(op.slope.type.shape)}, expected one slope, or one for each channel (the last axis)"
+        )
     data = op.operands[0] if op.operands else None
     if data is not None and is_fixed(data) and isinstance(op, (Conv2dOp, PReluOp, BatchNormOp, LayerNormOp)):
         return "data is a constant, expected an activation"

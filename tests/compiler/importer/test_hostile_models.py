@@ -119,3 +119,12 @@ def test_strings_are_not_evaluated():
     model.graph.initializer.append(helper.make_tensor("a", onnx.TensorProto.STRING, [1], [b"a"]))
     with pytest.raises(CompileError, match="strings are not supported, not even on constants"):
         import_model(model)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_what_crashes_shape_inference_is_refused(constant, allowed):
+    data = np.ones((2, 2), np.float32) if constant else (2, 2)
+    model = added([node("GatherND", ["a", "i"], ["c"], batch_dims=-2)], {"a": data, "i": ints(0).reshape(1, 1, 1)})
+    with pytest.raises(CompileError, match=r"size of the result on constants|1 node is not supported"):
+        import_model(model, allow_host=allowed)

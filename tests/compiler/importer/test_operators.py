@@ -255,6 +255,8 @@ OLDER = [  # (opset, case): what attributes said before they became inputs, and 
     (13, ("ReduceMean", [IMAGE], {"axes": [1, 2]})),
     (18, ("ReduceMean", [IMAGE, ints(1, -1)], {"keepdims": 0})),
     (18, ("ReduceMean", [IMAGE], {"noop_with_empty_axes": 1})),
+    (18, ("ReduceMean", [IMAGE, ints(2, 3)], {"noop_with_empty_axes": 1})),
+    (13, ("Resize", [IMAGE, None, np.float32([1, 1, 2, 2])], {"mode": "nearest", "exclude_outside": 1})),
     (18, ("Pad", [IMAGE, ints(1, 2, 0, 1), None, ints(3, 1)], {})),
     (19, ("Pad", [IMAGE, ints(1, 2, 0, 1), None, ints(3, 1)], {"mode": "wrap"})),
     (19, ("AveragePool", [IMAGE], {"kernel_shape": [2, 2], "dilations": [2, 3]})),
