@@ -72,6 +72,8 @@ def _rounded(array: Array, type: QuantizedType) -> Array:
 
 
 def _power(array: Array) -> float:
-    """The sum of squares, by BLAS in the precision of the array: a few digits are enough to choose."""
+    """The sum of squares, by BLAS in the precision of the array, as a few digits are enough to choose; else float64."""
     flat = array.reshape(-1)
-    return float(np.dot(flat, flat))
+    with np.errstate(over="ignore"):
+        total = float(np.dot(flat, flat))
+    return total if np.isfinite(total) else float(np.square(flat, dtype=np.float64).sum())

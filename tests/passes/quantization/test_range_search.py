@@ -67,6 +67,17 @@ def test_readers_feel_the_noise_of_rounding() -> None:
     assert errors[1] == pytest.approx(0.0, abs=1e-10)
 
 
+@pytest.mark.filterwarnings("error")
+def test_squares_beyond_float32_are_compared_too() -> None:
+    module, large = network(), np.float32(3e19)
+    float_network, data = FloatNetwork(module), CalibrationData({"x": np.full((4, 8), large)})
+    root = float_network.groups.group(float_network.sources[1])
+    coarse, fine = activation_type(Range(0.0, 255 * 0.7 * 3e19)), activation_type(Range(0.0, 3e19))
+    errors = consumer_errors(float_network, {root: [coarse, fine]}, data)[root]
+    assert errors[0] == pytest.approx(0.3**2, rel=1e-5)
+    assert errors[1] == pytest.approx(0.0, abs=1e-10)
+
+
 def test_the_result_is_at_least_as_good_as_every_method_alone() -> None:
     for seed in range(3):
         module, data = network(float(seed)), outliers(64)
