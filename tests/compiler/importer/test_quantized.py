@@ -56,6 +56,12 @@ def test_conversions_of_activations_keep_scale_and_zero_point(dtype, opset):
     assert (element.scale, element.zero_point) == (float(np.float32(0.02)), 3)
 
 
+def test_a_division_in_float32_may_be_asked_for():
+    nodes = [node("QuantizeLinear", "x s", "q", precision=1), node("DequantizeLinear", "q s", "y")]
+    model = quantized_model(nodes, {"s": np.float32(0.02)}, opset=23)
+    assert any(isinstance(op, QuantizeOp) for op in import_model(model).main.body)
+
+
 def test_a_missing_zero_point_is_that_of_uint8_unless_the_type_is_named():
     nodes = [node("QuantizeLinear", "x s", "q"), node("DequantizeLinear", "q s", "y")]
     module = assert_agrees(quantized_model(nodes, {"s": np.float32(0.02)}))
