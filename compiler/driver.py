@@ -24,6 +24,7 @@ from ..passes.framework.pass_manager import Instrumentation, PassManager
 from ..passes.framework.pipeline import format_pipeline, parse_pipeline
 from ..passes.framework.semantics import computes_in_integers
 from ..passes.insert_quantization import with_method
+from ..passes.outline_host import OutlineHost, remark_host_calls
 from ..passes.pipelines import PIPELINES, require_order
 from ..passes.quantization.calibration_table import CalibrationTable, load_table
 from ..passes.quantization.legality import float_operations
@@ -228,6 +229,8 @@ def compile_module(
     )
     for name in sorted(settings.skipped - {each.name for each in passes}):
         environment.remark(name, "warning", f"the pass '{name}' is to be skipped, but the pipeline does not have it")
+    if OutlineHost.name not in {each.name for each in kept}:
+        remark_host_calls(module, environment)
     PassManager(kept, settings.verify_each, settings.instrumentation).run(module, environment)
     return Compiled(
         word_for(source),

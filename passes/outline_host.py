@@ -29,31 +29,30 @@ class OutlineHost(Pass):
     def run(self, module: Module, environment: Environment) -> None:
         main = module.main
         on_host = host_operations(main) if environment.allow_host else {}
-        made = [_operations(module, op) for op in main.body if isinstance(op, HostOp)]
-        if not on_host and not made:
-            return
-        words = [", ".join(host_word(op) for op in operations) for operations in made]
-        stages = Stages.of(main, on_host)
+        stages = Stages.of(main, on_host) if on_host else Stages()
         terminator = main.body.terminator
         for machine, host in zip(stages.machine, stages.host, strict=True):
             for op in machine:
                 main.body.insert_before(terminator, op)
             if host:
-                words.append(", ".join(host_word(op) for op in host))
                 for op in host:
                     message = f"runs on the host: {on_host[op]}"
                     environment.remark(self.name, "missed", message, location=op.location)
                 _outline(module, host, terminator)
-        total = len(on_host) + sum(map(len, made))
-        count = f"{total} operation{'s' if total > 1 else ''}"
-        calls = f"{len(words)} call{'s' if len(words) > 1 else ''}"
-        message = f"the host runs {count} in {calls}, in float: {'; '.join(words)}"
-        environment.remark(self.name, "warning", message, operations=total, calls=len(words))
+        remark_host_calls(module, environment)
 
 
-def _operations(module: Module, call: HostOp) -> list[Operation]:
-    """What the function of a call computes."""
-    return [op for op in module.functions[call.callee].body if not op.has_trait(Terminator)]
+def remark_host_calls(module: Module, environment: Environment) -> None:
+    """Warn of all that the host runs, call by call; nothing without calls."""
+    calls = [op for op in module.main.body if isinstance(op, HostOp)]
+    bodies = [[op for op in module.functions[call.callee].body if not op.has_trait(Terminator)] for call in calls]
+    if not calls:
+        return
+    total = sum(map(len, bodies))
+    words = "; ".join(", ".join(host_word(op) for op in body) for body in bodies)
+    count = f"{total} operation{'s' if total > 1 else ''} in {len(calls)} call{'s' if len(calls) > 1 else ''}"
+    message = f"the host runs {count}, in float: {words}"
+    environment.remark(OutlineHost.name, "warning", message, operations=total, calls=len(calls))
 
 
 def _outline(module: Module, operations: Sequence[Operation], anchor: Operation) -> HostOp:

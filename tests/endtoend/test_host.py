@@ -284,3 +284,11 @@ def test_hostile_calls_are_refused(members, path, value, message):
 
     with pytest.raises(CompileError, match=message):
         program_from_bytes(rewritten(members, change))
+
+
+def test_calls_in_text_are_told_of_at_every_level_without_the_flag():
+    kept = Keep()
+    compile_module(turns(), Settings(load_target("tile32"), allow_host=True, instrumentation=(kept,)))
+    for name in ("insert-quantization", "insert-tokens"):
+        remarks = compile_module(kept.modules[name], Settings(load_target("tile32"))).remarks
+        assert any("the host runs 4 operations in 3 calls" in remark.message for remark in remarks)
