@@ -34,6 +34,12 @@ def lower_tile(lowering: Lowering) -> Imported:
 def lower_where(lowering: Lowering) -> Imported:
     """Where with a constant condition: x * c + y * (1 - c)."""
     chosen = lowering.array(0, "condition").astype(bool)
+    shapes = [shape_of(lowering.input(index)) for index in range(3)]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        words = ", ".join(str(list(shape)) for shape in shapes)
+        raise lowering.error(f"shapes {words} do not broadcast to each other") from None
     parts: list[Imported] = []
     for index, name, mask in ((1, "then", chosen), (2, "else", ~chosen)):
         value = finite_mask(lowering.input(index))

@@ -278,19 +278,21 @@ class Block:
         return sum(1 for _ in self)
 
     def append(self, op: OpT) -> OpT:
-        """Add at the end."""
+        """Add at the end, wherever it was."""
+        op.detach()
         return self._link(op, self.last, None)
 
     def insert_before(self, anchor: Operation, op: OpT) -> OpT:
-        """Add directly before `anchor`."""
+        """Add directly before `anchor`, wherever it was."""
+        op.detach()
         return self._link(op, anchor.previous, anchor)
 
     def insert_after(self, anchor: Operation, op: OpT) -> OpT:
-        """Add directly after `anchor`."""
+        """Add directly after `anchor`, wherever it was."""
+        op.detach()
         return self._link(op, anchor, anchor.next)
 
     def _link(self, op: OpT, previous: Operation | None, following: Operation | None) -> OpT:
-        op.detach()
         op.parent, op.previous, op.next = self, previous, following
         if previous is None:
             self.first = op

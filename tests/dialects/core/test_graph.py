@@ -64,6 +64,11 @@ def test_block_surgery_keeps_the_list_whole(function: Function) -> None:
     assert list(reversed(function.body)) == [end, total, second, relu, first]
     function.body.insert_before(relu, second)
     assert list(function) == [first, second, relu, total, end]
+    function.body.insert_before(relu, second)
+    function.body.insert_after(second, relu)
+    function.body.append(end)
+    assert list(function) == [first, second, relu, total, end]
+    assert list(reversed(function.body)) == [end, total, relu, second, first]
     assert len(function.body) == 5
     assert function.body.first is first
     assert function.body.terminator is end
