@@ -9,7 +9,7 @@ code beside this file or in the user's cache): a simulator turns to these kernel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -36,14 +36,9 @@ def has_kernels() -> bool:
 
 
 @cache
-def compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as machine code; its loops are over elements, so it must never run as Python."""
-    numba: Any = import_module("numba")
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no folder to keep the machine code in
-        return numba.njit(**options)(function)
+def _loops() -> Any:
+    """The module loops.py; loading it loads Numba."""
+    return import_module(".loops", __package__)
 
 
 def rounding_kernel(values: Array, out: Array, factor: Array, offset: Array, clip: Clip) -> Step | None:
@@ -56,7 +51,23 @@ def rounding_kernel(values: Array, out: Array, factor: Array, offset: Array, cli
     geometry = _geometry(values.shape, arrays)
     if geometry is None:
         return None
-    return partial(compiled(_round), *(_flat(a) for a in arrays), geometry, *map(float, clip))
+    return partial(_loops().round_runs, *(_flat(a) for a in arrays), geometry, *map(float, clip))
+
+
+def quantization_kernel(reals: Array, out: Array, scale: float, clip: Clip) -> Step | None:
+    """Bind out = clip(rint(reals / scale) + zero point, low, high) in float32; None for a layout without a kernel.
+
+    Of `reals` float32, which may be any view, none is NaN.
+    """
+    if any(stride < 0 or stride % reals.itemsize for stride in reals.strides) or not reals.flags.aligned:
+        return None
+    order = sorted(range(reals.ndim), key=lambda axis: -reals.strides[axis])
+    arrays = reals.transpose(order), out.transpose(order)
+    geometry = _geometry(arrays[0].shape, arrays, dense=1)
+    if geometry is None:
+        return None
+    scalars = map(np.float32, (scale, *clip))
+    return partial(_loops().quantize_runs, *(_flat(a) for a in arrays), geometry, *scalars)
 
 
 def sum_kernel(
@@ -70,7 +81,7 @@ def sum_kernel(
     geometry = _geometry(out.shape, arrays)
     if geometry is None:
         return None
-    return partial(compiled(_add), *(_flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
+    return partial(_loops().add_runs, *(_flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
 
 
 def residual_kernel(
@@ -93,14 +104,14 @@ def residual_kernel(
         return None
     *factors, start, last = addition
     scalars = [*map(float, clip), *factors, start, *map(float, last)]
-    return partial(compiled(_round_and_add), *(_flat(a) for a in arrays), geometry, *scalars)
+    return partial(_loops().round_and_add_runs, *(_flat(a) for a in arrays), geometry, *scalars)
 
 
 def copy_kernel(source: Array, target: Array) -> Step | None:
     """Bind a copy to an array of any type that holds the numbers; None for a layout without a kernel."""
     arrays = (source, target)
     geometry = _geometry(target.shape, arrays)
-    return None if geometry is None else partial(compiled(_copy), *(_flat(a) for a in arrays), geometry)
+    return None if geometry is None else partial(_loops().copy_runs, *(_flat(a) for a in arrays), geometry)
 
 
 def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Array, *, accumulate: bool) -> Step | None:
@@ -113,7 +124,7 @@ def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Arra
         return None
     reach = np.array(offsets, np.int64)
     flat = _flat(padded, int(reach.max()))
-    return partial(compiled(_multiply_taps), flat, reach, weights, _flat(out), geometry[:3], accumulate)
+    return partial(_loops().multiply_taps, flat, reach, weights, _flat(out), geometry[:3], accumulate)
 
 
 def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
@@ -122,10 +133,11 @@ def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
     return np.ascontiguousarray(np.broadcast_to(parameter, (*parameter.shape[:-1], shape[-1])))
 
 
-def _geometry(shape: Sequence[int], arrays: Sequence[Array]) -> Array | None:
+def _geometry(shape: Sequence[int], arrays: Sequence[Array], dense: int | None = None) -> Array | None:
     """int64 [1 + arrays, RANK]: the shape, then the strides of every array in elements, 0 where it repeats.
 
-    Axes that follow each other in all arrays become one. None if more than RANK are left, or the last is not dense.
+    Axes that follow each other in all arrays become one. None if more than RANK are left, or the last is not dense in
+    the first `dense` arrays (None: in all).
     """
     sizes: list[int] = []
     strides: list[list[int]] = []
@@ -139,7 +151,7 @@ def _geometry(shape: Sequence[int], arrays: Sequence[Array]) -> Array | None:
         else:
             sizes.append(size)
             strides.append(steps)
-    if not sizes or any(step != 1 for step in strides[-1]):
+    if not sizes or any(step != 1 for step in strides[-1][:dense]):
         sizes.append(1)
         strides.append([0] * len(arrays))
     missing = RANK - len(sizes)
@@ -155,147 +167,3 @@ def _flat(array: Array, beyond: int = 0) -> Array:
         return np.empty(0, array.dtype)
     reach = sum(s * (n - 1) for s, n in zip(array.strides, array.shape, strict=True)) // array.itemsize
     return np.lib.stride_tricks.as_strided(array, (reach + 1 + beyond,), (array.itemsize,))
-
-
-def _round(
-    values: Array, out: Array, factor: Array, offset: Array, geometry: Array, zero: float, low: float, high: float
-) -> None:
-    shape, reads, writes, scales, starts = geometry
-    run = shape[4]
-    for a in range(shape[0]):
-        for b in range(shape[1]):
-            for c in range(shape[2]):
-                for d in range(shape[3]):
-                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
-                    value = values[at : at + run]
-                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
-                    result = out[at : at + run]
-                    at = a * scales[0] + b * scales[1] + c * scales[2] + d * scales[3]
-                    scale = factor[at : at + run]
-                    at = a * starts[0] + b * starts[1] + c * starts[2] + d * starts[3]
-                    start = offset[at : at + run]
-                    for i in range(run):
-                        rounded = np.rint(value[i] * scale[i] + start[i]) + zero
-                        result[i] = np.int32(min(max(rounded, low), high))
-
-
-def _add(
-    left: Array,
-    right: Array,
-    out: Array,
-    geometry: Array,
-    first: float,
-    second: float,
-    offset: float,
-    zero: float,
-    low: float,
-    high: float,
-) -> None:
-    shape, lefts, rights, writes = geometry
-    run = shape[4]
-    row = np.empty(run, out.dtype)  # the output may be an input: nothing is stored before all of a run is read
-    for a in range(shape[0]):
-        for b in range(shape[1]):
-            for c in range(shape[2]):
-                for d in range(shape[3]):
-                    at = a * lefts[0] + b * lefts[1] + c * lefts[2] + d * lefts[3]
-                    one = left[at : at + run]
-                    at = a * rights[0] + b * rights[1] + c * rights[2] + d * rights[3]
-                    two = right[at : at + run]
-                    for i in range(run):
-                        rounded = np.rint(one[i] * first + two[i] * second + offset) + zero
-                        row[i] = np.int32(min(max(rounded, low), high))
-                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
-                    result = out[at : at + run]
-                    for i in range(run):
-                        result[i] = row[i]
-
-
-def _round_and_add(
-    values: Array,
-    residual: Array,
-    out: Array,
-    factor: Array,
-    offset: Array,
-    geometry: Array,
-    zero: float,
-    low: float,
-    high: float,
-    first: float,
-    second: float,
-    addend: float,
-    last_zero: float,
-    last_low: float,
-    last_high: float,
-) -> None:
-    shape, reads, others, writes, scales, starts = geometry
-    run = shape[4]
-    row = np.empty(run, out.dtype)  # as in `_add`
-    for a in range(shape[0]):
-        for b in range(shape[1]):
-            for c in range(shape[2]):
-                for d in range(shape[3]):
-                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
-                    value = values[at : at + run]
-                    at = a * others[0] + b * others[1] + c * others[2] + d * others[3]
-                    other = residual[at : at + run]
-                    at = a * scales[0] + b * scales[1] + c * scales[2] + d * scales[3]
-                    scale = factor[at : at + run]
-                    at = a * starts[0] + b * starts[1] + c * starts[2] + d * starts[3]
-                    start = offset[at : at + run]
-                    for i in range(run):
-                        rounded = min(max(np.rint(value[i] * scale[i] + start[i]) + zero, low), high)
-                        rounded = np.rint(rounded * first + other[i] * second + addend) + last_zero
-                        row[i] = np.int32(min(max(rounded, last_low), last_high))
-                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
-                    result = out[at : at + run]
-                    for i in range(run):
-                        result[i] = row[i]
-
-
-def _copy(source: Array, target: Array, geometry: Array) -> None:
-    shape, reads, writes = geometry
-    run = shape[4]
-    for a in range(shape[0]):
-        for b in range(shape[1]):
-            for c in range(shape[2]):
-                for d in range(shape[3]):
-                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
-                    found = source[at : at + run]
-                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
-                    copied = target[at : at + run]
-                    for i in range(run):
-                        copied[i] = found[i]
-
-
-def _multiply_taps(
-    padded: Array, offsets: Array, weights: Array, out: Array, geometry: Array, accumulate: bool
-) -> None:
-    shape, reads, writes = geometry
-    run = shape[4]
-    taps = len(offsets)
-    for a in range(shape[0]):
-        for b in range(shape[1]):
-            for c in range(shape[2]):
-                for d in range(shape[3]):
-                    at = a * writes[0] + b * writes[1] + c * writes[2] + d * writes[3]
-                    total = out[at : at + run]
-                    if not accumulate:
-                        for i in range(run):
-                            total[i] = 0
-                    at = a * reads[0] + b * reads[1] + c * reads[2] + d * reads[3]
-                    tap = 0
-                    while tap + 3 <= taps:  # three at a time share one read and write of the sum
-                        first, second, third = offsets[tap] + at, offsets[tap + 1] + at, offsets[tap + 2] + at
-                        one, by_one = padded[first : first + run], weights[tap]
-                        two, by_two = padded[second : second + run], weights[tap + 1]
-                        three, by_three = padded[third : third + run], weights[tap + 2]
-                        for i in range(run):
-                            total[i] += one[i] * by_one[i] + two[i] * by_two[i] + three[i] * by_three[i]
-                        tap += 3
-                    while tap < taps:
-                        first = offsets[tap] + at
-                        one, by_one = padded[first : first + run], weights[tap]
-                        for i in range(run):
-                            total[i] += one[i] * by_one[i]
-                        tap += 1

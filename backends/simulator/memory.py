@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,7 @@ class Memory:
     sram: Array
     dram: Array
     accumulators: Array
+    fresh: bool = True
 
     @staticmethod
     def allocate(program: Program, size: Extents, samples: int, *, accumulators: bool) -> Memory:
@@ -70,10 +72,18 @@ class Memory:
             np.zeros((samples, elements), np.int64),
         )
 
-    def reset(self) -> None:
-        """As after power-on; reading what nothing has written then gives 0 for every sample alike."""
-        for memory in (self.sram, self.dram, self.accumulators):
-            memory.fill(0)
+    def reset(self, ranges: Mapping[str, Sequence[slice]] | None = None) -> None:
+        """As after power-on; reading what nothing has written then gives 0 for every sample alike.
+
+        Of SRAM and DRAM only `ranges`, where it is known that a run reads nothing else before it writes.
+        """
+        if self.fresh:
+            self.fresh = False
+            return
+        self.accumulators.fill(0)
+        for space, memory in (("sram", self.sram), ("dram", self.dram)):
+            for part in (slice(None),) if ranges is None else ranges[space]:
+                memory[:, part].fill(0)
 
     def locate(self, space: str, address: int) -> tuple[Array, int, bool]:
         """(array, address of its first element, True if all samples share it) of the memory that holds an address."""

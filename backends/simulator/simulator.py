@@ -18,6 +18,7 @@ from .binder import bind_fast, bind_plain
 from .hazards import check_hazards
 from .host import Host
 from .kernels import WORTHWHILE, has_kernels
+from .leftovers import CLEARED_BYTES, Leftovers, leftovers
 from .memory import Memory, extents
 from .modes import BF16_SUMS, MODES
 from .plain import Step
@@ -71,10 +72,11 @@ class Simulator:
             per_sample += sum(self.analysis.slots)
             if not self.analysis.needs_accumulators:
                 per_sample -= 8 * self.extents.accumulators
-        self.chunk = chunk or max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(per_sample, 1)))
+        self._limit = chunk or max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(per_sample, 1)))
         self.compiled = bool(compiled) and has_kernels()
         self._hesitates = compiled is None and mode != "plain" and has_kernels()
-        self._work = 0
+        self._work = self._cleared = 0
+        self._leftovers: Leftovers | None = None
         self._bound: dict[int, dict[int, Bound]] = {}
         self._running = Lock()
 
@@ -89,15 +91,17 @@ class Simulator:
         """
         arrays = self._checked_inputs(inputs)
         samples = len(next(iter(arrays.values()))) if arrays else 1
-        starts = range(0, samples, self.chunk)
-        chunks = [{name: a[start : start + self.chunk] for name, a in arrays.items()} for start in starts]
+        size = self._chunk(samples)
+        starts = range(0, samples, size)
+        chunks = [{name: a[start : start + size] for name, a in arrays.items()} for start in starts]
         parts: list[list[Array]] = []
         with self._running:
             self._consider_kernels(samples)
+            self._consider_clearing(samples)
             for part in in_threads(self._run_chunk, chunks, jobs):
                 parts.append(part)
                 if progress is not None:
-                    progress(min(len(parts) * self.chunk, samples), samples)
+                    progress(min(len(parts) * size, samples), samples)
         outputs: dict[str, Array] = {}
         for index, port in enumerate(self.program.outputs):
             whole = np.concatenate([part[index] for part in parts]) if parts else np.zeros((0, *port.type.shape))
@@ -106,6 +110,14 @@ class Simulator:
             outputs[port.name] = whole.reshape(joined).astype(port.type.element.dtype, copy=False)
         return outputs
 
+    def _chunk(self, samples: int) -> int:
+        """How many samples run together: of up to half as few as fit, a number that leaves no rest.
+
+        A rest would need memories of its own beside the others in the cache.
+        """
+        sizes = range(self._limit, self._limit // 2, -1)
+        return next((size for size in sizes if samples % size == 0), self._limit) if samples else 1
+
     def _consider_kernels(self, samples: int) -> None:
         """Turn to machine code if this run and those before it are worth loading it."""
         if self._hesitates:
@@ -113,6 +125,13 @@ class Simulator:
             if self._work >= WORTHWHILE:
                 self.compiled, self._hesitates = True, False
                 self._bound.clear()
+
+    def _consider_clearing(self, samples: int) -> None:
+        """Find out what has to be cleared once that takes no longer than clearing everything has taken."""
+        if self._leftovers is None and self.analysis is not None:
+            if self._cleared >= CLEARED_BYTES * len(self.program.instructions):
+                self._leftovers = leftovers(self.program, self.analysis.operations, self.extents)
+            self._cleared += samples * (self.extents.sram + self.extents.dram)
 
     @cached_property
     def _results(self) -> int:
@@ -123,7 +142,7 @@ class Simulator:
     def _run_chunk(self, worker: int, inputs: Mapping[str, Array]) -> list[Array]:
         samples = len(next(iter(inputs.values()))) if inputs else 1
         memory, host, steps = self._bind(self._bound.setdefault(worker, {}), samples)
-        memory.reset()
+        memory.reset(self._leftovers)
         host.begin(self.program.inputs, inputs)
         index = -1
         # Infinities of bf16 are results like others.
@@ -144,7 +163,7 @@ class Simulator:
                 kept.clear()
             whole = self.analysis is None or self.analysis.needs_accumulators
             memory = Memory.allocate(self.program, self.extents, samples, accumulators=whole)
-            host = Host(self.program, memory)
+            host = Host(self.program, memory, compiled=self.compiled)
             if self.analysis is None:
                 steps = bind_plain(self.program, memory, host)
             else:
@@ -178,12 +197,11 @@ def _samples(port: InputPort, inputs: Mapping[str, Array]) -> Array:
         found = f"{array.dtype}{list(array.shape)}"
         raise CompileError(f"input '{port.name}' is {found}, expected {_expected(port.type)}")
     samples = array.reshape(len(array) // shape[0] if shape else len(array), *shape)
-    if dtype.kind == "f" and samples.size:
+    if dtype.kind == "f" and samples.size and np.isnan(samples.min()):
         bad = np.isnan(samples.reshape(len(samples), -1)).any(axis=1)
-        if bad.any():
-            sample = int(np.flatnonzero(bad)[0])
-            place = np.argwhere(np.isnan(samples[sample]))[0].tolist()
-            raise CompileError(f"input '{port.name}' is NaN in sample {sample} at {place}")
+        sample = int(np.flatnonzero(bad)[0])
+        place = np.argwhere(np.isnan(samples[sample]))[0].tolist()
+        raise CompileError(f"input '{port.name}' is NaN in sample {sample} at {place}")
     return samples
 
 

@@ -7,6 +7,8 @@ from machine.modules import ModuleBuilder
 from accelc.backends.emitter import emit
 from accelc.backends.host import HostStep
 from accelc.backends.program import program_from_bytes
+from accelc.backends.simulator import host as host_module
+from accelc.backends.simulator.kernels import has_kernels
 from accelc.backends.simulator.simulator import Simulator
 from accelc.backends.target import load_target
 from accelc.dialects.core.diagnostics import CompileError
@@ -42,17 +44,29 @@ def round_trip_module(batch: int = 1) -> Module:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("mode", ["fast", "checked"])
-def test_host_steps_are_the_ir_operations(batch, mode):
+@pytest.mark.parametrize("mode", ["fast", "checked", "compiled"])
+def test_host_steps_are_the_ir_operations(monkeypatch, batch, mode):
+    if mode == "compiled" and not has_kernels():
+        pytest.skip("numba is not installed (extra `fast`)")
+    monkeypatch.setattr(host_module, "FEWEST_COMPILED", 1)
     module = round_trip_module(batch)
     program = program_from_bytes(emit(module, TARGET).to_bytes())
     images = np.random.default_rng(0).normal(0, 5, (3 * batch, 3, 4, 5)).astype(np.float32)
-    found = Simulator(program, mode=mode, chunk=2).run({"image": images})
+    images[0].flat[:12] = (np.arange(12) - 5.5) * np.float32(FIRST.scale)  # ties
+    images[-1].flat[:2] = np.inf, -np.inf
+    compiled, bound = mode == "compiled", []
+    bind = host_module.quantization_kernel
+    monkeypatch.setattr(host_module, "quantization_kernel", lambda *given: bound.append(bind(*given)) or bound[-1])
+    simulator = Simulator(program, mode="fast" if compiled else mode, chunk=2, compiled=compiled)
+    found = simulator.run({"image": images})
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         expected = run(module, {"image": images[part]})
         np.testing.assert_array_equal(found["flat"][part], expected["flat"])
         np.testing.assert_array_equal(found["same"][part], expected["same"])
+    assert len(bound) == (2 if compiled else 0) and None not in bound
+    backwards = simulator.run({"image": np.ascontiguousarray(images[..., ::-1])[..., ::-1]})
+    np.testing.assert_array_equal(backwards["flat"], found["flat"])
 
 
 def test_a_batch_that_is_not_whole_is_refused():
