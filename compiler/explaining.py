@@ -166,8 +166,8 @@ def _conflicts(layer: int, ops: Sequence[InstructionOp], timeline: Timeline, tar
             continue
         _inside(op, timeline.program[index].timing.bank_stall_cycles, target, add)
         slot = timeline.slots[index]
-        if slot.start > slot.ready and not slot.channel:
-            _beside(op, ops[slot.holder], slot.start - slot.ready, target, add)
+        if slot.stalled:
+            _beside(op, ops[slot.rival], slot.stalled, target, add)
     worst = sorted(found.items(), key=lambda item: -item[1])[:SHOWN_CONFLICTS]
     return tuple(
         Conflict(cycles, engine, buffers, what, remedy) for (engine, buffers, what, remedy), cycles in worst if cycles
@@ -214,7 +214,7 @@ def _remedies(op: InstructionOp, target: Target, stalls: int) -> str:
 
 
 def _beside(op: InstructionOp, holder: InstructionOp, cycles: int, target: Target, add: Any) -> None:
-    """Waiting until another engine lets go of a bank group that both read, or both write."""
+    """Going on more slowly because another engine uses the ports of a bank group that both read, or both write."""
     for value, writes, groups in _spans(op, target):
         for other, other_writes, other_groups in _spans(holder, target):
             shared = groups & other_groups

@@ -25,7 +25,7 @@ from .measuring import operations, queued
 Event = dict[str, Any]
 
 WAIT_NAMES = {
-    "bank_stall": "bank group is held",
+    "bank_stall": "others use the ports of the banks",
     "dma_wait": "DRAM wait",
     "vector_wait": "vector wait",
     "token_wait": "result in the pipeline",
@@ -52,7 +52,7 @@ def trace(program: Program) -> dict[str, Any]:
     names = [layer.name for layer in program.layers]
     events = [
         *_threads(program),
-        *_instructions(timeline, names),
+        *_instructions(timeline, names, target.macs_per_cycle),
         *_array_waits(timeline, balance(timeline, target), names),
         *_other_waits(timeline, names),
         *_dram_traffic(timeline),
@@ -105,7 +105,8 @@ def _described(timeline: Timeline, index: int, names: Sequence[str]) -> str:
     return f"{index} {instruction.name.removeprefix('tile.')} of {_layer(names, instruction.layer)}"
 
 
-def _instructions(timeline: Timeline, names: Sequence[str]) -> Iterator[Event]:
+def _instructions(timeline: Timeline, names: Sequence[str], full: int) -> Iterator[Event]:
+    """All instructions; `full` are the MAC slots of a cycle."""
     for index, (instruction, slot) in enumerate(zip(timeline.program, timeline.slots, strict=True)):
         timing = instruction.timing
         arguments: dict[str, Any] = {
@@ -116,13 +117,17 @@ def _instructions(timeline: Timeline, names: Sequence[str]) -> Iterator[Event]:
             "visible_at": slot.done,
         }
         numbers = {
-            "bank_stall_cycles": timing.bank_stall_cycles,
+            "bank_stall_cycles": timing.bank_stall_cycles + slot.stalled,
             "dram_read_bytes": timing.dram_read_bytes,
             "dram_write_bytes": timing.dram_write_bytes,
         }
         arguments |= {name: number for name, number in numbers.items() if number}
+        if slot.stalled:
+            arguments["slowed_by"] = _described(timeline, slot.rival, names)
         if timing.slots:
-            arguments["slots"] = {cause: count for cause, count in timing.slots.items() if count}
+            slots = dict(timing.slots)
+            slots["bank_stall"] = slots.get("bank_stall", 0) + slot.stalled * full
+            arguments["slots"] = {cause: count for cause, count in slots.items() if count}
         name = _layer(names, instruction.layer)
         yield _complete(instruction.engine, name, "instruction", slot.start, slot.end, arguments)
 
@@ -137,7 +142,7 @@ def _array_waits(timeline: Timeline, ledger: Ledger, names: Sequence[str]) -> It
 
 
 def _other_waits(timeline: Timeline, names: Sequence[str]) -> Iterator[Event]:
-    """What kept the other engines from starting: first a token, then a resource."""
+    """What kept the other engines from starting: first a token, then the DRAM channel."""
     for instruction, slot in zip(timeline.program, timeline.slots, strict=True):
         engine = instruction.engine
         if engine == "array":
@@ -149,9 +154,9 @@ def _other_waits(timeline: Timeline, names: Sequence[str]) -> Iterator[Event]:
             arguments = {"cause": "token_wait", "layer": layer, "because_of": because}
             yield _complete(engine, f"waits for {producer}", "wait", slot.free, slot.ready, arguments)
         if slot.start > slot.ready:
-            what, cause = ("DRAM channel", "dma_wait") if slot.channel else ("bank group", "bank_stall")
-            arguments = {"cause": cause, "layer": layer, "because_of": _described(timeline, slot.holder, names)}
-            yield _complete(engine, f"{what} is held", "wait", slot.ready, slot.start, arguments)
+            because = _described(timeline, slot.holder, names)
+            arguments = {"cause": "dma_wait", "layer": layer, "because_of": because}
+            yield _complete(engine, "DRAM channel is held", "wait", slot.ready, slot.start, arguments)
 
 
 def _dram_traffic(timeline: Timeline) -> Iterator[Event]:

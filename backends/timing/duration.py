@@ -1,4 +1,4 @@
-"""The cost of one instruction: how long its engine is busy, what that costs the array, which bank groups it holds.
+"""The cost of one instruction: how long its engine is busy, what that costs the array, which ports it demands.
 
 A cost depends on the attributes of the instruction, the addresses of its operands and the target, never on data. The
 parts that take time are memoised by the fields that matter and by addresses modulo the period of the banks.
@@ -110,7 +110,7 @@ def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
 
 
 def _matmul_reads(cost: MatmulCost, first: int, weights: Sequence[int], banks: BankMap) -> dict[int, int]:
-    """The ports that a product holds: weights lie line by line in their groups, and are due one step later."""
+    """The ports that a product demands: weights lie line by line in their groups, and are due one step later."""
     held = _held(first, cost.busiest_reads, banks.read_ports, cost.occupancy)
     part = ports_held(-(-cost.weight_lines // banks.interleave), banks.read_ports, cost.occupancy)
     return held | {group: min(PARTS, held.get(group, 0) + part) for group in weights}

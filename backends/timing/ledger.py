@@ -1,12 +1,13 @@
 """The complete ledger: every MAC slot of a run charged to one cause and one layer, in exact integers.
 
-While the array executes, its slots are those of the instruction. A gap of the array is followed back from its end
-through whatever kept the next instruction from starting: the token's producer, what that one waited for in turn, and
-so on to the start of the gap. Every cycle of it is charged to what the engine at the end of that chain does then:
+While the array executes, its slots are those of the instruction, and bank_stall for the cycles that it takes longer
+because others use the ports of its banks. A gap of the array is followed back from its end through whatever kept the
+next instruction from starting: the token's producer, what that one waited for in turn, and so on to the start of the
+gap. Every cycle of it is charged to what the engine at the end of that chain does then:
 
     the vector unit executes: vector_wait       the vector unit's result is in its pipeline: token_wait
     load or store executes: dma_wait            its data is on the way, or it waits for the DRAM channel: dma_wait
-    the array's pipeline drains: fill_drain     someone waits for a bank group: bank_stall
+    the array's pipeline drains: fill_drain     the last cycles of what others have slowed down: bank_stall
 
 The cycles before the first and after the last instruction of the array are gaps like any other; the end of the
 program counts as waiting for the instruction that is done last. A gap's cycle belongs to the layer of the instruction
@@ -63,10 +64,11 @@ def balance(timeline: Timeline, target: Target) -> Ledger:
         for cause, amount in causes.items():
             account[cause] += amount
 
-    for instruction in timeline.program:
+    for instruction, slot in zip(timeline.program, timeline.slots, strict=True):
         charge(instruction.layer, 0, {})
         if instruction.engine == "array":
             charge(instruction.layer, instruction.timing.occupancy, instruction.timing.slots)
+            charge(instruction.layer, slot.stalled, {"bank_stall": slot.stalled * full})
     gaps = tuple(array_gaps(timeline))
     for gap in gaps:
         charge(gap.layer, gap.end - gap.start, {gap.cause: (gap.end - gap.start) * full})
@@ -109,18 +111,21 @@ def _running(timeline: Timeline, index: int, low: int, high: int) -> Iterator[Ga
     """
     slot, instruction = timeline.slots[index], timeline.program[index]
     engine, layer = instruction.engine, instruction.layer
+    unhindered = slot.end - slot.stalled
     if high > max(low, slot.end):
         yield Gap(max(low, slot.end), high, _PIPELINE[engine], layer, index)
-    if slot.end > low:
-        yield Gap(max(low, slot.start), slot.end, _RUNNING[engine], layer, index)
+    if slot.end > max(low, unhindered):
+        yield Gap(max(low, unhindered), slot.end, "bank_stall", layer, index)
+    if unhindered > low:
+        yield Gap(max(low, slot.start), unhindered, _RUNNING[engine], layer, index)
 
 
 def _explain(timeline: Timeline, previous: list[int], index: int, low: int) -> Iterator[Gap]:
     """Charge the cycles from `low` to the start of instruction `index`, latest piece first."""
     while (slot := timeline.slots[index]).start > low:
         if slot.start > slot.ready:
-            cause = "dma_wait" if slot.channel else "bank_stall"
-            yield Gap(max(low, slot.ready), slot.start, cause, timeline.program[slot.holder].layer, slot.holder)
+            layer = timeline.program[slot.holder].layer
+            yield Gap(max(low, slot.ready), slot.start, "dma_wait", layer, slot.holder)
         if slot.ready <= low:
             return
         blocker = slot.producer if slot.producer >= 0 else previous[index]

@@ -31,8 +31,8 @@ without a column tile in the last column step. edge_rows: blocks without a pixel
 that no split uses. depthwise_diagonal: structural zeros of diagonal and block-diagonal weights. wide_numbers: the
 further cycles that a block takes for a vector of more than 8 bits an element. weight_load: streaming waits for weights.
 fill_drain: the array's own pipeline empties while others wait for its results. bank_stall: bank conflicts, crossbar
-limits, and waiting for a bank group. dma_wait, vector_wait: waiting for these engines. token_wait: the result of the
-vector unit is still in its pipeline. idle: nothing to explain it.
+limits, and ports of banks that others use. dma_wait, vector_wait: waiting for these engines. token_wait: the result of
+the vector unit is still in its pipeline. idle: nothing to explain it.
 """
 
 
@@ -60,14 +60,15 @@ Instruction = InstructionOp | Twin
 class InstructionTiming:
     """The static cost of one instruction; see `duration.instruction_timing`.
 
-    `occupancy` (at least 1): cycles its engine is busy. `latency`: further cycles until the effect is visible, tokens
-    are put and bank groups are released. `slots`: cause -> MAC slots, array engine only; they sum to occupancy x blocks
-    x lanes x columns. `bank_stall_cycles`: cycles of the occupancy that bank conflicts and crossbar limits cost.
-    `reads` and `writes`: bank group -> the part of its read or write ports, in `PARTS`, that is held from the start to
-    the end of the latency: the lines that the busiest bank of the instruction serves over all it could serve in the
-    occupancy (`ports_held`). The demands of a hardware loop are periodic: while the parts of all engines sum up to at
-    most the whole, a buffer of a few lines at every engine's port hides who goes first in a cycle (the delay of streams
-    of bounded burstiness, Cruz, "A calculus for network delay", 1991). Lines are SRAM line accesses.
+    `occupancy` (at least 1): cycles its engine is busy, if others leave it the ports it demands. `latency`: further
+    cycles until the effect is visible and tokens are put. `slots`: cause -> MAC slots, array engine only; they sum to
+    occupancy x blocks x lanes x columns. `bank_stall_cycles`: cycles of the occupancy that bank conflicts and crossbar
+    limits cost.
+    `reads` and `writes`: bank group -> the part of its read or write ports, in `PARTS`, that it demands at full speed:
+    the lines that the busiest bank of the instruction serves over all it could serve in the occupancy (`ports_held`).
+    The demands of a hardware loop are periodic: while the parts of all engines sum up to at most the whole, a buffer of
+    a few lines at every engine's port hides who goes first in a cycle (the delay of streams of bounded burstiness,
+    Cruz, "A calculus for network delay", 1991). Lines are SRAM line accesses.
     """
 
     occupancy: int

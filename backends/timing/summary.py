@@ -18,7 +18,7 @@ class Figures:
     `macs` are the multiply-accumulates of the model that the array did. `cycles` and `slots` are those of the ledger
     (MAC slots by cause), `ledger` the same in block-cycles; `utilization` is the useful part of the slots (0 where
     there are none). `bank_stall_cycles` are cycles that any engine lost to bank conflicts inside its instructions, and
-    cycles of the array while a bank group was waited for. `energy_pj` counts useful multiply-accumulates, SRAM lines
+    because others used the ports of its banks. `energy_pj` counts useful multiply-accumulates, SRAM lines
     and DRAM bytes; None where the target does not say what they cost.
     """
 
@@ -62,19 +62,17 @@ def summarize(
 ) -> Summary:
     """The summary of a run. `layer_names[i]` names the layer of index i; `sram_peak_bytes` is the allocator's."""
     members: dict[int, list[QueuedInstruction]] = {layer: [] for layer in ledger.layers}
+    stalls = dict.fromkeys(ledger.layers, 0)
     busy: dict[str, int] = {}
-    for instruction in timeline.program:
+    for instruction, slot in zip(timeline.program, timeline.slots, strict=True):
         members[instruction.layer].append(instruction)
+        stalls[instruction.layer] += instruction.timing.bank_stall_cycles + slot.stalled
         busy[instruction.engine] = busy.get(instruction.engine, 0) + instruction.timing.occupancy
-    waits = dict.fromkeys(ledger.layers, 0)
-    for gap in ledger.gaps:
-        if gap.cause == "bank_stall":
-            waits[gap.layer] += gap.end - gap.start
     rows = [
-        LayerRow(index, _name(layer_names, index), _figures(account, members[index], waits[index], target))
+        LayerRow(index, _name(layer_names, index), _figures(account, members[index], stalls[index], target))
         for index, account in ledger.layers.items()
     ]
-    total = _figures(ledger.total, timeline.program, sum(waits.values()), target)
+    total = _figures(ledger.total, timeline.program, sum(stalls.values()), target)
     seconds = timeline.cycles / (target.frequency_mhz * 1e6)
     return Summary(target.name, seconds, total, tuple(rows), busy, sram_peak_bytes)
 
@@ -83,7 +81,7 @@ def _name(names: Sequence[str], index: int) -> str:
     return names[index] if 0 <= index < len(names) else f"layer {index}"
 
 
-def _figures(account: Account, program: Sequence[QueuedInstruction], waits: int, target: Target) -> Figures:
+def _figures(account: Account, program: Sequence[QueuedInstruction], stalls: int, target: Target) -> Figures:
     timings = [instruction.timing for instruction in program]
     macs = account.slots["useful_mac"]
     slots = account.cycles * target.macs_per_cycle
@@ -98,7 +96,7 @@ def _figures(account: Account, program: Sequence[QueuedInstruction], waits: int,
         slots=account.slots,
         ledger=block_cycles(account.slots, target),
         instructions=len(program),
-        bank_stall_cycles=sum(t.bank_stall_cycles for t in timings) + waits,
+        bank_stall_cycles=stalls,
         dram_read_bytes=dram_read,
         dram_write_bytes=dram_write,
         sram_read_bytes=sram_read,

@@ -25,7 +25,7 @@ LATE = 4
 """The same where weights would come in one chunk that takes more than 1 / LATE of the product's cycles to load, ..."""
 
 LEAST_CHUNK = 16384
-"""... unless chunks had fewer bytes than this."""
+"""... unless chunks had fewer bytes than this, or than the columns that the blocks work on at a time."""
 
 STRIP_PIECES = 8
 """The spilled tensors of a chain are estimated as strips of so many pieces."""
@@ -201,7 +201,8 @@ class Residency:
             multiplying = product_cycles(unit.main, self.target, unit.rows)
             late = chunks.is_whole(unit.main) and LATE * loading > multiplying
             if late or piece_rows(unit, chunks.rows, self.target) == unit.rows:
-                limit = max(unit.main.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK)
+                step = unit.main.depth * unit.main.tile_columns * unit.main.split_n * unit.main.size_of("weights")
+                limit = max(unit.main.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK, step if loading > multiplying else 0)
                 finer = chunking(unit.main, self.target, rows, min(limit, self.target.sram_bytes // share))
                 keeps_mapping = finer.depth == unit.main.in_c and finer.tiles % unit.main.split_n == 0
                 chunks = finer if keeps_mapping else chunks

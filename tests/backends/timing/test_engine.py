@@ -64,46 +64,46 @@ def test_load_and_store_share_the_channel_for_the_occupancy_only():
     timeline = run_timeline(program)
     # at cycle 10 load goes before store, so the store waits for both loads
     assert [s.start for s in timeline.slots] == [0, 20, 10]
-    assert timeline.slots[1].channel and timeline.slots[1].holder == 2
+    assert [s.holder for s in timeline.slots] == [-1, 2, -1]
 
 
-def test_the_ports_of_a_bank_group_are_held_until_the_latency_has_passed():
-    program = [queued("array", 10, 8, reads=[1]), queued("vector", 5, reads=[1]), queued("load", 5, writes=[1])]
-    timeline = run_timeline(program)
-    assert [s.start for s in timeline.slots] == [0, 18, 0]
-    assert timeline.slots[1].holder == 0 and not timeline.slots[1].channel
+def ends(program):
+    return [slot.end for slot in run_timeline(program).slots]
 
 
 def test_engines_share_the_ports_of_a_group_while_their_parts_fit():
-    halves = [
-        queued("array", 10, 8, reads={1: 32}),
-        queued("vector", 5, 2, reads={1: 32}),
-        queued("store", 5, reads={1: 1}),
-    ]
-    timeline = run_timeline(halves)
-    assert [s.start for s in timeline.slots] == [0, 0, 7]  # the store finds room when the vector unit lets go
-    assert timeline.slots[2].holder == 1
-    assert starts([queued("load", 50, 100, writes={0: 8}), queued("vector", 5, writes={0: 56})]) == [0, 0]
-    assert starts([queued("load", 50, 100, writes={0: 8}), queued("vector", 5, writes={0: 57})]) == [5, 0]
+    program = [queued("vector", 10, 8, reads={1: 32}), queued("array", 5, 2, reads={1: 32})]
+    timeline = run_timeline(program)
+    assert [(s.end, s.stalled, s.rival) for s in timeline.slots] == [(10, 0, -1), (5, 0, -1)]
+    assert ends([queued("load", 50, 100, writes={0: 8}), queued("vector", 5, writes={0: 56})]) == [50, 5]
 
 
-def test_an_engine_counts_with_the_largest_part_it_holds():
+def test_an_engine_that_finds_less_left_goes_on_more_slowly():
+    program = [queued("vector", 8, reads={1: 32}), queued("array", 8, reads={1: 64})]
+    timeline = run_timeline(program)
+    # half of the ports for 8 cycles does 4 cycles of work, the other 4 run alone
+    assert [(s.start, s.end, s.stalled, s.rival) for s in timeline.slots] == [(0, 8, 0, -1), (0, 12, 4, 0)]
+
+
+def test_an_engine_that_finds_nothing_left_stands_still():
+    program = [queued("vector", 10, 8, reads=[1]), queued("array", 5, 3, reads=[1]), queued("load", 5, writes=[1])]
+    timeline = run_timeline(program)
+    # ports of results are used while an instruction executes, not while they are on their way
+    assert [(s.start, s.end) for s in timeline.slots] == [(0, 10), (0, 15), (0, 5)]
+    assert (timeline.slots[1].stalled, timeline.slots[1].rival, timeline.slots[1].done) == (10, 0, 18)
+
+
+def test_the_speed_is_that_of_the_scarcest_group():
     program = [
-        queued("vector", 1, 9, reads={0: 20}),
-        queued("vector", 1, 19, reads={0: 40}),
-        queued("array", 5, wait="load", reads={0: 44}),
-        queued("load", 3, signal="array"),
+        queued("load", 64, writes={0: 32, 1: 48}),
+        queued("vector", 16, reads={0: 64}, writes={0: 64, 1: 32}),
     ]
-    assert starts(program) == [0, 1, 21, 0]  # both hold until 10, as if 40; the second until 21
+    assert ends(program) == [64, 32]  # half of the write ports are left in both groups: half of 64, all of 32's half
 
 
-def test_an_engine_does_not_conflict_with_itself():
-    assert starts([queued("array", 10, 8, reads=[1]), queued("array", 10, 8, reads=[1])]) == [0, 10]
-
-
-def test_ties_go_to_the_array():
-    program = [queued("store", 5, reads=[0]), queued("vector", 5, reads=[0]), queued("array", 5, reads=[0])]
-    assert starts(program) == [10, 5, 0]
+def test_the_dma_goes_before_the_vector_unit_and_that_before_the_array():
+    program = [queued(engine, 4, reads=[0]) for engine in ("array", "vector", "store")]
+    assert ends(program) == [12, 8, 4]
 
 
 def test_a_starved_token_is_a_diagnosed_deadlock():

@@ -53,13 +53,20 @@ def test_the_instruction_before_the_producer_is_blamed_for_its_own_time():
     assert gaps(program) == [(0, 10, "vector_wait", 3), (10, 15, "vector_wait", 4)]
 
 
-def test_waiting_for_a_bank_group():
+def test_what_others_slow_down_is_a_bank_stall_at_its_end():
     program = [
-        queued("vector", 9, 3, reads=[0], layer=1, signal="array"),
-        queued("vector", 20, reads=[0], layer=1),
-        queued("array", 5, reads=[0], wait="vector", layer=2),
+        queued("load", 20, writes=[0], layer=1),
+        queued("vector", 9, 3, writes=[0], layer=2, signal="array"),
+        queued("array", 5, wait="vector", layer=3),
     ]
-    assert gaps(program) == [(0, 9, "vector_wait", 1), (9, 12, "token_wait", 1), (12, 29, "bank_stall", 1)]
+    assert gaps(program) == [(0, 9, "vector_wait", 2), (9, 29, "bank_stall", 2), (29, 32, "token_wait", 2)]
+
+
+def test_an_array_that_others_slow_down_is_charged_for_it():
+    program = [queued("vector", 8, reads={0: 48}, layer=1), queued("array", 5, reads={0: 64}, layer=2)]
+    ledger = balance(run_timeline(program), TARGET)
+    assert ledger.layers[2].slots["bank_stall"] == 6 * FULL  # a quarter of the ports for 8 cycles, then all of them
+    assert ledger.layers[2].slots["useful_mac"] == 5 * FULL
 
 
 def test_the_tail_belongs_to_those_who_finish():
