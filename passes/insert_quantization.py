@@ -32,9 +32,9 @@ class InsertQuantization(Pass):
     quant.dequantize -> reshapes and transposes of the output -> return. Activations have one asymmetric int8 type a
     tensor, shared by everything that concat, pooling by maximum and data movement connect; weights are symmetric int8
     with one scale per output channel. What a quantized model has decided stays: types that values are quantized to, and
-    stored weights; only what is left is calibrated. For precision int16 activations are symmetric int16 over twice
-    their range, whatever the method, weights int16 (int8 for int16x8) and sums 48 bits wide. For precision mixed the
-    layers that the environment names work in int16, the others in int8.
+    stored weights; only what is left is calibrated. For precision int16 activations are symmetric int16, whatever the
+    method over twice what was seen, as far as they can become larger; weights are int16 (int8 for int16x8) and sums 48
+    bits wide. For precision mixed the layers that the environment names work in int16, the others in int8.
 
     `method` chooses the range of a tensor from the calibration samples: `min-max` is all that was seen, `mean-min-max`
     what an average sample reaches, `percentile` leaves 100 - `percentile` percent of the values outside on either side,
@@ -98,7 +98,10 @@ class InsertQuantization(Pass):
         if data is not samples:
             # The choice is made: what was held back may widen the ranges that it leads to.
             observe(network.module, measured, statistics, progress=environment.progress)
-        ranges = {value: range_method(*methods[value])(seen) for value, seen in statistics.items()}
+        ranges = {
+            value: _with_end(network, value, range_method(*methods[value])(seen), seen)
+            for value, seen in statistics.items()
+        }
         names = {
             value: f"{name}-{percentile:g}" if name == "percentile" else name
             for value, (name, percentile) in methods.items()
@@ -122,7 +125,8 @@ class InsertQuantization(Pass):
                 note = "it was made for another model or other passes; calibrate this one again"
                 raise op.error(f"the calibration has no tensor '{name}'", notes=(note,))
             seen, method = table.tensors[name], self._wanted(network)
-            ranges[value] = seen.range if method == "auto" else range_method(method, self.percentile)(seen.statistics)
+            found = seen.range if method == "auto" else range_method(method, self.percentile)(seen.statistics)
+            ranges[value] = _with_end(network, value, found, seen.statistics)
         return ranges
 
     def _chosen(
@@ -159,6 +163,12 @@ class InsertQuantization(Pass):
         if self.samples and self.samples < given.count:
             return CalibrationData({name: array[: self.samples] for name, array in given.samples.items()})
         return given
+
+
+def _with_end(network: FloatNetwork, value: Value[Any], found: Range, seen: TensorStatistics) -> Range:
+    """The range of a value, final where it holds all that an input of the network can be."""
+    is_input = value.defining_op is None or value.defining_op in network.prologue
+    return replace(found, final=is_input and seen.is_saturated and found.magnitude == seen.limits.magnitude)
 
 
 def with_method(passes: Iterable[Pass], name: str) -> list[Pass]:

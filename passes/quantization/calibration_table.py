@@ -18,7 +18,7 @@ from ...dialects.core.operation import Operation, Value
 from .ranges import Range
 from .statistics import HISTOGRAM_BINS, TensorStatistics
 
-FORMAT = "accelc calibration 1"
+FORMAT = "accelc calibration 2"
 MOST_COUNTED = 2**62
 
 
@@ -103,6 +103,7 @@ def _written(tensor: CalibratedTensor) -> dict[str, Any]:
         "limits": [seen.limits.low, seen.limits.high],
         "mean_limits": [seen.mean_limits.low, seen.mean_limits.high],
         "samples": seen.samples,
+        "peaks": seen.peaks,
         "radius": seen.radius,
         "first_bin": first,
         "counts": seen.counts[first:last].tolist(),
@@ -129,6 +130,7 @@ def _read(fields: Fields) -> CalibratedTensor:
         low_sum=means.low * samples,
         high_sum=means.high * samples,
         samples=samples,
+        peaks=fields.integer("peaks", 0, MOST_COUNTED),
         radius=radius,
         counts=counts,
     )
@@ -141,7 +143,7 @@ def _range(fields: Fields, key: str) -> Range:
     values = _numbers(fields, key)
     if len(values) != 2 or values[0] > values[1]:
         fields.fail(key, "two numbers, the smaller one first")
-    return Range(*values)
+    return Range(values[0], values[1])
 
 
 def _numbers(fields: Fields, key: str) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Function, Module, Operation, Value
-from ...dialects.core.types import F32, TensorType
+from ...dialects.core.types import F32, I16, ScalarType, TensorType
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
@@ -22,6 +22,7 @@ from .host import epilogue, prologue
 from .legality import check_convertible, check_integer, float_operations
 from .ranges import Range, range_of
 from .stored import is_fixed
+from .visibility import visible_bounds
 from .weights import QuantizedWeights
 
 
@@ -59,13 +60,22 @@ class FloatNetwork:
         return value
 
     def types(self, ranges: Mapping[Value[Any], Range]) -> dict[Value[Any], QuantizedType]:
-        """The type of every value, every source having its range."""
+        """The type of every value, every source having its range.
+
+        16 bits have headroom, as far as the readers of a value can see it.
+        """
         wide = self._wide_groups()
-        return self.groups.types(
-            {**self._given, **ranges},
-            self._decided,
-            lambda root: FORMATS["int16"].activation if root in wide else self.format.activation,
-        )
+
+        def storage(root: Value[Any]) -> ScalarType:
+            return I16 if root in wide else self.format.activation
+
+        roomy = {
+            value: interval.widened.clamped(*visible_bounds(value))
+            if storage(self.groups.group(value)) == I16
+            else interval
+            for value, interval in ranges.items()
+        }
+        return self.groups.types({**self._given, **roomy}, self._decided, storage)
 
     @cached_property
     def layers(self) -> dict[str, list[Operation]]:

@@ -13,16 +13,24 @@ from ...dialects.quant.types import QuantizedType
 SMALLEST_SCALE = 2.0**-100
 """Scales are at least this, so that products of two of them are normal float64 and each is a normal float32."""
 
+HEADROOM = 2.0
+"""16-bit types hold numbers that are larger than those of the calibration samples by this factor: of 500 test images of
+seven networks one in a hundred tensors exceeded 1.5 times what 100 to 256 samples had reached, none 1.91 times."""
+
 LARGEST_SCALE = 2.0**100
 """Scales are at most this; a network whose activations are wider is broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A closed interval of real numbers, low <= high, both finite."""
+    """A closed interval of real numbers, low <= high, both finite.
+
+    `final`: no number can be larger in magnitude, whatever the network reads.
+    """
 
     low: float
     high: float
+    final: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
@@ -30,13 +38,19 @@ class Range:
 
     def hull(self, other: Range) -> Range:
         """The smallest interval that holds both."""
-        return Range(min(self.low, other.low), max(self.high, other.high))
+        larger = self if self.magnitude >= other.magnitude else other
+        return Range(min(self.low, other.low), max(self.high, other.high), larger.final)
+
+    @property
+    def widened(self) -> Range:
+        """The interval with `HEADROOM` for what calibration has not seen; as it is where it is final."""
+        return self if self.final else Range(self.low * HEADROOM, self.high * HEADROOM)
 
     def clamped(self, low: float | None, high: float | None) -> Range:
         """The image of the interval under x -> min(max(x, low), high); None does not limit."""
         bottom = -math.inf if low is None else low
         top = math.inf if high is None else high
-        return Range(min(max(self.low, bottom), top), min(max(self.high, bottom), top))
+        return Range(min(max(self.low, bottom), top), min(max(self.high, bottom), top), self.final)
 
     @property
     def magnitude(self) -> float:
@@ -49,16 +63,15 @@ def activation_type(
 ) -> QuantizedType:
     """The type whose integers span `interval` extended to hold 0, which is represented exactly.
 
-    int16 is symmetric with a bit of headroom for what calibration has not seen: scale = float32(2 * largest |x| /
-    32767), zero point 0. int8 is not: scale = float32((high - low) / 255), zero point = rint(-128 - low / scale). An
-    interval of width 0 (a tensor that was always zero) takes scale 1 and zero point 0. `smallest_scale` is a floor that
-    raises the scale.
+    int16 is symmetric: scale = float32(largest |x| / 32767), zero point 0. int8 is not: scale = float32((high - low) /
+    255), zero point = rint(-128 - low / scale). An interval of width 0 (a tensor that was always zero) takes scale 1
+    and zero point 0. `smallest_scale` is a floor that raises the scale.
     """
     low, high = min(interval.low, 0.0), max(interval.high, 0.0)
     if low == high:
         return QuantizedType(storage, max(1.0, representable(smallest_scale)), 0)
     if storage == I16:
-        wide = max(-low, high) * 2.0 / 32767.0
+        wide = max(-low, high) / 32767.0
         return QuantizedType(I16, representable(min(max(wide, smallest_scale), LARGEST_SCALE)), 0)
     scale = representable(min(max((high - low) / 255.0, smallest_scale), LARGEST_SCALE))
     zero_point = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))

@@ -13,6 +13,9 @@ from .ranges import Range
 HISTOGRAM_BINS = 8192
 """Bins over [-R, R]: at least 8 of them fall on one step of an int8 type that covers one sign only."""
 
+FEWEST_PEAKS = 4
+"""So many samples with the same largest magnitude are no chance."""
+
 _CHUNK = 1 << 14
 """Elements that are counted at once: their bin numbers stay in the cache (5 instead of 20 ns an element)."""
 
@@ -23,7 +26,7 @@ class TensorStatistics:
 
     R, `radius`, is a power of two. When an element lies outside, R doubles and neighbouring bins merge: memory is
     constant and nothing is read twice. `low_sum` and `high_sum` add up the smallest and the largest element of every
-    sample.
+    sample. `peaks` counts the samples whose largest magnitude is exactly the largest of all.
     """
 
     low: float = math.inf
@@ -31,6 +34,7 @@ class TensorStatistics:
     low_sum: float = 0.0
     high_sum: float = 0.0
     samples: int = 0
+    peaks: int = 0
     radius: float = 0.0
     counts: Array = field(default_factory=lambda: np.zeros(HISTOGRAM_BINS, np.int64))
 
@@ -40,6 +44,9 @@ class TensorStatistics:
             return
         rows = array.reshape(samples, -1)
         lows, highs = rows.min(axis=1), rows.max(axis=1)
+        peaks = np.maximum(-lows, highs)
+        peak = max(float(peaks.max()), self.limits.magnitude)
+        self.peaks = (self.peaks if self.limits.magnitude == peak else 0) + int(np.count_nonzero(peaks == peak))
         self.low, self.high = min(self.low, float(lows.min())), max(self.high, float(highs.max()))
         self.low_sum += float(lows.sum(dtype=np.float64))
         self.high_sum += float(highs.sum(dtype=np.float64))
@@ -62,6 +69,14 @@ class TensorStatistics:
     def limits(self) -> Range:
         """The smallest interval that holds every element; [0, 0] if nothing was seen."""
         return Range(self.low, self.high) if self.low <= self.high else Range(0.0, 0.0)
+
+    @property
+    def is_saturated(self) -> bool:
+        """True if several samples end at the very same number: what made them (8-bit pixels, a floor) ends there.
+
+        That holds for inputs. Of computed values, samples with a silent part share what is computed of it.
+        """
+        return self.peaks >= FEWEST_PEAKS
 
     @property
     def mean_limits(self) -> Range:

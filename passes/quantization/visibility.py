@@ -55,7 +55,7 @@ class Visibility:
             reader = _clamped_sum(value)
             if reader is not None:
                 self._sums.setdefault(reader, []).append(0 if reader.operands[0] is value else 1)
-            elif (bounds := _bounds(value)) != (-math.inf, math.inf):
+            elif (bounds := visible_bounds(value)) != (-math.inf, math.inf):
                 self._bounds[value] = bounds
         self._sums_left = Counter(value for op in self._sums for value in {*op.operands})
 
@@ -105,12 +105,12 @@ def _clamped_sum(value: Value[Any]) -> AddOp | SubOp | None:
     return reader
 
 
-def _bounds(value: Value[Any]) -> tuple[float, float]:
+def visible_bounds(value: Value[Any]) -> tuple[float, float]:
     """The interval outside of which nothing that reads `value` depends on it; infinite where everything counts."""
     low, high = 0.0, 0.0
     for user in value.users:
         if isinstance(user, MOVING):
-            ends = _bounds(user.result)
+            ends = visible_bounds(user.result)
         elif isinstance(user, UnaryOperation):
             ends = flat_ends(user.apply)
         else:

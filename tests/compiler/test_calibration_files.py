@@ -92,7 +92,7 @@ def changed(saved: Path, tmp_path: Path, change: Any) -> Path:
 
 
 WHOLE: list[tuple[str, dict[str, Any]]] = [
-    ("'format' is 'x', expected one of accelc calibration 1", {"format": "x"}),
+    ("'format' is 'x', expected one of accelc calibration 2", {"format": "x"}),
     ("'samples' is 0, expected an integer from 1", {"samples": 0}),
     ("unknown key 'more'", {"more": 1}),
     ("'factors' is [0.0], expected positive numbers", {"factors": [0.0]}),

@@ -44,6 +44,31 @@ def test_straight_lines_between_513_knots_are_within_a_step():
     assert np.abs(looked_up(stored, table) - np.clip(exact, -32768, 32767)).max() <= 4.1
 
 
+def test_the_lines_of_a_bend_have_no_mean_error_and_less_than_lines_through_the_function():
+    source, target = QuantizedType(I16, 64 / 32768, 0), QuantizedType(I16, 32 / 32768, 0)
+
+    def silu(x):
+        return x / (1 + np.exp(-x))
+
+    stored = np.arange(-1024, 1024).astype(np.int16)  # the bend around 0
+    exact = silu(stored * source.scale) / target.scale
+    knots = silu(np.linspace(-64.0, 64.0, 513)) / target.scale
+    through = np.interp(stored, np.linspace(-32768, 32768, 513), knots) - exact
+    error = looked_up(stored, lookup_table(silu, source, target)) - exact
+    assert through.mean() > 1.0  # a step, whatever else is summed
+    assert abs(error.mean()) < 0.2
+    assert np.square(error).mean() < np.square(through).mean() / 3
+
+
+def test_corners_on_knots_are_exact_and_others_do_not_ring():
+    source = QuantizedType(I16, 1 / 1024, 0)
+    stored = np.arange(-32768, 32768).astype(np.int16)
+    ramp = lookup_table(lambda x: np.clip(x, -1.0, 2.0), source, source)
+    assert np.array_equal(looked_up(stored, ramp), np.clip(stored, -1024, 2048))
+    beside = looked_up(stored, lookup_table(lambda x: np.clip(x, -1.03, 2.07), source, source))
+    assert beside.min() >= np.rint(-1.03 * 1024) and beside.max() <= np.rint(2.07 * 1024)
+
+
 def test_a_softmax_of_16_bits_is_right_to_two_steps():
     rng = np.random.default_rng(0)
     stored = rng.integers(-32768, 32768, (50, 20)).astype(np.int16)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accelc.dialects.core.types import I16
 from accelc.passes.quantization.ranges import Range, activation_type
 
 numbers = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -25,6 +26,19 @@ def test_one_sided_ranges_use_all_256_values() -> None:
     assert activation_type(Range(0.0, 2.55)).zero_point == -128
     assert activation_type(Range(1.0, 2.55)).zero_point == -128
     assert activation_type(Range(-2.55, -1.0)).zero_point == 127
+
+
+def test_sixteen_bits_are_symmetric_and_just_hold_the_range() -> None:
+    element = activation_type(Range(-1.0, 32767.0), storage=I16)
+    assert str(element) == "!quant.i16<1.0:0>"
+
+
+def test_headroom_is_for_what_may_still_be_larger() -> None:
+    assert Range(-1.0, 3.0).widened == Range(-2.0, 6.0)
+    assert Range(-1.0, 3.0, final=True).widened == Range(-1.0, 3.0, final=True)
+    joined = Range(-1.0, 3.0, final=True).hull(Range(-2.0, 1.0))
+    assert joined == Range(-2.0, 3.0, final=True)
+    assert not Range(-1.0, 3.0, final=True).hull(Range(-4.0, 1.0)).final
 
 
 def test_a_tensor_that_is_always_zero_has_a_type() -> None:

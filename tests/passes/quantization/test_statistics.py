@@ -24,6 +24,17 @@ def test_nothing_seen_is_a_range_of_zero() -> None:
     assert empty.samples == 0
 
 
+@pytest.mark.parametrize("size", [1, 3, 12])
+def test_samples_that_end_at_the_same_number_are_counted(size: int) -> None:
+    peaks = np.array([1, 2, -5, 4, 5, 3, -5, 2, 1, 5, -4, 4], np.float32)
+    samples = np.stack([peaks / 2, peaks], axis=1)
+    statistics = TensorStatistics()
+    for start in range(0, len(samples), size):
+        statistics.update(samples[start : start + size], size)
+        assert statistics.is_saturated == (start + size > 9)
+    assert statistics.peaks == 4
+
+
 def test_means_are_over_samples_however_they_are_batched() -> None:
     samples = np.random.default_rng(3).standard_normal((12, 5, 2)).astype(np.float32)
     rows = samples.reshape(12, -1).astype(np.float64)
