@@ -27,7 +27,7 @@ from .target import Target, target_from_data
 from .validation import check_calls, check_instructions, check_ports
 
 FORMAT = "accelc program"
-VERSION = 3
+VERSION = 4
 MEMBERS = ("manifest.json", "code.bin", "constants.bin", "host.air", "host.bin")
 ALIGNMENT = 64
 """Constants and buffers start at multiples of this many bytes in DRAM."""

@@ -187,7 +187,7 @@ def trace(runtime: Any, model: onnx.ModelProto, runs: list[dict[str, Array]]) ->
     makers = {node.output[0]: node for node in model.graph.node if _makes_integers(node)}
     revealed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in makers if name not in known)
     session = _session(runtime, revealed, optimize=False)
-    module = import_model(revealed, batch=_batch(runs))
+    module = import_model(revealed, input_shapes={name: array.shape for name, array in runs[0].items()})
     FoldQdq().run(module, Environment())
     main = module.main
     tensors: dict[Value[Any], _Tensor] = {}
@@ -264,7 +264,3 @@ def _signed(array: Array) -> Array:
 
 def _makes_integers(node: onnx.NodeProto) -> bool:
     return node.op_type.startswith(ONLY_INTEGERS) and (node.op_type != "QGemm" or len(node.input) > 7)
-
-
-def _batch(runs: list[dict[str, Array]]) -> int:
-    return max((len(array) for run in runs for array in run.values()), default=1)

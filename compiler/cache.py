@@ -155,6 +155,8 @@ def _content(name: str, value: Any) -> Any:
         return None if value is None else format_pipeline(value)
     if name == "calibration":
         return _calibration(value)
+    if name == "input_shapes":
+        return sorted([each, list(sizes)] for each, sizes in value.items())
     if name == "load_calibration":
         return None if value is None else _file(Path(value))
     return value if isinstance(value, (str, int)) or value is None else sorted(value)

@@ -67,6 +67,9 @@ def _check_usage(options: argparse.Namespace) -> None:
     listing = options.list_targets or options.list_passes or options.list_ops
     if options.batch < 1:
         raise UsageError(f"--batch is {options.batch}, expected at least 1")
+    shaped = [name for name, _ in options.input_shape]
+    if twice := next((name for name in shaped if shaped.count(name) > 1), None):
+        raise UsageError(f"--input-shape gives the shape of '{twice}' twice, expected once")
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs is {options.jobs}, expected at least 1")
     if options.model is None and not listing:
@@ -204,8 +207,22 @@ def _add_compilation(group: Any) -> None:
     cache_help = "keep programs in DIR and take them from there if nothing they follow from has changed"
     add("--cache-dir", metavar="DIR", type=Path, help=cache_help)
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
+    shape_help = "shape of an input with dynamic dimensions, as in image=1,3,224,224 (repeatable)"
+    add("--input-shape", metavar="NAME=SIZES", type=_input_shape, action="append", default=[], help=shape_help)
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
     add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")
+
+
+def _input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """The name and the sizes of NAME=SIZE,SIZE,...; names may hold '=' themselves."""
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}', expected NAME=SIZE,SIZE,... with sizes of at least 1")
+    return name, shape
 
 
 def _add_results(group: Any) -> None:

@@ -64,6 +64,7 @@ class Settings:
     `CalibrationTable.save` that replaces what would be found in `calibration`. `instrumentation` watches the passes.
     Passes whose names are in `skipped` are left out.
     `promoted` are the layers that work in int16 where the precision is mixed.
+    `input_shapes` are the shapes of inputs by name; `batch` is the size of other symbolic first dimensions.
     With `allow_host` what has no integer form runs on the host.
     """
 
@@ -72,6 +73,7 @@ class Settings:
     precision: str = "int8"
     promoted: Collection[str] = ()
     batch: int = 1
+    input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     calibration: Calibration | None = None
     calibration_method: str | None = None
     load_calibration: str | Path | None = None
@@ -128,9 +130,19 @@ def kind_of(path: Path) -> str:
     return "onnx" if any(byte < 32 and byte not in b"\t\n\r\f" for byte in head) else "air"
 
 
-def load_module(source: Source, *, batch: int = 1, allow_host: bool = False) -> Module:
-    """The module of an ONNX model or of IR text; a Module is copied, so that passes leave it as it is."""
+def load_module(
+    source: Source,
+    *,
+    batch: int = 1,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    allow_host: bool = False,
+) -> Module:
+    """The module of an ONNX model or of IR text; a Module is copied, so that passes leave it as it is.
+
+    `batch`, `input_shapes` and `allow_host` are those of `import_model`; IR text and a Module have their own shapes.
+    """
     if isinstance(source, Module):
+        _refuse_shapes("model", input_shapes)
         return source.clone()
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -138,6 +150,7 @@ def load_module(source: Source, *, batch: int = 1, allow_host: bool = False) -> 
         if kind == "accel":
             raise CompileError(f"{path}: already a program, expected an .onnx or .air file")
         if kind == "air":
+            _refuse_shapes(str(path), input_shapes)
             module = read_module(path, CONTEXT)
             verify(module)
             try:
@@ -146,7 +159,19 @@ def load_module(source: Source, *, batch: int = 1, allow_host: bool = False) -> 
                 raise CompileError(f"{path}: {error.diagnostics[0].message}") from None
             return module
         source = path
-    return import_model(source, batch=batch, allow_host=allow_host)
+    return import_model(source, batch=batch, input_shapes=input_shapes, allow_host=allow_host)
+
+
+def load_source(source: Source, settings: Settings) -> Module:
+    """The module of a source, with the shapes that the settings ask for."""
+    return load_module(source, batch=settings.batch, input_shapes=settings.input_shapes, allow_host=settings.allow_host)
+
+
+def _refuse_shapes(what: str, shapes: Mapping[str, Sequence[int]] | None) -> None:
+    if shapes:
+        raise CompileError(
+            f"{what}: a shape is given for input '{next(iter(shapes))}', but IR has the shapes of its inputs"
+        )
 
 
 def float_reference(source: Source, settings: Settings, imported: Module | None = None) -> Module | None:
@@ -154,9 +179,7 @@ def float_reference(source: Source, settings: Settings, imported: Module | None 
 
     `imported` is what `load_module` made of the source, where that has been done.
     """
-    module = imported
-    if module is None:
-        module = load_module(source, batch=settings.batch, allow_host=settings.allow_host)
+    module = load_source(source, settings) if imported is None else imported
     return module if level_of(module) == "nn" else None
 
 
@@ -200,10 +223,7 @@ def compile_module(
 
     Raises CompileError for everything that is wrong with the model, its calibration data or the pipeline.
     """
-    if imported is None:
-        module = load_module(source, batch=settings.batch, allow_host=settings.allow_host)
-    else:
-        module = imported.clone()
+    module = load_source(source, settings) if imported is None else imported.clone()
     level = level_of(module)
     if level == "nn" and settings.stop != "nn":
         check_memory(module, settings.target, word_for(source))

@@ -16,7 +16,7 @@ from ..passes.framework.pass_manager import Instrumentation
 from ..passes.quantization.calibration_table import CalibrationTable
 from ..passes.quantization.measure import Fidelity, decibels
 from ..passes.quantization.mixing import Sensitivity, label_flips, promotion_order
-from .driver import QUANTIZING, Compiled, Settings, Source, calibration_data, compile_module, emit, load_module
+from .driver import QUANTIZING, Compiled, Settings, Source, calibration_data, compile_module, emit, load_source
 from .measuring import measure
 from .report import Report
 
@@ -123,7 +123,7 @@ def choose(rows: Sequence[Row], goal: Goal, *, base: int) -> tuple[Row, str | No
 
 class _Explorer:
     def __init__(self, source: Source, settings: Settings) -> None:
-        self.source, self.imported = source, load_module(source, batch=settings.batch, allow_host=settings.allow_host)
+        self.source, self.imported = source, load_source(source, settings)
         self.settings = replace(settings, calibration=calibration_data(settings.calibration, self.imported))
         self.first = Baseline()
         keeper = _Quantized()

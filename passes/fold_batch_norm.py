@@ -108,7 +108,7 @@ def per_channel(value: Value[Any], data: Value[Any]) -> Array | None:
     if not isinstance(value, Constant) or not is_float(value):
         return None
     shape, target = value.array.shape, data.type.shape
-    if len(shape) > len(target) or any(size != 1 for size in shape[:-1]) or value.array.size not in (1, target[-1]):
+    if len(shape) > len(target) or any(size != 1 for size in shape[:-1]) or value.array.size not in (1, *target[-1:]):
         return None
     return value.array.reshape(-1).astype(np.float64)
 

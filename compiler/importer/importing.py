@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,14 @@ from .signature import inferred_types, resolve_inputs
 from .table import CONTROL_FLOW, find_operator
 
 
-def import_model(source: Path | bytes | ModelProto, *, batch: int = 1, allow_host: bool = False) -> Module:
-    """Import a model; a symbolic first dimension of its inputs becomes `batch`.
+def import_model(
+    source: Path | bytes | ModelProto,
+    *,
+    batch: int = 1,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    allow_host: bool = False,
+) -> Module:
+    """Import a model; inputs have the `input_shapes` given by name, other symbolic first dimensions become `batch`.
 
     @main takes the model's inputs and returns its outputs under their names, shapes and layouts (attribute `outputs`).
     Every operation carries the ONNX node it came from. All operations are float32 on NHWC images, with transposes
@@ -36,7 +42,7 @@ def import_model(source: Path | bytes | ModelProto, *, batch: int = 1, allow_hos
     nodes a list of all of them with their reasons.
     """
     model = read_model(source)
-    inputs = resolve_inputs(model, batch)
+    inputs = resolve_inputs(model, batch, input_shapes)
     return _Importer(model, inputs, allow_host).run()
 
 

@@ -20,6 +20,9 @@ FLOATS = ("float16", "bfloat16", "float64")
 INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 """Inputs of these types may only be asked for their shape."""
 
+UNNAMED = "?"
+"""Stands for a symbolic dimension without a name."""
+
 
 ROBUST = frozenset(
     {
@@ -55,18 +58,21 @@ ROBUST = frozenset(
 """The arithmetic of shapes, whose inference does not crash and is not worth the start of a process."""
 
 
-def resolve_inputs(model: Model, batch: int) -> list[GraphInput]:
-    """The graph inputs with `batch` in place of a symbolic first dimension (and of its name elsewhere).
+def resolve_inputs(model: Model, batch: int, shapes: Mapping[str, Sequence[int]] | None = None) -> list[GraphInput]:
+    """The graph inputs with a size for every dimension.
+
+    An input that `shapes` names has that shape; a symbolic dimension of another one has the size that its name has
+    there, or is the batch: a first dimension, and its name elsewhere.
 
     Raises CompileError for any other symbolic dimension, an element type other than float32 (integers may stay, for
-    shape arithmetic), and a batch that no input can take.
+    shape arithmetic), a batch that no input can take, and shapes that do not fit.
     """
     if batch < 1:
         raise CompileError(f"the batch is {batch}, expected at least 1")
+    given = _given_shapes(model, shapes or {})
+    named = _named_sizes(model, given, batch)
     names: set[str] = set()
-    symbolic = False
     resolved: list[GraphInput] = []
-    batch_names = {v.shape[0] for v in model.inputs if v.shape and isinstance(v.shape[0], str)} - {"?"}
     for value in model.inputs:
         what = f"{model.source}: input '{value.name}'"
         if value.name in names:
@@ -78,34 +84,94 @@ def resolve_inputs(model: Model, batch: int) -> list[GraphInput]:
             raise CompileError(f"{what} is {value.dtype}, expected float32", notes=("convert the model to float32",))
         if value.dtype != "float32" and value.dtype not in INTEGERS:
             raise CompileError(f"{what} is {value.dtype}, expected float32")
-        if value.shape is None:
-            raise CompileError(f"{what} has no shape", notes=("export the model with the shapes of its inputs",))
-        shape: list[int | str] = []
-        for axis, size in enumerate(value.shape):
-            if isinstance(size, str) and (axis == 0 or size in batch_names):
-                symbolic = True
-                shape.append(batch)
-            elif isinstance(size, str):
-                name = "an unnamed dynamic dimension" if size == "?" else f"the dynamic dimension '{size}'"
-                raise CompileError(
-                    f"{what} has {name} at axis {axis}, only the batch (axis 0) may be dynamic",
-                    notes=("export the model with a fixed size, or fix it with onnx.tools.update_model_dims",),
-                )
-            elif size == 0:
-                raise CompileError(f"{what} is empty: its shape is {list(value.shape)}")
-            else:
-                shape.append(size)
-        sizes = [size for size in shape if isinstance(size, int)]
+        sizes = given.get(value.name) or _settled(what, value, named, batch)
         if prod(sizes) > ELEMENT_LIMIT:
-            raise CompileError(f"{what} has the shape {sizes}, at most {ELEMENT_LIMIT} elements are accepted")
-        resolved.append(replace(value, shape=tuple(sizes)))
-    if batch != 1 and not symbolic and any(value.shape and value.shape[0] != batch for value in resolved):
-        fixed = next(value for value in resolved if value.shape and value.shape[0] != batch)
-        size = fixed.shape[0] if fixed.shape else 0
-        raise CompileError(
-            f"{model.source}: the batch of input '{fixed.name}' is fixed at {size}, it cannot be {batch}"
-        )
+            raise CompileError(f"{what} has the shape {list(sizes)}, at most {ELEMENT_LIMIT} elements are accepted")
+        resolved.append(replace(value, shape=sizes))
+    _check_batch(model, batch, resolved)
     return resolved
+
+
+def _given_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    """`shapes` as tuples; CompileError for a name that is no input, and what the model has fixed otherwise."""
+    inputs = {value.name: value for value in model.inputs}
+    given: dict[str, tuple[int, ...]] = {}
+    for name, sizes in shapes.items():
+        what = f"{model.source}: the shape {list(sizes)} is given for input '{name}'"
+        if name not in inputs:
+            known = ", ".join(f"'{each}'" for each in inputs) or "none"
+            raise CompileError(f"{what}, which the model does not have; its inputs: {known}")
+        if not all(size >= 1 and size % 1 == 0 for size in sizes):
+            raise CompileError(f"{what}, expected sizes of at least 1")
+        shape = inputs[name].shape
+        fits = shape is None or (
+            len(shape) == len(sizes)
+            and all(isinstance(own, str) or own == size for own, size in zip(shape, sizes, strict=True))
+        )
+        if not fits:
+            raise CompileError(f"{what}, the model has {_shape_text(shape or ())}")
+        given[name] = tuple(int(size) for size in sizes)
+    return given
+
+
+def _named_sizes(model: Model, given: Mapping[str, tuple[int, ...]], batch: int) -> dict[str, int]:
+    """The size of every symbolic dimension with a name, by name; CompileError where two shapes disagree about one."""
+    named: dict[str, int] = {}
+    for value in model.inputs:
+        for own, size in zip(value.shape or (), given.get(value.name, ()), strict=False):
+            if isinstance(own, str) and own != UNNAMED and named.setdefault(own, size) != size:
+                raise CompileError(
+                    f"{model.source}: the shape {list(given[value.name])} given for input '{value.name}' makes "
+                    f"dimension '{own}' {size}, which another input has as {named[own]}"
+                )
+    for value in model.inputs:
+        first = value.shape[0] if value.shape else UNNAMED
+        if isinstance(first, str) and first != UNNAMED and value.name not in given:
+            named.setdefault(first, batch)
+    return named
+
+
+def _settled(what: str, value: GraphInput, named: Mapping[str, int], batch: int) -> tuple[int, ...]:
+    """The shape of an input that none is given for; CompileError if a dimension is left open or 0."""
+    hint = (
+        "give its shape, as in --input-shape '{}={}' (from Python: input_shapes), or export the model with a fixed one"
+    )
+    if value.shape is None:
+        raise CompileError(f"{what} has no shape", notes=(hint.format(value.name, "1,3,224,224"),))
+    sizes: list[int] = []
+    for axis, size in enumerate(value.shape):
+        if size == 0:
+            raise CompileError(f"{what} is empty: its shape is {_shape_text(value.shape)}")
+        if isinstance(size, int):
+            sizes.append(size)
+        elif size in named or axis == 0:
+            sizes.append(named.get(size, batch))
+        else:
+            name = "an unnamed dynamic dimension" if size == UNNAMED else f"the dynamic dimension '{size}'"
+            example = [
+                str(batch) if i == 0 else "N" if isinstance(d, str) else str(d) for i, d in enumerate(value.shape)
+            ]
+            raise CompileError(
+                f"{what} has {name} at axis {axis}, only the batch (axis 0) has a size without being given one",
+                notes=(hint.format(value.name, ",".join(example)),),
+            )
+    return tuple(sizes)
+
+
+def _check_batch(model: Model, batch: int, resolved: Sequence[GraphInput]) -> None:
+    """Raise CompileError if a batch is asked for that no input has."""
+    others = [value for value in resolved if value.shape and value.shape[0] != batch]
+    symbolic = any(value.shape and isinstance(value.shape[0], str) for value in model.inputs)
+    if batch != 1 and others and (not symbolic or len(others) == len(resolved)):
+        first = others[0]
+        size = first.shape[0] if first.shape else 0
+        raise CompileError(
+            f"{model.source}: the batch of input '{first.name}' is fixed at {size}, it cannot be {batch}"
+        )
+
+
+def _shape_text(shape: Sequence[int | str]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
 
 
 def inferred_types(model: Model, inputs: Sequence[GraphInput]) -> dict[str, TensorType]:

@@ -12,7 +12,7 @@ from machine.modules import conv_module
 from accelc.backends import manifest
 from accelc.backends.container import pack, unpack
 from accelc.backends.emitter import emit
-from accelc.backends.program import MEMBERS, is_program, load_program, program_from_bytes
+from accelc.backends.program import MEMBERS, VERSION, is_program, load_program, program_from_bytes
 from accelc.backends.simulator.simulator import Simulator
 from accelc.backends.target import load_target
 from accelc.dialects.core.diagnostics import CompileError
@@ -100,7 +100,7 @@ def put(*path: Any, value: Any):
 
 
 EDITS = [
-    (("version",), 1, "its format has version 1, this version of accelc reads 3"),
+    (("version",), 1, f"its format has version 1, this version of accelc reads {VERSION}"),
     (("format",), "zip", "'format' is 'zip', expected one of accelc program"),
     (("extra",), 1, "unknown key 'extra'"),
     (("dram_bytes",), -1, "'dram_bytes' is -1, expected an integer from 0"),
@@ -153,7 +153,7 @@ def test_an_edit_without_a_new_checksum_is_refused():
 
 def test_json_that_is_not_canonical_is_refused():
     members = unpack(DATA, MEMBERS)
-    spaced = members["manifest.json"].replace(b'"version":3', b'"version": 3')
+    spaced = members["manifest.json"].replace(b'"version":', b'"version": ')
     assert "is not in canonical form" in reason(pack({**members, "manifest.json": spaced}))
     nested = b"[" * 100_000
     assert "the manifest is not valid JSON" in reason(pack({**members, "manifest.json": nested}))

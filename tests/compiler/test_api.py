@@ -121,6 +121,22 @@ def small():
     return graph_model(nodes, {"a": ("N", 4, 5, 5), "b": ("N", 4, 5, 5), "weight": weight}, ["y"])
 
 
+def test_shapes_are_given_to_dynamic_inputs(small):
+    model = onnx.ModelProto()
+    model.CopyFrom(small)
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        dims[2].dim_param, dims[3].dim_param = "height", "width"
+    program = accelc.compile(model, input_shapes={"a": (2, 4, 6, 7)})
+    assert program.inputs["b"].shape == (2, 4, 6, 7) and program.outputs["y"].shape == (2, 6, 4, 5)
+    samples = {name: np.ones((5, 4, 6, 7), np.float32) for name in ("a", "b")}
+    assert program.run(samples)["y"].shape == (5, 6, 4, 5)
+    with pytest.raises(
+        accelc.CompileError, match="a shape is given for input 'a', but IR has the shapes of its inputs"
+    ):
+        accelc.compile(load_module(model, input_shapes={"a": (2, 4, 6, 7)}), input_shapes={"a": (2, 4, 6, 7)})
+
+
 def test_batches_are_filled_up(small):
     random = np.random.default_rng(1)
     samples = {name: random.standard_normal((7, 4, 5, 5), np.float32) for name in ("a", "b")}

@@ -100,6 +100,8 @@ def test_everything_that_changes_the_program_names_another_entry(folder, tmp_pat
                 {"precision": "mixed"},
                 {"precision": "mixed", "promoted": ["a"]},
                 {"batch": 2},
+                {"input_shapes": {"input": (1, 1, 8, 8)}},
+                {"input_shapes": {"input": (2, 1, 8, 8)}},
                 {"calibration": calibration()},
                 {"calibration": calibration(1.0)},
                 {"calibration": Path("examples/data/digits.calibration.npz")},

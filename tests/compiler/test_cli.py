@@ -72,6 +72,18 @@ USAGE = [
     ("model.onnx --emit=nn --run good.npz", "--emit=nn stops before there is a program, which --run needs"),
     ("model.onnx --checked", "--checked is given without --run or --evaluate, which it would watch"),
     ("model.onnx --batch 0", "--batch is 0, expected at least 1"),
+    (
+        "model.onnx --input-shape input=1,a",
+        "argument --input-shape: 'input=1,a', expected NAME=SIZE,SIZE,... with sizes of at least 1",
+    ),
+    (
+        "model.onnx --input-shape 1,1,8,8",
+        "argument --input-shape: '1,1,8,8', expected NAME=SIZE,SIZE,... with sizes of at least 1",
+    ),
+    (
+        "model.onnx --input-shape input=1,1,8,8 --input-shape input=2,1,8,8",
+        "--input-shape gives the shape of 'input' twice, expected once",
+    ),
     ("model.onnx --print-ir-after nope", "--print-ir-after=nope: unknown pass, expected one of allocate-banks, "),
     ("model.onnx --skip-pass nope", "--skip-pass=nope: unknown pass, expected one of allocate-banks, "),
     (

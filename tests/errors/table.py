@@ -23,6 +23,8 @@ MODELS = {
     "string_input.onnx": "a string input",
     "sequence_input.onnx": "an input that is no tensor",
     "dynamic_height.onnx": "a dynamic dimension other than the batch",
+    "dynamic_height.onnx --input-shape x0=1,4,8": "a shape that does not fit the model",
+    "dynamic_height.onnx --input-shape image=1,3,8": "a shape for an input that the model does not have",
     "no_shape.onnx": "an input without a shape",
     "no_elements.onnx": "an input without elements",
     "giant_input.onnx": "an input of terabytes",

@@ -347,28 +347,6 @@ def test_input_names_that_the_text_form_cannot_hold():
     assert message(model) == """error: model: input 'a"b' has a quote or control character in its name"""
 
 
-def test_symbolic_dimensions():
-    hint = "note: export the model with a fixed size, or fix it with onnx.tools.update_model_dims"
-    assert message(node_model("Relu", [("n", 3, "height")])) == (
-        "error: model: input 'x0' has the dynamic dimension 'height' at axis 2, "
-        f"only the batch (axis 0) may be dynamic\n{hint}"
-    )
-    model = node_model("Relu", [(1, 3)])
-    model.graph.input[0].type.tensor_type.shape.dim[1].ClearField("value")
-    assert "input 'x0' has an unnamed dynamic dimension at axis 1" in message(model)
-    model.graph.input[0].type.tensor_type.ClearField("shape")
-    assert message(model).startswith("error: model: input 'x0' has no shape\n")
-
-
-def test_batches():
-    fixed = node_model("Relu", [(4, 3)])
-    assert message(fixed, batch=2) == "error: model: the batch of input 'x0' is fixed at 4, it cannot be 2"
-    assert message(fixed, batch=0) == "error: the batch is 0, expected at least 1"
-    assert import_model(fixed).main.arguments[0].type.shape == (4, 3)
-    assert import_model(fixed, batch=4).main.arguments[0].type.shape == (4, 3)
-    assert message(node_model("Relu", [(2, 0)])) == "error: model: input 'x0' is empty: its shape is [2, 0]"
-
-
 # files
 
 
