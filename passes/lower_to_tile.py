@@ -46,7 +46,7 @@ from .lowering.elementwise import (
 )
 from .lowering.emission import Emitter
 from .lowering.host_calls import Mailboxes
-from .lowering.mapping import Decision, MappingSearch
+from .lowering.mapping_search import Decision, MappingSearch
 from .lowering.matmul import Product, emit_product
 from .lowering.movement import emit_input, emit_movement, emit_output
 from .lowering.placement import Placement
@@ -60,7 +60,8 @@ class LowerToTile(Pass):
     `schedule` still has to cut it into strips that fit. From here on there are instructions, buffers, and the steps
     that the host takes around them: quantize, dequantize, and transposes and reshapes of floats.
 
-    `effort` is how many mappings are tried for a product: 0 the first legal one, 1 those that use all blocks, 2 all.
+    `effort` is how many mappings are tried for a product: 0 the first legal one, 1 those that use all blocks, 2 all of
+    them. Equal layers are searched once, in all modules of a process.
     """
 
     name: ClassVar[str] = "lower-to-tile"
@@ -114,7 +115,7 @@ class LowerToTile(Pass):
 def _remark(environment: Environment, name: str, decision: Decision) -> None:
     """What a product runs as, and every candidate as (mapping, estimated cycles or None, why it is not possible)."""
     candidates = [
-        (str(mapping), None, price) if isinstance(price, str) else (str(mapping), price, "")
+        (str(mapping), None, price) if isinstance(price, str) else (str(mapping), price.cycles, "")
         for mapping, price in decision.candidates.items()
     ]
     message = f"runs as '{decision.chosen}', of {len(candidates)} mappings considered"

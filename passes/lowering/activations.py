@@ -18,7 +18,8 @@ from ...dialects.tile import array, vector
 from ...dialects.tile.elements import ELEMENTS
 from .drain import Drain
 from .emission import Emitter, Share, row_strides
-from .mapping import Geometry, Mapping, MappingSearch
+from .mapping import Geometry, Mapping
+from .mapping_search import MappingSearch
 from .views import View, element_name
 
 

@@ -16,7 +16,8 @@ from ...dialects.quant.types import number_of
 from ...dialects.tile import array, pooling, vector
 from .drain import Drain
 from .emission import Emitter, Share, image_shape, row_strides
-from .mapping import Geometry, Mapping, MappingSearch
+from .mapping import Geometry, Mapping
+from .mapping_search import MappingSearch
 from .views import View, element_name, shape4
 
 
