@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
 from ...dialects.core.fields import AttributeValue
-from ...dialects.core.operation import Constant, Value
+from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import Array
 from ...dialects.nn import (
     AveragePoolOp,
@@ -28,44 +30,40 @@ from ...dialects.quant.types import is_brain_float, number_of, quantized_element
 from ...dialects.tile import normalization, pooling, records, vector
 from ...dialects.tile.window import LARGEST_WINDOW
 from .emission import Emitter, row_strides
-from .views import Shape4, View, axis4, dense_strides, dense_view, element_name, number_size, shape4
+from .views import Shape4, View, axis4, dense_strides, dense_view, element_name, number_size, shape4, shared_axes
+
+LONGEST_AXIS = 2**16
+"""Rows and pixels of an instruction are fewer."""
 
 
 def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
     """nn.add, sub, mul, div: one instruction a destination and sample; constants are loaded, small sides broadcast."""
     kind = op.name.removeprefix("nn.")
     emitter.begin_layer(op, kind)
-    shape = shape4(op.result.type.shape)
-    sides = [_broadcast(emitter, value, op.result) for value in op.operands]
     multipliers, shift = ((0, 0), 0) if is_brain_float(op.result) else op.multipliers()
     left, right, out = (number_of(value.type) for value in (*op.operands, op.result))
     low, high = op.integer_bounds
-    for first, count, place in emitter.outputs(op.result):
-        for sample in range(shape[0]):
-            lhs, rhs = (_channel_part(side, first, count).sample(sample) for side in sides)
-            view = place.sample(sample)
-            emitter.add(
-                vector.BinaryOp,
-                [lhs.buffer, rhs.buffer, view.buffer],
-                kind=kind,
-                **row_strides("lhs", lhs),
-                lhs_channel_stride=lhs.strides[3],
-                **row_strides("rhs", rhs),
-                rhs_channel_stride=rhs.strides[3],
-                **row_strides("output", view),
-                element=element_name(op.result),
-                out_h=shape[1],
-                out_w=shape[2],
-                out_c=count,
-                lhs_zero=left.zero_point,
-                rhs_zero=right.zero_point,
-                lhs_multiplier=int(multipliers[0]),
-                rhs_multiplier=int(multipliers[1]) if len(multipliers) > 1 else 0,
-                shift=shift,
-                zero_point=out.zero_point,
-                low=low,
-                high=high,
-            )
+    for _, (lhs, rhs), view in _samples(emitter, op, op.operands):
+        emitter.add(
+            vector.BinaryOp,
+            [lhs.buffer, rhs.buffer, view.buffer],
+            kind=kind,
+            **row_strides("lhs", lhs),
+            lhs_channel_stride=lhs.strides[3],
+            **row_strides("rhs", rhs),
+            rhs_channel_stride=rhs.strides[3],
+            **row_strides("output", view),
+            **_extent(view),
+            element=element_name(op.result),
+            lhs_zero=left.zero_point,
+            rhs_zero=right.zero_point,
+            lhs_multiplier=int(multipliers[0]),
+            rhs_multiplier=int(multipliers[1]) if len(multipliers) > 1 else 0,
+            shift=shift,
+            zero_point=out.zero_point,
+            low=low,
+            high=high,
+        )
     emitter.written(op.result)
 
 
@@ -75,7 +73,7 @@ def emit_lookup(emitter: Emitter, op: LookupOp) -> None:
     entries = cast(Constant, op.table).array
     table = emitter.load_constant(emitter.name("table"), entries)
     pages = page_count(entries.size) if is_brain_float(op.data) else None
-    for source, view in _pairs(emitter, op.data, op.result):
+    for _, (source,), view in _samples(emitter, op, [op.data]):
         emitter.add(
             vector.LookupOp,
             [source.buffer, table, view.buffer],
@@ -125,24 +123,22 @@ def _emit_rescale(
     words = np.stack([above, below], axis=-1).reshape(-1)
     parameters = emitter.load_constant(emitter.name("parameters"), words)
     data = op.operands[0]
-    for first, count, place in emitter.outputs(op.result):
-        for sample in range(place.shape[0]):
-            source, view = emitter.view(data).channels(first, count).sample(sample), place.sample(sample)
-            emitter.add(
-                vector.RescaleOp,
-                [source.buffer, parameters, view.buffer],
-                **row_strides("input", source),
-                **row_strides("output", view),
-                **_extent(view),
-                parameters_offset=8 * first if per_channel else 0,
-                per_channel=per_channel,
-                element=element_name(op.result),
-                input_element=element_name(data),
-                input_zero=number_of(data.type).zero_point,
-                zero_point=number_of(op.result.type).zero_point,
-                low=bounds[0],
-                high=bounds[1],
-            )
+    for first, (source,), view in _samples(emitter, op, [data]):
+        emitter.add(
+            vector.RescaleOp,
+            [source.buffer, parameters, view.buffer],
+            **row_strides("input", source),
+            **row_strides("output", view),
+            **_extent(view),
+            parameters_offset=8 * first if per_channel else 0,
+            per_channel=per_channel,
+            element=element_name(op.result),
+            input_element=element_name(data),
+            input_zero=number_of(data.type).zero_point,
+            zero_point=number_of(op.result.type).zero_point,
+            low=bounds[0],
+            high=bounds[1],
+        )
     emitter.written(op.result)
 
 
@@ -387,22 +383,45 @@ def _window(source: View, view: View, op: MaxPoolOp | AveragePoolOp) -> dict[str
     }
 
 
-def _broadcast(emitter: Emitter, value: Value[Any], result: Value[Any]) -> View:
-    """A view of an operand with the result's shape; axes of length 1 that repeat have stride 0."""
-    rank = len(result.type.shape)
-    own: Shape4 = shape4((1,) * (rank - len(value.type.shape)) + value.type.shape)
-    source = emitter.view(value)
-    view = source.reshaped(own)
+def _samples(emitter: Emitter, op: Operation, operands: Sequence[Value[Any]]) -> Iterator[tuple[int, list[View], View]]:
+    """For every destination and sample: its first channel, the operands broadcast to it, and where it is written."""
+    rank = op.result.type.rank
+    shapes = [(1,) * (rank - value.type.rank) + value.type.shape for value in (op.result, *operands)]
+    sources, places = [emitter.view(value) for value in operands], emitter.outputs(op.result)
+    axes = shared_axes(shapes) if rank > 4 else list(zip(*map(shape4, shapes), strict=True))
+    full, *owns = (shape4(sizes) for sizes in zip(*axes, strict=True))
+    sides = [source.reshaped(own) for source, own in zip(sources, owns, strict=True)]
+    targets = [place.reshaped((*full[:3], count)) for _, count, place in places]
+    if None in sides or None in targets or max(full[1:3]) >= LONGEST_AXIS:
+        axes = list(zip(*shapes, strict=True)) if rank > 4 else axes
+        full, *owns = (shape4(sizes) for sizes in zip(*axes, strict=True))
+        sides = [_dense(emitter, source, own) for source, own in zip(sources, owns, strict=True)]
+        targets = [place for _, _, place in places]
+    views = [_repeated(cast(View, side), full) for side in sides]
+    leading, *repeated = zip(*axes[:-3], strict=True)
+    chosen = [np.broadcast_to(np.arange(math.prod(own)).reshape(own), leading).reshape(-1).tolist() for own in repeated]
+    for (first, count, _), target in zip(places, targets, strict=True):
+        for sample, indices in enumerate(zip(*chosen, strict=True)):
+            parts = [
+                view.channels(first if view.strides[3] else 0, count).sample(index)
+                for view, index in zip(views, indices, strict=True)
+            ]
+            yield first, parts, cast(View, target).sample(sample)
+
+
+def _dense(emitter: Emitter, source: View, shape: Shape4) -> View:
+    """The elements under another shape, copied if strides do not allow it."""
+    view = source.reshaped(shape)
     if view is None:
         copy = emitter.temporary(source.shape, "dense", source.size, 1)
         emitter.move(source, copy)
-        view = dense_view(copy.buffer, own, source.size)
-    full = shape4(result.type.shape)
-    strides = [0 if a == 1 != b else s for a, b, s in zip(own, full, view.strides, strict=True)]
-    if any(a not in (1, b) for a, b in zip(own, full, strict=True)):
-        raise ValueError(f"{value.type} does not broadcast to {result.type} once leading axes merge")
-    return replace(view, shape=full, strides=(strides[0], strides[1], strides[2], strides[3]))
+        view = dense_view(copy.buffer, shape, source.size)
+    return view
 
 
-def _channel_part(view: View, first: int, count: int) -> View:
-    return view.channels(first if view.strides[3] else 0, count)
+def _repeated(view: View, full: Shape4) -> View:
+    """A view with the rows, pixels and channels of the full shape; axes of length 1 that repeat have stride 0."""
+    strides = [0 if a == 1 != b else s for a, b, s in zip(view.shape, full, view.strides, strict=True)]
+    return replace(
+        view, shape=(view.shape[0], *full[1:]), strides=(view.strides[0], strides[1], strides[2], strides[3])
+    )

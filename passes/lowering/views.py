@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,24 @@ def shape4(shape: tuple[int, ...]) -> Shape4:
         case _:
             h, w, c = shape[-3:]
             return math.prod(shape[:-3]), h, w, c
+
+
+def shared_axes(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The axes of shapes of one rank above 4 that broadcast to the first: the sizes of all shapes for each axis.
+
+    Neighbours before the last that repeat in the same operands are one axis; there are four at least.
+    """
+    axes: list[tuple[int, ...]] = []
+    for sizes in zip(*(shape[:-1] for shape in shapes), strict=True):
+        if axes and all((a == 1) == (n == 1) for a, n in zip(axes[-1], sizes, strict=True)):
+            axes[-1] = tuple(a * n for a, n in zip(axes[-1], sizes, strict=True))
+        elif sizes[0] != 1:
+            axes.append(sizes)
+    if len(axes) == 1:  # rows and pixels, so that no axis is long
+        pixels = max(n for n in range(1, math.isqrt(axes[0][0]) + 1) if axes[0][0] % n == 0)
+        axes = [tuple(n if n == 1 else part for n in axes[0]) for part in (axes[0][0] // pixels, pixels)]
+    ones = (1,) * len(shapes)
+    return [*[ones] * (3 - len(axes)), *axes, tuple(shape[-1] for shape in shapes)]
 
 
 def axis4(rank: int, axis: int) -> int | None:
