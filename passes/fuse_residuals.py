@@ -30,39 +30,56 @@ class FuseResiduals(Pass):
     def run(self, module: Module, environment: Environment) -> None:
         """Fuse every sum that can be."""
         operations = [op for op in module.main.body if isinstance(op, InstructionOp)]
-        users: dict[Value[Any], list[int]] = {}
+        touches: dict[Value[Any], _Touches] = {}
         for position, op in enumerate(operations):
-            for value in dict.fromkeys(op.operands):
-                users.setdefault(value, []).append(position)
+            _record(touches, position, op)
         for position, op in enumerate(operations):
             if isinstance(op, BinaryOp) and op.kind == "add" and op.element in FUSED_ELEMENTS:
                 for side, other in (("lhs", "rhs"), ("rhs", "lhs")):
-                    found = _producer(operations, users, position, side, other)
+                    found = _producer(operations, touches, position, side, other)
                     if found is not None:
                         producer = operations[found]
                         assert isinstance(producer, RequantizeOp)
                         fused = module.main.body.insert_before(producer, _fused(producer, op, side, other))
-                        producer.erase()
-                        op.erase()
+                        for at, gone in ((found, producer), (position, op)):
+                            for value in dict.fromkeys(gone.operands):
+                                touches[value].pop(at)
+                            gone.erase()
                         operations[found] = fused
+                        _record(touches, found, fused)
                         break
         for op in list(module.main.body):
             if isinstance(op, AllocOp) and op.buffer.is_unused:
                 op.erase()
 
 
+_Touches = dict[int, list[tuple[int, int]]]
+"""Of one buffer: by the position of an instruction the bytes that it touches, each from an offset to an end."""
+
+
+def _record(touches: dict[Value[Any], _Touches], position: int, op: InstructionOp) -> None:
+    for value in op.operands:
+        touches.setdefault(value, {}).setdefault(position, [])
+    for region in op.regions():
+        touches[_buffer(op, region)][position].append((region.offset, region.end))
+
+
 def _producer(
-    operations: list[InstructionOp], users: dict[Value[Any], list[int]], position: int, side: str, other: str
+    operations: list[InstructionOp], touches: dict[Value[Any], _Touches], position: int, side: str, other: str
 ) -> int | None:
     """The position of the requantization that the sum at `position` can join with its operand `side`, or None."""
     op = operations[position]
     assert isinstance(op, BinaryOp)
     region, output = _region(op, side), _region(op, "output")
     tensor, buffers = _buffer(op, region), {_buffer(op, each) for each in op.regions()}
-    before = [at for at in users[tensor] if at < position and _touches(operations[at], tensor, region)]
-    after = [at for at in users[tensor] if at > position and _touches(operations[at], tensor, region)]
+    touching = [
+        at
+        for at, spans in touches[tensor].items()
+        if at != position and any(offset < region.end and region.offset < end for offset, end in spans)
+    ]
+    before = [at for at in touching if at < position]
     overwritten = _buffer(op, output) is tensor and (output.offset, output.end) == (region.offset, region.end)
-    if len(before) != 1 or (after and not overwritten):
+    if len(before) != 1 or (len(touching) > 1 and not overwritten):
         return None
     producer = operations[before[0]]
     if not isinstance(producer, RequantizeOp) or isinstance(producer, RequantizeAddOp) or producer.groups != 1:
@@ -75,8 +92,8 @@ def _producer(
         return None
     if not same or not alike or getattr(op, f"{other}_channel_stride") != op.size_of(other):
         return None
-    between = operations[before[0] + 1 : position]
-    return before[0] if all(buffers.isdisjoint(each.operands) for each in between if each.parent is not None) else None
+    meanwhile = any(before[0] < at < position for buffer in buffers for at in touches[buffer])
+    return None if meanwhile else before[0]
 
 
 def _fused(requantize: RequantizeOp, add: BinaryOp, side: str, other: str) -> RequantizeAddOp:
@@ -108,10 +125,3 @@ def _region(op: InstructionOp, operand: str) -> Region:
 
 def _buffer(op: InstructionOp, region: Region) -> Value[Any]:
     return op.operands[[declared.name for declared in op.operand_fields].index(region.operand)]
-
-
-def _touches(op: InstructionOp, tensor: Value[Any], region: Region) -> bool:
-    """True if an instruction that is still there touches a byte between the first and the last of the region."""
-    return op.parent is not None and any(
-        _buffer(op, each) is tensor and each.offset < region.end and region.offset < each.end for each in op.regions()
-    )
