@@ -2,12 +2,13 @@
 
 A product is one matmul, or several that accumulate into the same place, and the requantizations that read it. If all
 of them agree on its geometry it gets a buffer of its own in the layout that suits the host; its element type is
-int32 where integer kernels compute all of it, else float32 where the bound of the accumulators proves that exact
-(128 * sum of |weights| <= 2^24 for int8), else float64.
+int32 where integer kernels compute all of it and a reduction fills at least one register, else float32 where the bound
+of the accumulators proves that exact (128 * sum of |weights| <= 2^24 for int8), else float64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -66,6 +67,7 @@ class Weights:
     stored: Array
     dtype: Any
     bound: int
+    forms: dict[tuple[int, ...], list[Any]] = field(default_factory=dict[tuple[int, ...], list[Any]])
 
     @cached_property
     def matrix(self) -> Array:
@@ -76,6 +78,12 @@ class Weights:
     def packed(self) -> list[Any]:
         """The weights as the integer kernels want them, one matrix a group."""
         return packed_weights(self.stored)
+
+    def kept(self, form: tuple[int, ...], make: Callable[[Array], Any]) -> list[Any]:
+        """The weights in another form, `make` of the matrix of each group, made once."""
+        if form not in self.forms:
+            self.forms[form] = [make(matrix) for matrix in self.stored]
+        return self.forms[form]
 
 
 @dataclass(eq=False)
@@ -93,6 +101,7 @@ class Product:
     regular: bool = True
     element: str = "i8"
     integer: bool = True
+    depth: int = 0
     slot: int = 0
 
     @property
@@ -110,7 +119,7 @@ class Product:
         """float32 of floats; of integers int32 if kernels compute all, else float32 if every sum is exact in it."""
         if ELEMENTS[self.element].is_float:
             return np.dtype(np.float32)
-        if self.integer:
+        if self.integer and self.depth >= KERNEL_DEPTH and has_integer_kernels():
             return np.dtype(np.int32)
         return np.dtype(np.float32 if self.bound <= EXACT_FLOAT32 else np.float64)
 
@@ -285,7 +294,9 @@ class _Analyser:
             self.live = [piece for span in self.live for piece in _without(span, base, product.end)]
             self.live.append((base, product.end, product))
         product.bound += max(bound, 0)
-        product.integer = product.integer and known is not None and _has_integer_kernel(op)
+        narrow = known is not None and not op.diagonal and op.element == op.weights_element == "i8"
+        product.integer = product.integer and narrow
+        product.depth = min(product.depth or op.depth, op.depth)
         product.regular = product.regular and bound >= 0
         product.last = position
         self.result.products[index] = product
@@ -352,12 +363,6 @@ def has_activation_weights(op: InstructionOp) -> bool:
 def product_type(op: MatmulOp) -> Any:
     """The float type in which the products of an instruction are added: float64 for 16-bit integers, else float32."""
     return np.dtype(np.float64 if op.element == "i16" else np.float32)
-
-
-def _has_integer_kernel(op: MatmulOp) -> bool:
-    """True if integer kernels compute an instruction faster than floats: a reduction fills at least one register."""
-    narrow = not op.diagonal and op.element == op.weights_element == "i8"
-    return narrow and op.depth >= KERNEL_DEPTH and has_integer_kernels()
 
 
 def _is_exact(op: InstructionOp, operand: str, data: Array) -> bool:

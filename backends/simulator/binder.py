@@ -20,6 +20,7 @@ from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import Instruction, space_of
 from ..program import Program
 from .analysis import Analysis, Product
+from .direct import SHORTEST_RUN, direct_product, has_direct_products
 from .elementwise import binary_step, channelwise_step, copy_step, fill_step, lookup_step, region_view, rescale_step
 from .floats import drain_step, ordered_product
 from .host import Host
@@ -69,6 +70,7 @@ class _Binder:
         self.analysis = analysis
         self.memory = memory
         self.scratch = scratch
+        self.direct = scratch.compiled and has_direct_products()
         self.slots = [np.empty(memory.samples * size, np.int8) for size in analysis.slots]
 
     def step(self, index: int) -> Step:
@@ -94,17 +96,25 @@ class _Binder:
 
     def accumulators(self, product: Product) -> Array:
         """The buffer of a product: [samples, groups, rows, out_c]."""
+        dtype = np.dtype(np.int32) if self.is_direct(product) else product.dtype
         shape = (self.memory.samples, product.groups, product.rows, product.out_c)
-        size = product.dtype.itemsize * product.size * self.memory.samples
-        return self.slots[product.slot][:size].view(product.dtype).reshape(shape)
+        size = dtype.itemsize * product.size * self.memory.samples
+        return self.slots[product.slot][:size].view(dtype).reshape(shape)
+
+    def is_direct(self, product: Product) -> bool:
+        """True if machine code computes all of a product in integers."""
+        return self.direct and product.integer and product.depth >= SHORTEST_RUN
 
     def evaluated(self, op: InstructionOp) -> Step:
         """The definition of an instruction in SRAM, for all samples at once."""
         return partial(op.evaluate, *(self.memory.sram for _ in op.operands))
 
     def matmul(self, index: int, op: MatmulOp) -> Step:
-        result = self.accumulators(self.analysis.products[index])
+        product = self.analysis.products[index]
+        result = self.accumulators(product)
         weights = self.analysis.weights.get(index)
+        if self.is_direct(product) and weights is not None:
+            return direct_product(op, weights, self.memory.sram, result, self.scratch)
         if op.element_of("input").is_float and self.ordered:
             return ordered_product(op, weights, self.memory.sram, result, self.scratch)
         if op.diagonal and weights is not None:

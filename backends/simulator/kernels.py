@@ -51,7 +51,7 @@ def rounding_kernel(values: Array, out: Array, factor: Array, offset: Array, cli
     geometry = _geometry(values.shape, arrays)
     if geometry is None:
         return None
-    return partial(_loops().round_runs, *(_flat(a) for a in arrays), geometry, *map(float, clip))
+    return partial(_loops().round_runs, *(flat(a) for a in arrays), geometry, *map(float, clip))
 
 
 def quantization_kernel(reals: Array, out: Array, scale: float, clip: Clip) -> Step | None:
@@ -67,7 +67,7 @@ def quantization_kernel(reals: Array, out: Array, scale: float, clip: Clip) -> S
     if geometry is None:
         return None
     scalars = map(np.float32, (scale, *clip))
-    return partial(_loops().quantize_runs, *(_flat(a) for a in arrays), geometry, *scalars)
+    return partial(_loops().quantize_runs, *(flat(a) for a in arrays), geometry, *scalars)
 
 
 def sum_kernel(
@@ -81,7 +81,7 @@ def sum_kernel(
     geometry = _geometry(out.shape, arrays)
     if geometry is None:
         return None
-    return partial(_loops().add_runs, *(_flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
+    return partial(_loops().add_runs, *(flat(a) for a in arrays), geometry, *factors, offset, *map(float, clip))
 
 
 def residual_kernel(
@@ -104,14 +104,14 @@ def residual_kernel(
         return None
     *factors, start, last = addition
     scalars = [*map(float, clip), *factors, start, *map(float, last)]
-    return partial(_loops().round_and_add_runs, *(_flat(a) for a in arrays), geometry, *scalars)
+    return partial(_loops().round_and_add_runs, *(flat(a) for a in arrays), geometry, *scalars)
 
 
 def copy_kernel(source: Array, target: Array) -> Step | None:
     """Bind a copy to an array of any type that holds the numbers; None for a layout without a kernel."""
     arrays = (source, target)
     geometry = _geometry(target.shape, arrays)
-    return None if geometry is None else partial(_loops().copy_runs, *(_flat(a) for a in arrays), geometry)
+    return None if geometry is None else partial(_loops().copy_runs, *(flat(a) for a in arrays), geometry)
 
 
 def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Array, *, accumulate: bool) -> Step | None:
@@ -123,8 +123,8 @@ def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Arra
     if geometry is None:
         return None
     reach = np.array(offsets, np.int64)
-    flat = _flat(padded, int(reach.max()))
-    return partial(_loops().multiply_taps, flat, reach, weights, _flat(out), geometry[:3], accumulate)
+    shifted = flat(padded, int(reach.max()))
+    return partial(_loops().multiply_taps, shifted, reach, weights, flat(out), geometry[:3], accumulate)
 
 
 def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:
@@ -161,7 +161,7 @@ def _geometry(shape: Sequence[int], arrays: Sequence[Array], dense: int | None =
     return np.concatenate([np.tile([[1]] + [[0]] * len(arrays), missing), rows], axis=1)
 
 
-def _flat(array: Array, beyond: int = 0) -> Array:
+def flat(array: Array, beyond: int = 0) -> Array:
     """The memory from the first element of a view to its last, and `beyond` elements more, as one axis."""
     if not array.size:
         return np.empty(0, array.dtype)
