@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..backends.target import Target
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp
 from .allocation.buffers import assign
+from .allocation.parts import Part, is_part, whole
 from .framework.base import Pass
 from .framework.environment import Environment
 
@@ -21,7 +23,8 @@ class AllocateBanks(Pass):
     Buffers live from their first to their last use in program order. Operands of the array go to bank groups that all
     block ports reach. Buffers that different engines read (or write) within a few instructions, and the input and the
     weights of one matmul, are kept in different bank groups where there is room. Where greedy orders leave no room, an
-    exact search packs as tightly as needed, and single buffers then move away from conflicts.
+    exact search packs as tightly as needed, and single buffers then move away from conflicts. The attribute `sram_part`
+    of the module, banks and lines of each, says in which part of the SRAM this happens.
     """
 
     name: ClassVar[str] = "allocate-banks"
@@ -30,7 +33,7 @@ class AllocateBanks(Pass):
         """Set the addresses; raises CompileError if the buffers do not fit."""
         target = environment.require_target(self.name)
         operations = [op for op in module.main.body if isinstance(op, InstructionOp)]
-        assignment = assign(list(operations), target, settled=True)
+        assignment = assign(list(operations), target, part=_part(module, target), settled=True)
         if assignment is None:
             raise CompileError(
                 f"buffers do not fit into {target.sram_bytes} bytes of SRAM and {target.accumulators.rows} accumulator "
@@ -45,3 +48,18 @@ class AllocateBanks(Pass):
             "sram_lower_bound_bytes": assignment.lower_bound,
             "spilled_bytes": module.attributes.get("spilled_bytes", 0),
         }
+
+
+def _part(module: Module, target: Target) -> Part:
+    """The part of the SRAM that `schedule` has chosen; CompileError if it is none of this target."""
+    given = module.attributes.get("sram_part")
+    if given is None:
+        return whole(target)
+    part = Part(*given) if isinstance(given, tuple) and len(given) == 2 and all(type(n) is int for n in given) else None
+    if part is None or not is_part(part, target):
+        sram = target.sram
+        raise CompileError(
+            f"'sram_part' is {given}, expected halves, quarters, ... of {sram.banks} banks of {sram.bank_lines} lines; "
+            "run the pass 'schedule' for this target"
+        )
+    return part

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from ..backends.target import Target
-from ..dialects.core.diagnostics import CompileError
-from ..dialects.core.operation import Constant, Module, Value
-from ..dialects.core.types import Array
-from ..dialects.tile.instruction import ENGINES, InstructionOp
-from ..dialects.tile.memory import AllocOp
+from ..dialects.core.operation import Module
+from ..dialects.tile.instruction import InstructionOp
 from .framework.base import Pass
 from .framework.environment import Environment
-
-DRAM_GRAIN = 256
-"""DRAM hazards are tracked in units of this many bytes."""
+from .scheduling.tokens import insert_tokens
 
 
 @dataclass(frozen=True)
@@ -33,74 +25,4 @@ class InsertTokens(Pass):
     def run(self, module: Module, environment: Environment) -> None:
         """Set `wait` and `signal` of every instruction; needs addresses."""
         target = environment.require_target(self.name)
-        instructions = [op for op in module.main.body if isinstance(op, InstructionOp)]
-        memory = _Memory(instructions, target)
-        waited: dict[str, dict[str, int]] = {engine: dict.fromkeys(ENGINES, -1) for engine in ENGINES}
-        signals: dict[int, list[str]] = {}
-        for position, op in enumerate(instructions):
-            wait: list[str] = []
-            for engine, last in memory.touch(position, op).items():
-                if engine != op.engine and last > waited[op.engine][engine]:
-                    waited[op.engine][engine] = last
-                    wait.append(engine)
-                    signals.setdefault(last, []).append(op.engine)
-            op.attributes.pop("signal", None)
-            op.attributes.pop("wait", None)
-            if wait:
-                op.wait = tuple(wait)
-        for position, engines in signals.items():
-            instructions[position].signal = tuple(engine for engine in ENGINES if engine in engines)
-
-
-class _Memory:
-    """For every line of memory and every engine: the position of its last reader and of its last writer."""
-
-    def __init__(self, instructions: list[InstructionOp], target: Target) -> None:
-        self.line = target.sram.line_bytes
-        self.bases: dict[Value[Any], tuple[str, int]] = {}
-        dram = 0
-        for op in instructions:
-            for value in op.operands:
-                source = value.defining_op
-                if isinstance(value, Constant) or value in self.bases:
-                    continue
-                if not isinstance(source, AllocOp):
-                    raise op.error("operand is not a buffer or a constant, expected instructions from 'schedule'")
-                if value.type.space == "dram":
-                    self.bases[value] = ("dram", dram)
-                    dram += -(-value.type.size // DRAM_GRAIN)
-                elif source.address < 0:
-                    raise CompileError(f"buffer %{value.name} has no address, run the pass 'allocate-banks' first")
-                else:
-                    self.bases[value] = (value.type.space, source.address)
-        sizes = {"sram": -(-target.sram_bytes // self.line), "acc": target.accumulators.rows, "dram": dram}
-        shape = (2, len(ENGINES))
-        self.last: dict[str, Array] = {space: np.full((*shape, size), -1, np.int64) for space, size in sizes.items()}
-
-    def touch(self, position: int, op: InstructionOp) -> dict[str, int]:
-        """Record an instruction; returns for every engine the last instruction it must come after."""
-        names = [f.name for f in op.operand_fields]
-        after = np.full(len(ENGINES), -1, np.int64)
-        spans: list[tuple[str, slice, bool]] = []
-        for region in op.regions():
-            value = op.operands[names.index(region.operand)]
-            if value in self.bases and region.size:
-                space, base = self.bases[value]
-                spans.append((space, self._span(space, base, region.offset, region.end, op), region.writes))
-        for space, span, writes in spans:
-            table = self.last[space]
-            after = np.maximum(after, table[1, :, span].max(axis=-1))
-            if writes:
-                after = np.maximum(after, table[0, :, span].max(axis=-1))
-        own = ENGINES.index(op.engine)
-        for space, span, writes in spans:
-            self.last[space][int(writes), own, span] = position
-        return dict(zip(ENGINES, after.tolist(), strict=True))
-
-    def _span(self, space: str, base: int, low: int, high: int, op: InstructionOp) -> slice:
-        if space == "dram":
-            return slice(base + low // DRAM_GRAIN, base + -(-high // DRAM_GRAIN))
-        if space == "acc":
-            columns = int(getattr(op, "tile_columns", 1))
-            return slice(base + low // columns, base + -(-high // columns))
-        return slice((base + low) // self.line, -(-(base + high) // self.line))
+        insert_tokens([op for op in module.main.body if isinstance(op, InstructionOp)], target)

@@ -25,11 +25,13 @@ _PLACE = "allocate-banks,insert-tokens"
 
 _RUN = f"fuse-residuals,schedule,{_PLACE}"
 
+_RUN_BEST = f"fuse-residuals,schedule{{effort=1}},{_PLACE}"
+
 PIPELINES: dict[str, str] = {
     "O0": f"{_GRAPH},{_PLAIN},lower-to-tile{{effort=0}},schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
     "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},{_RUN}",
     "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},{_RUN}",
-    "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN}",
+    "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN_BEST}",
 }
 """Pipeline text by name; a name may stand in a pipeline wherever a pass may.
 

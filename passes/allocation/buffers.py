@@ -18,6 +18,7 @@ from ...dialects.tile.memory import LoadOp
 from .greedy import place, place_at_ends
 from .items import Item, lower_bound
 from .packing import pack
+from .parts import Part, whole
 from .settling import settle
 
 SEARCH_STEPS = 2000
@@ -46,12 +47,16 @@ class Assignment:
     lower_bound: int
 
 
-def assign(operations: list[Operation], target: Target, *, settled: bool = False) -> Assignment | None:
-    """Pack SRAM and accumulators of a scheduled program; None if something does not fit.
+def assign(
+    operations: list[Operation], target: Target, *, part: Part | None = None, settled: bool = False
+) -> Assignment | None:
+    """Pack SRAM and accumulators of a scheduled program, in a `part` of the SRAM; None if something does not fit.
 
     First with a cost for bank conflicts, then, if that does not fit, as tightly as `pack` can. With `settled`, single
     buffers then move to where they conflict less: the same buffers fit, in more time.
     """
+    if part is not None and part != whole(target):
+        return _assign_in(part, operations, target, settled)
     sram = lifetimes(operations, "sram")
     items = [item_of(value, span, target) for value, span in sram.items()]
     conflicts = _Conflicts(list(sram), operations, target)
@@ -68,8 +73,28 @@ def assign(operations: list[Operation], target: Target, *, settled: bool = False
     if addresses is None or accumulators is None:
         return None
     found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))
-    spans = [(address, address + item.size) for address, item in zip(addresses, items, strict=True)]
-    return Assignment(found, capacity - _largest_unused(spans, capacity), lower_bound(items))
+    return Assignment(found, _peak(found, target), lower_bound(items))
+
+
+def _assign_in(part: Part, operations: list[Operation], target: Target, settled: bool) -> Assignment | None:
+    """The addresses for a target that has only a part of the SRAM, as they are in the whole."""
+    inside = assign(operations, part.of(target), settled=settled)
+    if inside is None:
+        return None
+    found: dict[Value[Any], int] = {}
+    for value, address in inside.addresses.items():
+        is_sram = value.type.space == "sram"
+        place = part.address(address, value.type.size, target) if is_sram else address
+        if place is None:
+            return None
+        found[value] = place
+    return Assignment(found, _peak(found, target), inside.lower_bound)
+
+
+def _peak(addresses: dict[Value[Any], int], target: Target) -> int:
+    """The capacity of the SRAM less the largest range of addresses that is never used."""
+    spans = [(address, address + v.type.size) for v, address in addresses.items() if v.type.space == "sram"]
+    return target.sram_bytes - _largest_unused(spans, target.sram_bytes)
 
 
 def packed(items: Sequence[Item], capacity: int, alignments: tuple[int, ...]) -> tuple[int, list[int] | None]:
