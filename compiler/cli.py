@@ -18,6 +18,7 @@ from .. import __version__
 from ..backends.simulator.modes import BF16_SUMS
 from ..backends.target import DEFAULT_TARGET
 from .ending import exit_status
+from .heap import keep_freed_memory
 from .usage import (
     CALIBRATION_METHODS,
     DEFAULT_OPT_LEVEL,
@@ -38,6 +39,7 @@ def main() -> None:
     if isinstance(stream, TextIOWrapper):
         # A report must not fail where the terminal has no character for its rules.
         stream.reconfigure(errors="replace")
+    keep_freed_memory()
     sys.exit(run_cli(sys.argv[1:]))
 
 
