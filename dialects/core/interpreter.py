@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -39,11 +39,7 @@ def run_function(
         if op is function.body.last:
             break
         arguments = [v.array if isinstance(v, Constant) else values[v] for v in op.operands]
-        try:
-            outcome = op.evaluate(*arguments)
-        except (ArithmeticError, IndexError, NotImplementedError, TypeError, ValueError) as error:
-            raise CompileError(Diagnostic(f"'{op.name}': cannot be executed: {error}", op.location)) from error
-        results = _as_tuple(outcome)
+        results = evaluated(op, arguments)
         if observer is not None:
             observer(op, results)
         values.update(zip(op.results, results, strict=True))
@@ -51,6 +47,14 @@ def run_function(
             values.pop(value, None)
     returned = [v.array if isinstance(v, Constant) else values[v] for v in function.returns]
     return dict(zip(function.output_names, returned, strict=True))
+
+
+def evaluated(op: Operation, arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """The results of one operation; CompileError where its `evaluate` fails."""
+    try:
+        return _as_tuple(op.evaluate(*arguments))
+    except (ArithmeticError, IndexError, NotImplementedError, TypeError, ValueError) as error:
+        raise CompileError(Diagnostic(f"'{op.name}': cannot be executed: {error}", op.location)) from error
 
 
 def last_uses(function: Function) -> dict[Operation, tuple[Value[Any], ...]]:

@@ -16,6 +16,7 @@ from ...dialects.nn.softmax import SoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, RequantizeOp
 from ...dialects.quant.types import QuantizedType
 from ..framework.environment import CalibrationData
+from .recall import Recall
 from .sampling import Run, Samples, runs
 
 MEASURED_MACS = 1 << 32
@@ -41,8 +42,12 @@ class Fidelity:
     Integer modules are measured as they execute, bit for bit.
     """
 
-    def __init__(self, reference: Module, data: CalibrationData) -> None:
-        """Run `reference` on all of `data`; raises CompileError if they do not fit its inputs."""
+    def __init__(self, reference: Module, data: CalibrationData, *, recalls: bool = False) -> None:
+        """Run `reference` on all of `data`; raises CompileError if they do not fit its inputs.
+
+        With `recalls` a module is executed from where it differs from the one that was measured when `keep` was called.
+        """
+        self._recall = Recall() if recalls else None
         self._samples = Samples(reference.main, data)
         self._expected = _outputs(reference, self._samples)
         powers = [float(np.square(rows).sum(axis=1).mean()) for rows in self._expected]
@@ -55,7 +60,12 @@ class Fidelity:
 
     def errors(self, module: Module) -> Array:
         """The error of every sample, float64 [count]. `module` has the inputs and outputs of the reference."""
-        return self.errors_of(_outputs(module, self._samples))
+        return self.errors_of(_outputs(module, self._samples, self._recall))
+
+    def keep(self) -> None:
+        """The module that was measured last is the one that others will differ little from."""
+        if self._recall is not None:
+            self._recall.keep()
 
     def runs(self, module: Module) -> Iterator[Run]:
         """The samples cut into runs of `module`."""
@@ -136,14 +146,20 @@ def _erase_unread(function: Function) -> None:
             op.erase()
 
 
-def _outputs(module: Module, samples: Samples) -> list[Array]:
+def _outputs(module: Module, samples: Samples, recall: Recall | None = None) -> list[Array]:
     """What is compared of every output for all samples, float64 [count, elements]."""
     exposed = module.clone()
     axes = return_logits(exposed)
     parts: list[list[Array]] = []
+    if recall is not None:
+        recall.begin()
     with np.errstate(all="ignore"):
-        for each in runs(exposed, samples):
-            parts.append(compared(run(each.module, each.inputs).values(), axes, each.size))
+        for index, each in enumerate(runs(exposed, samples)):
+            if recall is None:
+                outputs = list(run(each.module, each.inputs).values())
+            else:
+                outputs = recall.run(each.module.main, each.inputs, index)
+            parts.append(compared(outputs, axes, each.size))
     return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
 
 

@@ -35,7 +35,7 @@ class Sensitivity:
     def __init__(self, baseline: Baseline) -> None:
         assert baseline.module is not None and baseline.measured is not None and baseline.table is not None
         self.network = FloatNetwork(baseline.module.clone())
-        self.fidelity = Fidelity(baseline.module, baseline.measured)
+        self.fidelity = Fidelity(baseline.module, baseline.measured, recalls=True)
         names, tensors = tensor_names(self.network.sources, self.network.prologue), baseline.table.tensors
         self._ranges = {value: tensors[name].range for value, name in names.items()}
 
@@ -52,6 +52,7 @@ class Sensitivity:
         """The gain of every layer, in the order of the network."""
         with progress("measuring layers in 16 bits", len(self.layers)) as advance:
             plain = self.error(())
+            self.fidelity.keep()
             gains: list[Gain] = []
             for layer in self.layers:
                 gains.append(Gain(layer, plain - self.error((layer,))))

@@ -78,7 +78,7 @@ def choose_ranges(
         for name, (method, percentile) in NAMED_METHODS.items()
     }
     groups = _grouped(network, table)
-    fidelity = Fidelity(network.module, measured)
+    fidelity = Fidelity(network.module, measured, recalls=True)
     limit = _trial_limit(network, fidelity.count)
     with progress("choosing ranges", len(NAMED_METHODS) + 2 + limit) as advance:
         candidates = {root: tuple(group.types.values()) for root, group in groups.items()}
@@ -148,6 +148,7 @@ class _Search:
             return
         if not self.chosen or error < self.error * (1.0 - gain):
             self.chosen, self.error = chosen, error
+            self.fidelity.keep()
 
 
 def _grouped(network: FloatNetwork, table: Mapping[str, Mapping[Value[Any], Range]]) -> dict[Value[Any], _Group]:
