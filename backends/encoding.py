@@ -20,6 +20,7 @@ from ..dialects.core.fields import AttributeField, AttributeValue
 from ..dialects.core.operation import Value
 from ..dialects.tile.array import MatmulOp
 from ..dialects.tile.host import CallHostOp
+from ..dialects.tile.indexing import ArgMaxOp, GatherOp
 from ..dialects.tile.instruction import ENGINES, InstructionOp, Region, offset_fields
 from ..dialects.tile.memory import LoadOp, StoreOp
 from ..dialects.tile.movement import FillOp, MoveOp
@@ -36,6 +37,7 @@ OPCODES: dict[int, type[InstructionOp]] = {
     0x01: LoadOp,
     0x02: StoreOp,
     0x03: CallHostOp,
+    0x04: GatherOp,
     0x10: MatmulOp,
     0x20: RequantizeOp,
     0x21: BinaryOp,
@@ -51,6 +53,7 @@ OPCODES: dict[int, type[InstructionOp]] = {
     0x39: LrnOp,
     0x3A: LayerNormOp,
     0x3B: MaskedSoftmaxOp,
+    0x3C: ArgMaxOp,
 }
 """The instruction set; an opcode never changes its meaning without a new program format version."""
 

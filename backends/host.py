@@ -1,4 +1,4 @@
-"""What the host does around a program: layout changes and quantization of inputs, the reverse for outputs."""
+"""What the host does around a program: layout changes, casts and quantization of inputs, the reverse for outputs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..dialects.core.types import Array, TensorType
+from ..dialects.core.types import Array, ScalarType, TensorType
+from ..dialects.nn.cast import cast_array
 from ..dialects.quant.types import is_number, number_of
 
 HOST_OPERATIONS = {
     "nn.transpose": "transpose",
     "nn.reshape": "reshape",
+    "nn.cast": "cast",
     "quant.quantize": "quantize",
     "quant.dequantize": "dequantize",
 }
@@ -25,8 +27,8 @@ STEP_KINDS = tuple(HOST_OPERATIONS.values())
 class HostStep:
     """One operation on one tensor; `result` is the type it produces.
 
-    transpose (axes by `permutation`) and reshape move data; quantize and dequantize are quant.quantize and
-    quant.dequantize: the arithmetic is that of the quantized type itself.
+    transpose (axes by `permutation`) and reshape move data; cast is nn.cast; quantize and dequantize are
+    quant.quantize and quant.dequantize: the arithmetic is that of the quantized type itself.
     """
 
     kind: str
@@ -45,6 +47,10 @@ class HostStep:
             source.size if self.kind == "reshape" else shape
         ):
             return f"{self.kind} makes {result} of {source}"
+        if self.kind == "cast":
+            scalars = isinstance(source.element, ScalarType) and isinstance(result.element, ScalarType)
+            numbers = is_number(source.element) or is_number(result.element)
+            return None if scalars and not numbers else f"cast makes {result} of {source}"
         quantized = is_number(source.element), is_number(result.element)
         expected = {"quantize": (False, True), "dequantize": (True, False)}.get(self.kind)
         if quantized != expected if expected else source.element != result.element:
@@ -57,6 +63,8 @@ class HostStep:
             return data.transpose(0, *(axis + 1 for axis in self.permutation))
         if self.kind == "reshape":
             return data.reshape(len(data), *self.result.shape)
+        if self.kind == "cast" and isinstance(self.result.element, ScalarType):
+            return cast_array(data, self.result.element)
         if self.kind == "quantize" and is_number(self.result.element):
             return number_of(self.result).quantize(data)
         if self.kind == "dequantize" and is_number(source.element):

@@ -15,6 +15,7 @@ from .bfloat16.conversion import Conversion, check_convertible
 from .bfloat16.weights import balanced
 from .framework.base import Pass
 from .framework.environment import Environment
+from .quantization.decided import erase_unused
 from .quantization.host import epilogue, prologue
 
 
@@ -57,6 +58,7 @@ class InsertBf16(Pass):
         _restore_outputs(module, operations, conversion)
         for op in reversed(operations):
             op.erase()
+        erase_unused(main)
         module.drop_unused_constants()
         message = f"rounded {len(operations)} operations to bf16"
         environment.remark(self.name, "applied", message, operations=len(operations))

@@ -10,8 +10,10 @@ from ..dialects.core.diagnostics import CompileError, Diagnostic
 from ..dialects.core.operation import Function, Module, Operation, Terminator, Value
 from ..dialects.core.types import TensorType
 from ..dialects.nn import (
+    ArgMaxOp,
     AveragePoolOp,
     Conv2dOp,
+    EmbeddingOp,
     LayerNormOp,
     LrnOp,
     MaskedSoftmaxOp,
@@ -46,6 +48,7 @@ from .lowering.elementwise import (
 )
 from .lowering.emission import Emitter
 from .lowering.host_calls import Mailboxes
+from .lowering.indexing import emit_arg_max, emit_embedding
 from .lowering.mapping_search import Decision, MappingSearch
 from .lowering.matmul import Product, emit_product
 from .lowering.movement import emit_input, emit_movement, emit_output
@@ -171,6 +174,10 @@ def _lower(emitter: Emitter, op: Operation, search: MappingSearch, mailboxes: Ma
             emit_layer_norm(emitter, op)
         case LrnOp() if _has_numbers(op):
             emit_lrn(emitter, op)
+        case EmbeddingOp() if _has_numbers(op):
+            emit_embedding(emitter, op)
+        case ArgMaxOp() if _has_numbers(op):
+            emit_arg_max(emitter, op)
         case _ if _has_numbers(op):
             if not emit_movement(emitter, op):
                 raise op.error(f"reads {op.operands[0].type}, for which it has no instruction")

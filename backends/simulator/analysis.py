@@ -20,6 +20,7 @@ from ...dialects.quant.arithmetic import MULTIPLIER_BITS
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.elements import ELEMENTS, ElementOp
 from ...dialects.tile.host import CallHostOp
+from ...dialects.tile.indexing import ArgMaxOp, GatherOp
 from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import LoadOp, TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
@@ -128,8 +129,8 @@ class Product:
 class Analysis:
     """The result, by instruction index: operations with absolute offsets, constants, products.
 
-    `plain` are the instructions that only `evaluate` executes, sample by sample; `whole` those of floats that
-    `evaluate` executes for all samples at once; `dead_loads` bring constants that nothing reads from memory, because
+    `plain` are the instructions that only `evaluate` executes, sample by sample; `whole` those that `evaluate` executes
+    for all samples at once; `dead_loads` bring constants that nothing reads from memory, because
     every reader has them already.
     """
 
@@ -204,10 +205,14 @@ class _Analyser:
             return False
         if type(op) in _CONSTANT_OPERANDS:
             return self.result.constants.get(index, {}).keys() == set(_CONSTANT_OPERANDS[type(op)])
+        if isinstance(op, GatherOp):
+            return op.source_offset < self.program.constants.size
         return isinstance(op, (TransferOp, CallHostOp, MoveOp, FillOp, MaxPoolOp))
 
     def is_whole(self, op: InstructionOp) -> bool:
-        """True if `evaluate` takes all samples at once: an instruction on floats in SRAM."""
+        """True if `evaluate` takes all samples at once: an instruction on floats in SRAM, or a search of one."""
+        if isinstance(op, ArgMaxOp):
+            return True
         return isinstance(op, ElementOp) and op.element_of("output").is_float and not op.spaces
 
     # constants

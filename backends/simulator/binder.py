@@ -10,6 +10,7 @@ import numpy as np
 from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.host import CallHostOp
+from ...dialects.tile.indexing import GatherOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
@@ -87,6 +88,8 @@ class _Binder:
             return self.requantize(index, op)
         if isinstance(op, (TransferOp, MoveOp)):
             return self.copy(op)
+        if isinstance(op, GatherOp):
+            return partial(op.evaluate, self.program.constants, self.memory.sram, self.memory.sram)
         if isinstance(op, ChannelwiseOp):
             return channelwise_step(op, self.memory.sram)
         return _VECTOR_STEPS[type(op)](self, index, op)

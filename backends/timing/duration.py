@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...dialects.core.diagnostics import CompileError
+from ...dialects.tile.indexing import INDEX_BYTES
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp
 from ..target import Target
@@ -30,7 +31,8 @@ def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, 
     Raises KeyError where an address is missing, CompileError where `useful_macs` exceeds what it multiplies.
 
     A transfer of n bytes takes ceil(n / dma.bytes_per_cycle) cycles, or those in which the busiest bank serves its
-    lines if these are more, and dma.latency_cycles until it is visible. A call of the host takes one cycle and the same
+    lines if these are more, and dma.latency_cycles until it is visible. A gather is as long, but no two runs share a
+    cycle, since each has an address of its own. A call of the host takes one cycle and the same
     latency, in which the stores before it become visible: how long the host computes is not known. For the other
     engines see `matmul`, `vector`.
     """
@@ -38,6 +40,8 @@ def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, 
         return _matmul_timing(op, target, addresses)
     if op.name in ("tile.load", "tile.store"):
         return _transfer_timing(op, target, addresses)
+    if op.name == "tile.gather":
+        return _gather_timing(op, target, addresses)
     if op.name == "tile.call_host":
         return InstructionTiming(occupancy=1, latency=target.dma.latency_cycles)
     return _vector_timing(op, target, addresses)
@@ -73,6 +77,9 @@ def _operand_spans(op: Any) -> Sequence[tuple[str, int]]:
     if op.name in ("tile.load", "tile.store"):
         side, pattern = _transfer_side(op)
         return ((side, pattern.span),)
+    if op.name == "tile.gather":
+        indices, written = _gather_sides(op)
+        return ("indices", indices.span), ("destination", written.span)
     if op.name == "tile.call_host":
         return ()
     work = work_of(op)
@@ -166,6 +173,36 @@ def _transfer_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> I
         sram_read_lines=0 if is_load else lines,
         sram_write_lines=lines if is_load else 0,
     )
+
+
+def _gather_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
+    banks, (indices, written) = _machine(target).banks, _gather_sides(op)
+    reads, first_read = _place((("indices", indices),), addresses, banks)
+    writes, first_write = _place((("destination", written),), addresses, banks)
+    read_busiest, _, read_lines = line_load(reads, banks, banks.read_ports)
+    write_busiest, _, write_lines = line_load(writes, banks, banks.write_ports)
+    occupancy = max(
+        1,
+        op.outer * op.inner * math.ceil(op.run / target.dma.bytes_per_cycle),
+        -(-max(read_busiest, default=0) // banks.read_ports),
+        -(-max(write_busiest, default=0) // banks.write_ports),
+    )
+    return InstructionTiming(
+        occupancy=occupancy,
+        latency=target.dma.latency_cycles,
+        reads=_held(first_read, read_busiest, banks.read_ports, occupancy),
+        writes=_held(first_write, write_busiest, banks.write_ports, occupancy),
+        dram_read_bytes=op.outer * op.inner * op.run,
+        sram_read_lines=read_lines,
+        sram_write_lines=write_lines,
+    )
+
+
+def _gather_sides(op: Any) -> tuple[Pattern, Pattern]:
+    """What a gather reads and writes in SRAM: its indices, and the runs."""
+    strides = (op.destination_outer_stride, op.destination_inner_stride, 1)
+    indices = Box((op.outer, op.inner, INDEX_BYTES), (op.indices_outer_stride, op.indices_inner_stride, 1))
+    return indices, Box((op.outer, op.inner, op.run), strides)
 
 
 def _transfer_side(op: Any) -> tuple[str, Pattern]:

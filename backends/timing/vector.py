@@ -243,6 +243,12 @@ def _masked_softmax(op: Any) -> Work:
     return work._replace(reads=(*work.reads, ("mask", mask)))
 
 
+def _arg_max(op: Any) -> Work:
+    sizes = (op.out_h, op.out_w, op.channels)
+    read = _box(op, "input", sizes, (op.input_row_stride, op.input_pixel_stride, _size(op, "input")))
+    return Work(op.out_h * op.out_w * op.channels, (("input", read),), (("output", _output(op)),))
+
+
 def _lrn(op: Any) -> Work:
     return _with_reads(_unary(op, passes=op.size + 3), table=op.entries * WORD_BYTES)
 
@@ -306,6 +312,7 @@ _WORK: dict[str, Callable[[Any], Work]] = {
     "tile.rescale": _rescale,
     "tile.softmax": _softmax,
     "tile.masked_softmax": _masked_softmax,
+    "tile.arg_max": _arg_max,
     "tile.lrn": _lrn,
     "tile.layer_norm": _layer_norm,
     "tile.max_pool": _pool,

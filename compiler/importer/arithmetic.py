@@ -41,6 +41,11 @@ def lower_sum(lowering: Lowering) -> Imported:
     return total
 
 
+def lower_mean(lowering: Lowering) -> Imported:
+    """Mean of any number of inputs: their sum over their number."""
+    return _scaled(lowering, lower_sum(lowering), 1 / len(lowering.inputs))
+
+
 def lower_matmul(lowering: Lowering) -> Imported:
     """MatMul with numpy's rules; a vector operand is a matrix for the product and loses that axis afterwards."""
     lhs, rhs = lowering.input(0), lowering.input(1)
@@ -113,16 +118,6 @@ def lower_dropout(lowering: Lowering) -> Imported:
     if lowering.has(2) and bool(lowering.array(2, "training_mode").any()):
         raise Unsupported("training_mode is true, expected false")
     return lowering.input(0)
-
-
-def lower_cast(lowering: Lowering) -> Imported:
-    """At run time only float32 to float32; casts of constants are folded."""
-    if lowering.node.integer("to", 0) != _FLOAT:
-        raise Unsupported("a cast at run time, expected one of a constant or to float32")
-    return lowering.value(lowering.input(0))
-
-
-_FLOAT = 1  # TensorProto.FLOAT
 
 
 def _scaled(lowering: Lowering, value: Imported, factor: float) -> Imported:

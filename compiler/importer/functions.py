@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...dialects.nn import functions as nn
+from ...dialects.nn import trigonometry
 from ...dialects.nn.activation import ClipOp, ReluOp
 from ...dialects.nn.elementwise import AddOp, SubOp
 from .activation import unary
@@ -24,6 +25,15 @@ lower_erf = unary(nn.ErfOp)
 lower_softplus = unary(nn.SoftplusOp)
 lower_softsign = unary(nn.SoftsignOp)
 lower_mish = unary(nn.MishOp)
+lower_tan = unary(trigonometry.TanOp)
+lower_asin = unary(trigonometry.AsinOp)
+lower_acos = unary(trigonometry.AcosOp)
+lower_atan = unary(trigonometry.AtanOp)
+lower_sinh = unary(trigonometry.SinhOp)
+lower_cosh = unary(trigonometry.CoshOp)
+lower_asinh = unary(trigonometry.AsinhOp)
+lower_acosh = unary(trigonometry.AcoshOp)
+lower_atanh = unary(trigonometry.AtanhOp)
 
 
 def lower_gelu(lowering: Lowering) -> Imported:

@@ -9,6 +9,8 @@ import numpy as np
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Block, Module, Operation, Value
+from ...dialects.core.types import F32, scalar_type
+from ...dialects.nn.cast import CastOp
 from ...dialects.nn.onnx import OnnxOp, check_host_node
 from ...dialects.nn.onnx_attributes import written_parameters
 from ...dialects.quant.ops import DequantizeOp
@@ -18,11 +20,12 @@ from .model import Node
 
 
 def lower_to_host(
-    node: Node, inputs: Sequence[Imported | None], block: Block, module: Module
+    node: Node, inputs: Sequence[Imported | None], kinds: Sequence[str | None], block: Block, module: Module
 ) -> Sequence[Imported | None]:
     """Append nn.onnx for a node of the standard; Unsupported with the reason where the host cannot run it either.
 
-    Reals that are stored as integers are dequantized; known data keeps its type.
+    Reals that are stored as integers are dequantized, and float32 numbers that are of another type in ONNX (`kinds`)
+    become that; known data keeps its type.
     """
     try:
         attributes: dict[str, Any] = {
@@ -40,7 +43,11 @@ def lower_to_host(
         attributes["absent_outputs"] = unread
     before = block.last
     try:
-        operands = [_operand(value, node, block, module) for value in inputs if value is not None]
+        operands = [
+            _operand(value, kind, node, block, module)
+            for value, kind in zip(inputs, kinds, strict=True)
+            if value is not None
+        ]
         op = _operation(node, operands, attributes)
     except Unsupported:
         erase_behind(before, block)
@@ -50,13 +57,15 @@ def lower_to_host(
     return [next(found) if name else None for name in node.outputs]
 
 
-def _operand(value: Imported, node: Node, block: Block, module: Module) -> Value[Any]:
+def _operand(value: Imported, kind: str | None, node: Node, block: Block, module: Module) -> Value[Any]:
     if isinstance(value, Known):
         if value.array.dtype.kind not in "biuf":
             raise Unsupported(f"the host cannot run it: '{value.name}' is {value.array.dtype}")
         return module.add_constant(printable(value.name), np.ascontiguousarray(value.array).reshape(value.shape))
     if isinstance(value.type.element, QuantizedType):
         return block.append(DequantizeOp.build(value, location=node.location)).result
+    if kind is not None and value.type.element == F32:
+        return block.append(CastOp.build(value, to=scalar_type(kind).name, location=node.location)).result
     return value
 
 

@@ -12,9 +12,11 @@ from onnx import ModelProto
 from ...dialects.builtin import ReturnOp
 from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.operation import BlockArgument, Function, Module, Value
-from ...dialects.core.types import TensorType, scalar_type
+from ...dialects.core.types import F32, TensorType, scalar_type
+from ...dialects.nn.cast import CastOp
 from .folding import fold, folds
 from .hosting import erase_behind, lower_to_host
+from .kinds import check_kinds, kind_of, result_kind
 from .lowering import ConstantPool, Imported, Known, Lowering, Unsupported
 from .model import GraphInput, Model, Node
 from .ordering import ordered_nodes
@@ -23,6 +25,7 @@ from .refusals import REASONS, reason_of
 from .schema import check_all_read, check_node, opset_of_operator
 from .signature import inferred_types, resolve_inputs
 from .table import CONTROL_FLOW, find_operator
+from .tensors import ELEMENT_LIMIT
 
 
 def import_model(
@@ -46,6 +49,9 @@ def import_model(
     return _Importer(model, inputs, allow_host).run()
 
 
+_FLOATS = frozenset({"float16", "bfloat16", "float64"})
+"""What an output may be declared as while it is computed in float32."""
+
 FOLDED_LIMIT, FOLDED_FACTOR = 2**30, 8
 """Results on constants may take 1 GiB and 8 times the model's initializers in all."""
 
@@ -65,6 +71,8 @@ class _Importer:
             name: Known(name, array) for name, array in model.initializers.items()
         }
         self.values.update({str(argument.name): argument for argument in self.function.arguments})
+        self.kinds: dict[str, str] = {}
+        """The numpy types of computed float32 values that are integers or truth values in ONNX, by name."""
         self.stored = sum(array.nbytes for array in model.initializers.values())
         self.folded = 0
         self.failures: list[tuple[Node, str]] = []
@@ -110,7 +118,7 @@ class _Importer:
                 raise
             erase_behind(last, block)
             try:
-                results = lower_to_host(node, inputs, block, self.module)
+                results = lower_to_host(node, inputs, self.kinds_of(node, inputs), block, self.module)
             except Unsupported as why:
                 raise Unsupported(f"{reason}; {why}" if self.allow_host else str(reason)) from None
             if self.allow_host:
@@ -138,11 +146,20 @@ class _Importer:
         check_node(node)
         if unknown:
             return self.stand_ins(node)
-        lowering = Lowering(node, inputs, self.function.body, self.pool)
+        kinds = self.kinds_of(node, inputs)
+        check_kinds(node, inputs, kinds)
+        lowering = Lowering(node, inputs, self.function.body, self.pool, kinds)
         node.attributes.forget()
         result = operator.lower(lowering)
         check_all_read(lowering, operator.ignored)
+        kind = result_kind(node, kinds)
+        if kind is not None:
+            self.kinds.update(dict.fromkeys(filter(None, node.outputs), kind))
         return result if isinstance(result, Sequence) else [result]
+
+    def kinds_of(self, node: Node, inputs: Sequence[Imported | None]) -> list[str | None]:
+        """The kind of every input of a node."""
+        return [self.kinds.get(name) or kind_of(value) for name, value in zip(node.inputs, inputs, strict=True)]
 
     def counted(self, node: Node, results: Sequence[Known | None]) -> Sequence[Known | None]:
         """The results of folding, unless all of them together take more memory than a model can have a use for."""
@@ -159,13 +176,18 @@ class _Importer:
         if value is None:
             raise CompileError(f"{self.model.source}: output '{name}' is not available")
         declared, made = self.model.output_types.get(name), value.type.element.dtype.name
+        wanted = declared or self.kinds.get(name) or made
+        if value.type.element == F32 and wanted != made and (wanted in _FLOATS or name in self.kinds):
+            cast = CastOp.build(value, to=scalar_type(wanted).name)
+            cast.location = value.defining_op.location if value.defining_op else cast.location
+            return self.function.body.append(cast).result
         if declared not in (None, made):
             raise CompileError(f"{self.model.source}: output '{name}' is {declared}, expected {made}, which it becomes")
         return value
 
     def stand_ins(self, node: Node) -> Sequence[Imported | None]:
-        """Values of the types that shape inference finds, None where it finds none."""
-        types = self.types
+        """Values of the types that shape inference finds, None where it finds none or one that no value may have."""
+        types = {name: type for name, type in self.types.items() if type.size <= ELEMENT_LIMIT}
         return [BlockArgument(types[name], name) if name in types else None for name in node.outputs]
 
     @cached_property

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.nn.elementwise import AddOp, SubOp
+from ...dialects.nn.functions import PowOp, ReciprocalOp, SqrtOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.normalization import BatchNormOp
-from .lowering import Imported, Known, Lowering, Unsupported
+from ...dialects.nn.reduction import ReduceMeanOp
+from .lowering import Imported, Known, Lowering
 
 
-def lower_layer_normalization(lowering: Lowering) -> Imported:
-    """LayerNormalization over the axes from `axis` on, flattened; Mean and InvStdDev are not available."""
+def lower_layer_normalization(lowering: Lowering) -> Sequence[Imported | None]:
+    """LayerNormalization over the axes from `axis` on, flattened; Mean and InvStdDev where something reads them."""
+    result = _over_trailing_axes(lowering, centred=True)
+    outputs: list[Imported | None] = [result, None, None]
     if any(lowering.node.outputs[1:]):
-        raise Unsupported("the outputs Mean and InvStdDev are not supported")
-    return _over_trailing_axes(lowering, centred=True)
+        outputs[1:] = _statistics(lowering)
+    return outputs[: len(lowering.node.outputs)]
+
+
+def _statistics(lowering: Lowering) -> list[Imported | None]:
+    """The mean over the axes, and 1 / sqrt(variance + epsilon)."""
+    node, shape = lowering.node, lowering.shape(0)
+    axes = tuple(range(lowering.axis(node.integer("axis", -1), len(shape)), len(shape)))
+    mean = lowering.emit(ReduceMeanOp, lowering.input(0), axes=axes)
+    squares = lowering.emit(PowOp, lowering.emit(SubOp, lowering.input(0), mean), exponent=2.0)
+    epsilon = Known("epsilon", np.array(node.number("epsilon", 1e-5), np.float32))
+    variance = lowering.emit(AddOp, lowering.emit(ReduceMeanOp, squares, axes=axes), epsilon)
+    return [mean, lowering.emit(ReciprocalOp, lowering.emit(SqrtOp, variance))]
 
 
 def lower_rms_normalization(lowering: Lowering) -> Imported:

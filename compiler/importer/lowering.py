@@ -11,8 +11,9 @@ import numpy as np
 
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Block, Constant, Module, Operation, Value
-from ...dialects.core.types import F32, Array, TensorType
+from ...dialects.core.types import F32, Array, ScalarType, TensorType
 from ...dialects.core.verifier import verify_operation
+from ...dialects.nn.cast import CastOp
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.nn.matmul import MatmulOp
@@ -131,9 +132,18 @@ def _is_finite(array: Array) -> bool:
 class Lowering:
     """One node being lowered: its inputs, and `emit`, which appends operations that carry the node's location."""
 
-    def __init__(self, node: Node, inputs: Sequence[Imported | None], block: Block, pool: ConstantPool) -> None:
+    def __init__(
+        self,
+        node: Node,
+        inputs: Sequence[Imported | None],
+        block: Block,
+        pool: ConstantPool,
+        kinds: Sequence[str | None] = (),
+    ) -> None:
         self.node = node
         self.inputs = tuple(inputs)
+        self.kinds = tuple(kinds)
+        """The numpy types of the inputs that are integers or truth values in ONNX, None for floats."""
         self.read: set[int] = set()
         """The inputs that were asked for."""
         self._block = block
@@ -236,15 +246,30 @@ class Lowering:
             op.location = self.node.location
             return self._block.append(op).result
         if isinstance(imported, Known):
-            if imported.array.dtype.name not in _FLOATS:
-                raise Unsupported(f"'{imported.name}' is {imported.array.dtype.name}, expected float32")
             try:
-                return self._pool.constant(imported)
+                return self._pool.constant(self._real(imported))
             except CompileError as error:
                 raise self.error(error.diagnostics[0].message) from None
         if imported.type.element != F32 and not isinstance(imported.type.element, QuantizedType):
-            raise Unsupported(f"reads '{imported.name}', an input of type {imported.type.element}, expected float32")
+            return self.emit_cast(imported)
         return imported
+
+    def emit_cast(self, value: Value[TensorType]) -> Value[TensorType]:
+        """Append the cast of a computed value to float32."""
+        if not isinstance(value.type.element, ScalarType) or value.type.element.dtype.kind not in "biuf":
+            raise Unsupported(f"reads '{value.name}', an input of type {value.type.element}, expected float32")
+        return self._block.append(CastOp.build(value, to=F32.name, location=self.node.location)).result
+
+    def _real(self, known: Known) -> Known:
+        """Known data as floats: integers beside computed ones, if float32 holds them exactly."""
+        if known.array.dtype.name in _FLOATS:
+            return known
+        computed = zip(self.inputs, self.kinds, strict=False)
+        if not any(kind and not isinstance(value, Known) for value, kind in computed):
+            raise Unsupported(f"'{known.name}' is {known.array.dtype.name}, expected float32")
+        if known.array.size and max(abs(int(known.array.min())), abs(int(known.array.max()))) > LARGEST_INTEGER:
+            raise Unsupported(f"'{known.name}' holds integers beyond {LARGEST_INTEGER}, which float32 does not hold")
+        return Known(known.name, known.array.astype(np.float32))
 
     def integer_constant(self, name: str, array: Array) -> Constant:
         """A constant that keeps its element type, for operations that ask for integers."""
@@ -298,5 +323,8 @@ class Lowering:
             value = self.reshaped(value, (batch, width, channels))
         return self.transposed(value, (0, rank - 1, *range(1, rank - 1))) if rank > 2 else value
 
+
+LARGEST_INTEGER = 2**24
+"""float32 holds every integer up to this magnitude."""
 
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})

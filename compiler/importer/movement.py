@@ -8,6 +8,7 @@ import numpy as np
 
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
 from ...dialects.quant.types import QuantizedType
+from .indexing import lower_embedding
 from .lowering import INDEX_LIMIT, Imported, Known, Lowering, Unsupported, shape_of
 from .steps import real_number
 
@@ -142,6 +143,8 @@ def lower_gather(lowering: Lowering) -> Imported:
     """Gather with constant indices of any rank; consecutive ones are a slice, a scalar drops the axis."""
     data, shape = lowering.input(0), lowering.shape(0)
     axis = lowering.axis(lowering.node.integer("axis", 0), len(shape))
+    if not isinstance(lowering.input(1), Known):
+        return lower_embedding(lowering, axis)
     given, wanted = lowering.integers(1, "indices"), lowering.shape(1)
     wrong = [index for index in given if not -shape[axis] <= index < shape[axis]]
     if wrong:

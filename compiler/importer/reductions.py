@@ -1,15 +1,22 @@
-"""Reductions over any axes: means and sums, largest and smallest elements, norms."""
+"""Reductions over any axes: means and sums, largest and smallest elements, norms, sums so far."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...dialects.nn.activation import UnaryOperation
-from ...dialects.nn.functions import AbsOp, NegOp, PowOp, SqrtOp
+from ...dialects.nn.elementwise import AddOp, SubOp
+from ...dialects.nn.functions import AbsOp, ExpOp, LogOp, NegOp, PowOp, SqrtOp
+from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.pooling import MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from .lowering import Imported, Lowering, Unsupported, shape_of
+from .lowering import Imported, Known, Lowering, Unsupported, shape_of
 from .windows import WINDOW_LIMIT
+
+LONGEST_SUM = 2048
+"""The longest axis along which sums so far are taken: the triangle has the square of it."""
 
 
 def lower_reduce_mean(lowering: Lowering) -> Imported:
@@ -42,7 +49,7 @@ def lower_reduce_l2(lowering: Lowering) -> Imported:
 def lower_reduce_max(lowering: Lowering) -> Imported:
     """ReduceMax = a max pool whose window is all that is reduced."""
     axes = reduced_axes(lowering)
-    return _maximum(lowering, lowering.input(0), axes) if axes else lowering.input(0)
+    return maximum(lowering, lowering.input(0), axes, keep=_keeps(lowering)) if axes else lowering.input(0)
 
 
 def lower_reduce_min(lowering: Lowering) -> Imported:
@@ -50,7 +57,51 @@ def lower_reduce_min(lowering: Lowering) -> Imported:
     axes = reduced_axes(lowering)
     if not axes:
         return lowering.input(0)
-    return lowering.emit(NegOp, _maximum(lowering, lowering.emit(NegOp, lowering.input(0)), axes))
+    negative = lowering.emit(NegOp, lowering.input(0))
+    return lowering.emit(NegOp, maximum(lowering, negative, axes, keep=_keeps(lowering)))
+
+
+def lower_reduce_log_sum(lowering: Lowering) -> Imported:
+    """ReduceLogSum = the logarithm of the sum."""
+    return lowering.emit(LogOp, _mean(lowering, lowering.input(0), is_sum=True))
+
+
+def lower_reduce_log_sum_exp(lowering: Lowering) -> Imported:
+    """ReduceLogSumExp = m + log(sum(exp(x - m))) with the largest element m."""
+    data, axes = lowering.input(0), reduced_axes(lowering)
+    if not axes:
+        return data
+    total = log_sum_exp(lowering, data, axes)
+    kept = [n for axis, n in enumerate(shape_of(data)) if axis not in axes]
+    return total if _keeps(lowering) else lowering.reshaped(total, kept)
+
+
+def log_sum_exp(lowering: Lowering, data: Imported, axes: tuple[int, ...]) -> Imported:
+    """The logarithm of the sum of exponentials over axes, which are kept; exponents are at most 0."""
+    largest = maximum(lowering, data, axes, keep=True)
+    return lowering.emit(AddOp, largest, log_of_powers(lowering, lowering.emit(SubOp, data, largest), axes))
+
+
+def log_of_powers(lowering: Lowering, data: Imported, axes: tuple[int, ...]) -> Imported:
+    """log(sum(exp(x))) over axes, which are kept."""
+    count = math.prod(shape_of(data)[axis] for axis in axes)
+    powers = lowering.emit(ExpOp, data)
+    return lowering.emit(LogOp, _mean_over(lowering, powers, axes, keep=True, factor=float(count)))
+
+
+def lower_cum_sum(lowering: Lowering) -> Imported:
+    """CumSum along a constant axis: the product with a triangle of ones."""
+    data, shape = lowering.input(0), lowering.shape(0)
+    axis = lowering.axis(int(lowering.scalar(1, "axis", 0)), len(shape))
+    size = shape[axis]
+    if size > LONGEST_SUM:
+        raise Unsupported(f"adds up {size} elements, at most {LONGEST_SUM} are accepted")
+    added = np.tri(size, k=-1 if lowering.node.integer("exclusive", 0) else 0, dtype=np.float32)
+    triangle = Known("triangle", added if lowering.node.integer("reverse", 0) else added.T)
+    order = (*(other for other in range(len(shape)) if other != axis), axis)
+    rows = lowering.reshaped(lowering.transposed(data, order), (math.prod(shape) // size, size))
+    total = lowering.reshaped(lowering.emit(MatmulOp, rows, triangle), [shape[other] for other in order])
+    return lowering.transposed(total, tuple(order.index(position) for position in range(len(shape))))
 
 
 def global_mean(lowering: Lowering, axes: tuple[int, ...], *, keep: bool) -> Imported:
@@ -91,11 +142,11 @@ def _mean_over(lowering: Lowering, data: Imported, axes: tuple[int, ...], *, kee
     return lowering.channels_first(mean, 4) if keep else mean
 
 
-def _maximum(lowering: Lowering, data: Imported, axes: tuple[int, ...]) -> Imported:
-    """The data as [1, axes before, reduced axes, axes behind]; images channels last."""
+def maximum(lowering: Lowering, data: Imported, axes: tuple[int, ...], *, keep: bool) -> Imported:
+    """The largest element over axes: the data as [1, axes before, reduced axes, axes behind]; images channels last."""
     shape = shape_of(data)
     kept = [axis for axis in range(len(shape)) if axis not in axes]
-    result = [1 if axis in axes else n for axis, n in enumerate(shape) if axis not in axes or _keeps(lowering)]
+    result = [1 if axis in axes else n for axis, n in enumerate(shape) if axis not in axes or keep]
     if axes == (2, 3) and len(shape) == 4:
         data, shape, axes = lowering.channels_last(data), (shape[0], *shape[2:], shape[1]), (1, 2)
     elif axes != tuple(range(axes[0], axes[-1] + 1)):

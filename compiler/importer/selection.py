@@ -1,11 +1,14 @@
-"""Operators that repeat or choose elements: Expand, Tile, Where."""
+"""Operators that repeat or choose elements: Expand, Tile, Trilu, Where."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...dialects.nn.elementwise import AddOp, MulOp
 from ...dialects.nn.movement import GatherOp
+from .comparisons import opposite
 from .lowering import INDEX_LIMIT, Imported, Known, Lowering, Unsupported, shape_of
 from .masking import finite_mask
 
@@ -32,14 +35,20 @@ def lower_tile(lowering: Lowering) -> Imported:
 
 
 def lower_where(lowering: Lowering) -> Imported:
-    """Where with a constant condition: x * c + y * (1 - c)."""
-    chosen = lowering.array(0, "condition").astype(bool)
+    """Where: x * c + y * (1 - c); a condition that is constant throughout chooses one of them."""
     shapes = [shape_of(lowering.input(index)) for index in range(3)]
     try:
-        np.broadcast_shapes(*shapes)
+        shape = np.broadcast_shapes(*shapes)
     except ValueError:
         words = ", ".join(str(list(shape)) for shape in shapes)
         raise lowering.error(f"shapes {words} do not broadcast to each other") from None
+    condition = lowering.input(0)
+    if not isinstance(condition, Known):
+        return _chosen(lowering, lowering.value(condition), shape)
+    chosen = condition.array.astype(bool)
+    for index, is_chosen in ((1, chosen.all()), (2, not chosen.any())):
+        if is_chosen and shapes[index] == shape:
+            return lowering.input(index)
     parts: list[Imported] = []
     for index, name, mask in ((1, "then", chosen), (2, "else", ~chosen)):
         value = finite_mask(lowering.input(index))
@@ -49,6 +58,39 @@ def lower_where(lowering: Lowering) -> Imported:
         else:
             parts.append(lowering.emit(MulOp, value, Known(f"condition.{name}", mask.astype(np.float32))))
     return lowering.emit(AddOp, *parts)
+
+
+def _chosen(lowering: Lowering, condition: Imported, shape: tuple[int, ...]) -> Imported:
+    """X * c + y * (1 - c) with a computed truth value; a side of zeros is left out."""
+    otherwise = opposite(lowering, condition)
+    sides = [(finite_mask(lowering.input(index)), mask) for index, mask in ((1, condition), (2, otherwise))]
+    wide = np.broadcast_shapes(shape_of(condition))
+    parts = [
+        lowering.emit(MulOp, value, mask)
+        for value, mask in sides
+        if not (isinstance(value, Known) and not value.array.any() and _covers(sides, value, wide, shape))
+    ]
+    return parts[0] if len(parts) == 1 else lowering.emit(AddOp, *parts)
+
+
+def _covers(
+    sides: Sequence[tuple[Imported, Imported]], left_out: Known, condition: tuple[int, ...], shape: tuple[int, ...]
+) -> bool:
+    """True if what is left without one side still has the whole shape."""
+    others = [shape_of(value) for value, _ in sides if value is not left_out]
+    return bool(others) and np.broadcast_shapes(condition, *others) == shape
+
+
+def lower_trilu(lowering: Lowering) -> Imported:
+    """Trilu: the product with a constant triangle of ones."""
+    shape = lowering.shape(0)
+    if len(shape) < 2:
+        raise lowering.error(f"data has rank {len(shape)}, expected at least 2")
+    offset, upper = int(lowering.scalar(1, "k", 0)), lowering.node.integer("upper", 1)
+    rows, columns = shape[-2:]
+    offset = min(max(offset, -rows - 1), columns + 1)
+    kept = ~np.tri(rows, columns, offset - 1, dtype=bool) if upper else np.tri(rows, columns, offset, dtype=bool)
+    return lowering.emit(MulOp, lowering.input(0), Known("triangle", kept.astype(np.float32)))
 
 
 def _repeated(lowering: Lowering, data: Imported, repeats: list[int]) -> Imported:

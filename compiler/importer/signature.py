@@ -16,9 +16,11 @@ from ...dialects.nn.inference import infer_shapes
 from .model import GraphInput, Model, Node
 from .tensors import ELEMENT_LIMIT
 
-FLOATS = ("float16", "bfloat16", "float64")
-INTEGERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-"""Inputs of these types may only be asked for their shape."""
+OTHERS = (
+    *("float16", "float64"),
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+"""Inputs of these types are cast to float32 where numbers are computed, or asked for their shape."""
 
 UNNAMED = "?"
 """Stands for a symbolic dimension without a name."""
@@ -64,8 +66,8 @@ def resolve_inputs(model: Model, batch: int, shapes: Mapping[str, Sequence[int]]
     An input that `shapes` names has that shape; a symbolic dimension of another one has the size that its name has
     there, or is the batch: a first dimension, and its name elsewhere.
 
-    Raises CompileError for any other symbolic dimension, an element type other than float32 (integers may stay, for
-    shape arithmetic), a batch that no input can take, and shapes that do not fit.
+    Raises CompileError for any other symbolic dimension, an element type that nothing casts to float32, a batch that no
+    input can take, and shapes that do not fit.
     """
     if batch < 1:
         raise CompileError(f"the batch is {batch}, expected at least 1")
@@ -80,9 +82,9 @@ def resolve_inputs(model: Model, batch: int, shapes: Mapping[str, Sequence[int]]
         names.add(value.name)
         if '"' in value.name or not value.name.isprintable():
             raise CompileError(f"{model.source}: input {value.name!r} has a quote or control character in its name")
-        if value.dtype in FLOATS:
+        if value.dtype == "bfloat16":
             raise CompileError(f"{what} is {value.dtype}, expected float32", notes=("convert the model to float32",))
-        if value.dtype != "float32" and value.dtype not in INTEGERS:
+        if value.dtype != "float32" and value.dtype not in OTHERS:
             raise CompileError(f"{what} is {value.dtype}, expected float32")
         sizes = given.get(value.name) or _settled(what, value, named, batch)
         if prod(sizes) > ELEMENT_LIMIT:
@@ -243,4 +245,5 @@ _LONG = 2**16
 _SMALL = 1024
 """Initializers up to this size may hold a shape that inference needs; larger ones are only declared."""
 
-_ELEMENTS = {name: int(getattr(TensorProto, name.upper())) for name in INTEGERS} | {"float32": int(TensorProto.FLOAT)}
+_NAMES = {"float32": "FLOAT", "float64": "DOUBLE"}
+_ELEMENTS = {name: int(getattr(TensorProto, _NAMES.get(name, name.upper()))) for name in ("float32", *OTHERS)}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from ..core.context import Dialect
 from .activation import ClipOp, HardSigmoidOp, HardSwishOp, LeakyReluOp, PReluOp, ReluOp, SigmoidOp, TanhOp
+from .cast import CastOp
 from .chain import ChainOp
+from .comparison import COMPARISONS
 from .convolution import Conv2dOp
 from .elementwise import AddOp, DivOp, MulOp, SubOp
 from .functions import FUNCTIONS
+from .indexing import ArgMaxOp, EmbeddingOp
 from .layer_normalization import LayerNormOp
 from .matmul import MatmulOp
 from .movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
@@ -16,6 +19,7 @@ from .onnx import HostOp, OnnxOp
 from .pooling import AveragePoolOp, MaxPoolOp
 from .reduction import ReduceMeanOp
 from .softmax import MaskedSoftmaxOp, SoftmaxOp
+from .trigonometry import TRIGONOMETRY
 
 NN = Dialect(
     "nn",
@@ -35,6 +39,8 @@ NN = Dialect(
         TanhOp,
         PReluOp,
         *FUNCTIONS,
+        *TRIGONOMETRY,
+        *COMPARISONS,
         ChainOp,
         MaxPoolOp,
         AveragePoolOp,
@@ -51,6 +57,9 @@ NN = Dialect(
         ReshapeOp,
         TransposeOp,
         PermuteChannelsOp,
+        EmbeddingOp,
+        ArgMaxOp,
+        CastOp,
         OnnxOp,
         HostOp,
     ),

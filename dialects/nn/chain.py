@@ -20,10 +20,14 @@ from .activation import (
     TanhOp,
     UnaryOperation,
 )
+from .comparison import COMPARISONS
 from .functions import FUNCTIONS
+from .trigonometry import TRIGONOMETRY
 
 _ACTIVATIONS = (ReluOp, ClipOp, LeakyReluOp, SigmoidOp, HardSigmoidOp, HardSwishOp, TanhOp)
-_UNARY: dict[str, type[UnaryOperation]] = {kind.name.removeprefix("nn."): kind for kind in (*_ACTIVATIONS, *FUNCTIONS)}
+_UNARY: dict[str, type[UnaryOperation]] = {
+    kind.name.removeprefix("nn."): kind for kind in (*_ACTIVATIONS, *FUNCTIONS, *TRIGONOMETRY, *COMPARISONS)
+}
 _BINARY = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
 _CALL = re.compile(r"(\w+)\((.*)\)")
 

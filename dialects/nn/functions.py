@@ -140,6 +140,17 @@ class RoundOp(UnaryOperation):
         return np.rint(x)
 
 
+class IsNanOp(UnaryOperation):
+    """1 where x is NaN, else 0: no integer is."""
+
+    name = "nn.is_nan"
+
+    @staticmethod
+    def formula(x: Array) -> Array:
+        """isnan(x)."""
+        return np.isnan(x).astype(x.dtype)
+
+
 class SinOp(UnaryOperation):
     """The sine of x in radians."""
 
@@ -298,6 +309,7 @@ FUNCTIONS: tuple[type[UnaryOperation], ...] = (
     FloorOp,
     CeilOp,
     RoundOp,
+    IsNanOp,
     SinOp,
     CosOp,
     ErfOp,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core.context import Dialect
 from .array import MatmulOp
 from .host import CallHostOp
+from .indexing import ArgMaxOp, GatherOp
 from .instruction import InstructionOp
 from .memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, StoreOp
 from .movement import FillOp, MoveOp
@@ -32,6 +33,8 @@ INSTRUCTIONS: tuple[type[InstructionOp], ...] = (
     LrnOp,
     LayerNormOp,
     MaskedSoftmaxOp,
+    GatherOp,
+    ArgMaxOp,
     CallHostOp,
 )
 

@@ -15,6 +15,7 @@ from ..core.types import BF16, I8, I16, Array, ScalarType
 from ..quant.bfloat16 import from_ordinals
 from ..quant.types import BRAIN_FLOAT
 from .instruction import InstructionOp, Region
+from .types import number_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,4 @@ class ElementOp(InstructionOp):
 
         A leading axis of `memory` (samples) is kept in front. Raises ValueError out of bounds.
         """
-        dtype = self.element_of(operand).dtype
-        reach = sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))
-        end = offset + reach + dtype.itemsize
-        if offset < 0 or end > memory.shape[-1]:
-            raise ValueError(f"address range {offset} to {end - 1} is outside a buffer of {memory.shape[-1]}")
-        first = memory[..., offset : offset + dtype.itemsize].view(dtype)
-        return np.lib.stride_tricks.as_strided(first, (*memory.shape[:-1], *shape), (*memory.strides[:-1], *strides))
+        return number_view(memory, self.element_of(operand).dtype, offset, shape, strides)

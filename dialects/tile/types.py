@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,3 +54,18 @@ def strided_view(memory: Array, offset: int, shape: tuple[int, ...], strides: tu
         (*memory.shape[:-1], *shape),
         (*memory.strides[:-1], *(stride * item for stride in strides)),
     )
+
+
+def number_view(
+    memory: Array, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Array:
+    """The numbers of a type at offset + sum(index * stride) bytes of flat int8 memory, as a view [..., *shape].
+
+    Leading axes of `memory` (samples) are kept in front; strides are not negative. Raises ValueError out of bounds.
+    """
+    reach = sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))
+    end = offset + reach + dtype.itemsize
+    if offset < 0 or end > memory.shape[-1]:
+        raise ValueError(f"address range {offset} to {end - 1} is outside a buffer of {memory.shape[-1]}")
+    first = memory[..., offset : offset + dtype.itemsize].view(dtype)
+    return np.lib.stride_tricks.as_strided(first, (*memory.shape[:-1], *shape), (*memory.strides[:-1], *strides))

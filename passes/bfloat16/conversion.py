@@ -15,6 +15,7 @@ from ...dialects.core.types import BF16, Array, TensorType
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp, TransposeOp
@@ -24,7 +25,8 @@ from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.bfloat16 import rounded
 from ...dialects.quant.bfloat16_tables import brain_float_lrn_table, brain_float_table, exponential_table
-from ...dialects.quant.ops import LookupOp
+from ...dialects.quant.indices import INDEX_TYPE
+from ...dialects.quant.ops import LookupOp, QuantizeOp
 from ..lowering.elementwise import is_pooled
 from ..quantization.legality import problem_of
 
@@ -50,11 +52,30 @@ class Conversion:
         self.twins[op.result] = value
 
     def number(self, value: Value[Any]) -> Value[Any]:
-        """The bf16 form of an operand; a constant is rounded here."""
+        """The bf16 form of an operand; a constant is rounded here. ValueError for an index, which has none."""
         twin = self.twins.get(value)
-        if twin is not None:
+        if twin is None:
+            return self.rounded_constant(value, rounded)
+        if twin.type.element == INDEX_TYPE:
+            raise ValueError("it computes with an index, which bf16 does not hold exactly")
+        return twin
+
+    def index(self, op: Operation, value: Value[Any]) -> Value[Any]:
+        """Indices in the form that tables are read with, made before `op` where they do not stand already."""
+        twin = self.twins.get(value)
+        if twin is not None and twin.type.element == INDEX_TYPE:
             return twin
-        return self.rounded_constant(value, rounded)
+        kind = cast(TensorType, value.type).with_element(INDEX_TYPE)
+        if isinstance(value, Constant):
+            stored = INDEX_TYPE.quantize(value.array)
+            return self.module.add_constant(f"{value.name or 'constant'}.index", stored, kind)
+        if isinstance(value.defining_op, DATA_MOVEMENT) and twin is not None:
+            source = value.defining_op
+            moved = [self.index(op, operand) for operand in source.operands]
+            return self.insert(op, type(source)(moved, (kind,), dict(source.attributes))).result
+        if twin is None or isinstance(twin.defining_op, QuantizeOp):
+            return self.insert(op, QuantizeOp((value,), (kind,))).result
+        raise ValueError("its indices are computed in bf16, which does not hold them exactly")
 
     def rounded_constant(self, value: Value[Any], rounding: Callable[[Array], Array]) -> Constant:
         """A constant in bf16; ValueError if that cannot hold it."""
@@ -131,6 +152,27 @@ def _numbers(op: Operation, conversion: Conversion) -> Value[Any]:
     return conversion.build(op, [*map(conversion.number, op.operands)])
 
 
+def _moved(op: TensorOperation, conversion: Conversion) -> Value[Any]:
+    """Movement of numbers, or of indices."""
+    twins = [conversion.twins.get(value) for value in op.operands]
+    if not any(twin is not None and twin.type.element == INDEX_TYPE for twin in twins):
+        return _numbers(op, conversion)
+    operands = [conversion.index(op, value) for value in op.operands]
+    kind = op.out.type.with_element(INDEX_TYPE)
+    return conversion.insert(op, type(op)(operands, (kind,), dict(op.attributes))).result
+
+
+def _embedding(op: EmbeddingOp, conversion: Conversion) -> Value[Any]:
+    """The table in bf16."""
+    return conversion.build(op, [conversion.index(op, op.indices), conversion.rounded_constant(op.table, rounded)])
+
+
+def _arg_max(op: ArgMaxOp, conversion: Conversion) -> Value[Any]:
+    """The index of the largest number."""
+    operands, kind = [conversion.number(op.data)], op.out.type.with_element(INDEX_TYPE)
+    return conversion.insert(op, ArgMaxOp(operands, (kind,), dict(op.attributes))).result
+
+
 def _with_parameters(op: PReluOp | LayerNormOp, conversion: Conversion) -> Value[Any]:
     """Slopes, gains and offsets stay float32."""
     return conversion.build(op, [conversion.number(op.data), *op.operands[1:]])
@@ -188,7 +230,9 @@ _CONVERTERS: dict[type[Operation], Converter] = {
     ReduceMeanOp: _mean,
     SoftmaxOp: _softmax,
     MaskedSoftmaxOp: _softmax,
-    **dict.fromkeys(DATA_MOVEMENT, _numbers),
+    EmbeddingOp: _embedding,
+    ArgMaxOp: _arg_max,
+    **dict.fromkeys(DATA_MOVEMENT, _moved),
 }
 """The bf16 form of every operation class that has one; a subclass inherits that of its base."""
 

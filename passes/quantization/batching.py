@@ -9,8 +9,10 @@ from ...dialects.core.operation import Constant, Module, Operation, Terminator, 
 from ...dialects.core.tensor import TensorOperation
 from ...dialects.core.types import TensorType
 from ...dialects.nn.activation import PReluOp, UnaryOperation
+from ...dialects.nn.cast import CastOp
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
@@ -73,7 +75,7 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
             return op.slope not in dependent and (op.slope.type.rank < rank or op.slope.type.shape[0] == 1)
         case UnaryOperation() | MaxPoolOp() | AveragePoolOp() | LrnOp() | LayerNormOp() | PermuteChannelsOp():
             return rank > 1
-        case QuantizeOp() | DequantizeOp() | LookupOp():
+        case QuantizeOp() | DequantizeOp() | LookupOp() | CastOp():
             return True
         case RequantizeOp():
             return rank > 1
@@ -83,6 +85,10 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
             return op.lhs in dependent and (op.rhs not in dependent or (rank > 2 and len(set(map(len, shapes))) == 1))
         case ConcatOp() | GatherOp():
             return op.axis != 0 and len(shapes) == len(op.operands)
+        case EmbeddingOp():
+            return rank > 1
+        case ArgMaxOp():
+            return rank > 0
         case MaskedSoftmaxOp():
             return rank > 1 and (op.mask.type.rank < rank or op.mask.type.shape[0] == 1)
         case SoftmaxOp():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -12,8 +14,11 @@ from ...dialects.core.operation import Constant, Module, Operation, Value
 from ...dialects.core.tensor import TensorOperation
 from ...dialects.core.types import I8, I16, Array, ScalarType, TensorType, scalar_type
 from ...dialects.nn.activation import PReluOp, UnaryOperation
+from ...dialects.nn.chain import ChainOp, call
+from ...dialects.nn.comparison import COMPARISONS
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp, TransposeOp
@@ -22,6 +27,7 @@ from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
 from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.arithmetic import clamp_bounds, pre_shift_for
+from ...dialects.quant.indices import INDEX_TYPE
 from ...dialects.quant.ops import DequantizeOp, LookupOp, RequantizeOp
 from ...dialects.quant.tables import lookup_table, lrn_table, softmax_table, softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
@@ -297,10 +303,37 @@ def _division(op: DivOp, conversion: Conversion) -> Value[Any]:
 
 
 def _unary(op: UnaryOperation, conversion: Conversion) -> Value[Any]:
+    if quantized_element(conversion.operand(op, 0).type) == INDEX_TYPE and _is_decided_near_zero(op):
+        return _compared_index(op, conversion)
     data, target = conversion.same_storage(op, 0), conversion.types[op.out]
     table = lookup_table(op.apply, quantized_element(data.type), target)
     operands = [data, conversion.constant(_label(op), "table", table)]
     return conversion.build(op, LookupOp, operands, target)
+
+
+def _is_decided_near_zero(op: UnaryOperation) -> bool:
+    """True if all that a function of x does with x is to compare it with numbers that 8 bits tell from all others."""
+    steps = op.steps if isinstance(op, ChainOp) else ["x", call(op)]
+    followers = [after for step, after in itertools.pairwise(steps) if step == "x"]
+    found = [_COMPARED.fullmatch(step) for step in followers]
+    return steps[-1] != "x" and all(match is not None and abs(float(match.group(1))) < I8_EDGE for match in found)
+
+
+I8_EDGE = 126
+"""Between the numbers below this and the ends of 8 bits, to which larger indices are taken, lies another integer."""
+_COMPARED = re.compile(
+    rf"(?:{'|'.join(kind.name.removeprefix('nn.') for kind in COMPARISONS)})\(value=([^,]*)(?:, .*)?\)"
+)
+
+
+def _compared_index(op: UnaryOperation, conversion: Conversion) -> Value[Any]:
+    """A table of 8-bit numbers, which the index becomes: a step between knots of a 16-bit table would be a slope."""
+    near, target = QuantizedType(I8, 1.0, 0), conversion.types[op.out]
+    narrow = target if target.storage == I8 else activation_type(range_of(target))
+    data = conversion.operand(op, 0, type=near)
+    table = conversion.constant(_label(op), "table", lookup_table(op.apply, near, narrow))
+    value = conversion.build(op, LookupOp, [data, table], narrow)
+    return value if narrow == target else conversion.rescale(op, value, target)
 
 
 def _prelu(op: PReluOp, conversion: Conversion) -> Value[Any]:
@@ -358,6 +391,21 @@ def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[A
     return value if target == natural else conversion.requantize(op, value, np.asarray(natural.scale))
 
 
+def _embedding(op: EmbeddingOp, conversion: Conversion) -> Value[Any]:
+    """The table takes the type of the result."""
+    element = conversion.types[op.out]
+    table = conversion.constant(
+        fixed_name(op.table), _suffix(element.storage), element.quantize(_array(op.table)), element
+    )
+    return conversion.build(op, EmbeddingOp, [conversion.operand(op, 0, type=INDEX_TYPE), table], element)
+
+
+def _arg_max(op: ArgMaxOp, conversion: Conversion) -> Value[Any]:
+    index = conversion.build(op, ArgMaxOp, [conversion.operand(op, 0)], INDEX_TYPE)
+    element = conversion.types[op.out]
+    return index if element == INDEX_TYPE else conversion.rescale(op, index, element)
+
+
 def _movement(op: TensorOperation, conversion: Conversion) -> Value[Any]:
     """The same operation on integers: operands and result share one type."""
     element = conversion.types[op.out]
@@ -381,6 +429,8 @@ _CONVERTERS: dict[type[Operation], Converter] = {
     LayerNormOp: _layer_norm,
     SoftmaxOp: _softmax,
     MaskedSoftmaxOp: _softmax,
+    EmbeddingOp: _embedding,
+    ArgMaxOp: _arg_max,
     MaxPoolOp: _movement,
     **dict.fromkeys(DATA_MOVEMENT, _movement),
 }

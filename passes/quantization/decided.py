@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...dialects.core.operation import Constant, Function, Operation, Pure, Value
+from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
+from ...dialects.quant.indices import INDEX_TYPE
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp
 from ...dialects.quant.types import QuantizedType, quantized_element
 from .conversion import Conversion
@@ -29,11 +31,17 @@ def decided_types(
 ) -> dict[Value[Any], QuantizedType]:
     """The types, by representative, of the groups that the module decides.
 
-    That is the type that a member is quantized to by the first `quant.quantize` that reads one, else the type of the
-    integers it moves, if all that it moves are integers of one type (`given`, from `dequantized_inputs`).
+    Indices, of tables or of largest elements, are `INDEX_TYPE`. Of other groups that is the type that a member is
+    quantized to by the first `quant.quantize` that reads one, else the type of the integers it moves, if all that it
+    moves are integers of one type (`given`, from `dequantized_inputs`).
     """
     decided: dict[Value[Any], QuantizedType] = {}
     computed = set(map(groups.group, groups.sources(inputs)))
+    for op in groups.operations:
+        if isinstance(op, EmbeddingOp):
+            decided[groups.group(op.indices)] = INDEX_TYPE
+        elif isinstance(op, ArgMaxOp):
+            decided[groups.group(op.out)] = INDEX_TYPE
     for value in [*inputs, *(op.result for op in groups.operations)]:
         for user in value.users:
             if isinstance(user, QuantizeOp):

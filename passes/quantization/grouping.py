@@ -10,7 +10,10 @@ import numpy as np
 from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import I8, Array, ScalarType
 from ...dialects.nn.activation import HardSigmoidOp, PReluOp, SigmoidOp, TanhOp
+from ...dialects.nn.chain import ChainOp
+from ...dialects.nn.comparison import COMPARISONS
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from ...dialects.nn.indexing import EmbeddingOp
 from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
 from ...dialects.nn.normalization import LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
@@ -22,20 +25,61 @@ from ...dialects.quant.types import QuantizedType, quantized_element
 from .ranges import Range, activation_type
 from .stored import fixed_array, is_fixed
 
-NATURAL_RANGES: dict[type[Operation], Range] = {
+_TRUTH = Range(0.0, 1.0)
+_NATURAL: dict[type[Operation], Range] = {
     SigmoidOp: Range(0.0, 1.0),
     HardSigmoidOp: Range(0.0, 1.0),
     TanhOp: Range(-1.0, 1.0),
     SoftmaxOp: Range(0.0, 255 / 256),
     MaskedSoftmaxOp: Range(0.0, 255 / 256),
+    **dict.fromkeys(COMPARISONS, _TRUTH),
 }
-"""Results that have the same range for every input: not calibrated, hence never clipped."""
+_COMPARISON_STEPS = tuple(f"{kind.name.removeprefix('nn.')}(" for kind in COMPARISONS)
 
 LARGEST_RATIO = 2.0**20
 """An operation's real multiplier is at most this; multipliers must be below 2^21."""
 
 MOVING = (*DATA_MOVEMENT, MaxPoolOp)
 """Operations whose result holds nothing but what they read: operands and result share a type."""
+
+
+def natural_range(op: Operation | None) -> Range | None:
+    """The range of a result that is the same for every input: not calibrated, hence never clipped; else None.
+
+    Truth values are 0 or 1, whether calibration has met both or not; so are their products and sums of at most 1, and
+    their products with constants are 0 or these.
+    """
+    if op is None or type(op) in _NATURAL:
+        return None if op is None else _NATURAL[type(op)]
+    if isinstance(op, ChainOp):
+        return _TRUTH if op.steps[-1].startswith(_COMPARISON_STEPS) else None
+    if isinstance(op, AddOp) and (op.clamp_min, op.clamp_max) == (0.0, 1.0):
+        return _TRUTH if all(map(_is_truth, op.operands)) else None
+    if isinstance(op, MulOp) and any(map(_is_truth, op.operands)):
+        others = [value for value in op.operands if not _is_truth(value)]
+        if not others:
+            return _TRUTH
+        if is_fixed(others[0]):
+            array = fixed_array(others[0])
+            return Range(float(array.min(initial=0.0)), float(array.max(initial=0.0)))
+    return None
+
+
+def compares(op: Operation) -> bool:
+    """True for a comparison, alone or in a chain."""
+    if isinstance(op, ChainOp):
+        return any(step.startswith(_COMPARISON_STEPS) for step in op.steps)
+    return isinstance(op, COMPARISONS)
+
+
+def _is_truth(value: Value[Any]) -> bool:
+    """True for the result of a comparison, moved or not."""
+    op = value.defining_op
+    while isinstance(op, DATA_MOVEMENT) and len(op.operands) == 1:
+        op = op.operands[0].defining_op
+    if isinstance(op, ChainOp):
+        return op.steps[-1].startswith(_COMPARISON_STEPS)
+    return isinstance(op, COMPARISONS)
 
 
 class TypeGroups:
@@ -60,9 +104,9 @@ class TypeGroups:
         return root
 
     def sources(self, inputs: Iterable[Value[Any]]) -> list[Value[Any]]:
-        """The values whose range calibration must find; those of moved values and natural ranges follow."""
-        results = [op.result for op in self.operations if not isinstance(op, MOVING)]
-        return [*inputs, *(value for value in results if type(value.op) not in NATURAL_RANGES)]
+        """The values whose range calibration must find; those of moved values, tables and natural ranges follow."""
+        results = [op.result for op in self.operations if not isinstance(op, (*MOVING, EmbeddingOp))]
+        return [*inputs, *(value for value in results if natural_range(value.op) is None)]
 
     def types(
         self,
@@ -85,7 +129,7 @@ class TypeGroups:
             root, op = self.group(value), value.defining_op
             if root in settled:
                 continue
-            computes = value in ranges or type(op) in NATURAL_RANGES
+            computes = value in ranges or natural_range(op) is not None
             if computes:
                 pinned[root] = pinned.get(root, True) and isinstance(op, (SoftmaxOp, MaskedSoftmaxOp))
             for interval in [_clamped(value, ranges)] if computes else _constants(op):
@@ -149,7 +193,7 @@ def _clamped(value: Value[Any], ranges: Mapping[Value[Any], Range]) -> Range:
     op = value.defining_op
     if op is None:
         return ranges[value]
-    interval = NATURAL_RANGES[type(op)] if type(op) in NATURAL_RANGES else ranges[value]
+    interval = natural_range(op) or ranges[value]
     return interval.clamped(getattr(op, "clamp_min", None), getattr(op, "clamp_max", None))
 
 
@@ -158,5 +202,5 @@ def _constants(op: Operation | None) -> list[Range]:
     assert op is not None
     if isinstance(op, PadOp):
         return [Range(op.value, op.value)] if any((*op.low, *op.high)) else []
-    arrays = [fixed_array(value) for value in op.operands if is_fixed(value)]
+    arrays = [fixed_array(value) for value in op.operands if is_fixed(value)]  # of an embedding the table
     return [Range(float(array.min(initial=0.0)), float(array.max(initial=0.0))) for array in arrays]

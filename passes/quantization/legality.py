@@ -13,6 +13,7 @@ from ...dialects.core.operation import Constant, Function, Operation, Terminator
 from ...dialects.core.types import F32, TensorType
 from ...dialects.nn.activation import PReluOp
 from ...dialects.nn.convolution import Conv2dOp
+from ...dialects.nn.indexing import EmbeddingOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
@@ -95,6 +96,8 @@ def problem_of(op: Operation) -> str | None:
         fixed = {"bias": op.bias}
     elif isinstance(op, PReluOp):
         fixed = {"slope": op.slope}
+    elif isinstance(op, EmbeddingOp):
+        fixed = {"table": op.table}
     elif isinstance(op, MaskedSoftmaxOp):
         fixed = {"mask": op.mask}
     elif isinstance(op, LayerNormOp):

@@ -75,7 +75,9 @@ class FloatNetwork:
             else interval
             for value, interval in ranges.items()
         }
-        return self.groups.types({**self._given, **roomy}, self._decided, storage)
+        found = self.groups.types({**self._given, **roomy}, self._decided, storage)
+        decided = {value: self._decided.get(self.groups.group(value)) for value in self._inputs if value not in found}
+        return {**found, **{value: element for value, element in decided.items() if element is not None}}
 
     @cached_property
     def layers(self) -> dict[str, list[Operation]]:

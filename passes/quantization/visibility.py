@@ -17,7 +17,7 @@ from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import Array
 from ...dialects.nn.activation import UnaryOperation
 from ...dialects.nn.elementwise import AddOp, SubOp
-from .grouping import MOVING
+from .grouping import MOVING, compares
 
 FLAT = 2.0**-18
 """A function is constant where it differs by less than this share of its largest magnitude in [-1, 1]: a quarter of the
@@ -106,12 +106,15 @@ def _clamped_sum(value: Value[Any]) -> AddOp | SubOp | None:
 
 
 def visible_bounds(value: Value[Any]) -> tuple[float, float]:
-    """The interval outside of which nothing that reads `value` depends on it; infinite where everything counts."""
+    """The interval outside of which nothing that reads `value` depends on it; infinite where everything counts.
+
+    Of comparisons that is so: they may change at one number between those that functions are looked at.
+    """
     low, high = 0.0, 0.0
     for user in value.users:
         if isinstance(user, MOVING):
             ends = visible_bounds(user.result)
-        elif isinstance(user, UnaryOperation):
+        elif isinstance(user, UnaryOperation) and not compares(user):
             ends = flat_ends(user.apply)
         else:
             return -math.inf, math.inf

@@ -10,6 +10,7 @@ from ...backends.target import Target
 from ...backends.timing.vector import work_of
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.indexing import GatherOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from .chunks import all_rows_touched
@@ -141,6 +142,8 @@ def piece_rows(unit: Unit, largest: int, target: Target) -> int:
 
 
 def _cycles(unit: Unit, rows: int, target: Target) -> float:
+    if isinstance(unit.main, GatherOp):
+        return rows * unit.main.inner * -(-unit.main.run // target.dma.bytes_per_cycle)
     if isinstance(unit.main, TransferOp):
         return unit.main.size * rows / unit.rows / target.dma.bytes_per_cycle
     return max(estimate([unit.main], target, rows))

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ...dialects.core.fields import AttributeValue
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.indexing import GatherOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import TransferOp
 from ...dialects.tile.movement import FillOp, MoveOp
@@ -24,7 +25,7 @@ def row_count(op: InstructionOp) -> int:
             return op.out_h
         case MoveOp():
             return op.sizes[_move_axis(op)]
-        case FillOp() | TransferOp():
+        case FillOp() | TransferOp() | GatherOp():
             return op.outer
         case _:
             return 1
@@ -66,6 +67,13 @@ def cut_rows(op: InstructionT, start: int, count: int) -> InstructionT:
                 op,
                 outer=count,
                 source_offset=op.source_offset + start * op.source_outer_stride,
+                destination_offset=op.destination_offset + start * op.destination_outer_stride,
+            )
+        case GatherOp():
+            return with_attributes(
+                op,
+                outer=count,
+                indices_offset=op.indices_offset + start * op.indices_outer_stride,
                 destination_offset=op.destination_offset + start * op.destination_outer_stride,
             )
         case _:

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine.modules import conv_module
 from machine.programs import instruction, program_around
-from machine.random_programs import elementwise_programs, matmul_programs, movement_programs, window_programs
+from machine.random_programs import (
+    elementwise_programs,
+    indexing_programs,
+    matmul_programs,
+    movement_programs,
+    window_programs,
+)
 
 from accelc.backends.emitter import emit
 from accelc.backends.program import Program
@@ -77,6 +83,12 @@ def test_elementwise(program, chunk):
 @given(movement_programs())
 def test_movement(program):
     assert_fast_is_plain(program)
+
+
+@settings(max_examples=60, deadline=None)
+@given(indexing_programs(), CHUNKS)
+def test_indexing(program, chunk):
+    assert_fast_is_plain(program, chunk)
 
 
 def product_program(depth: int, weights: np.ndarray, *, dynamic: bool = False) -> Program:

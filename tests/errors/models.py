@@ -43,8 +43,9 @@ def _edited(change: Any, model: ModelProto | None = None) -> ModelProto:
 
 
 def _whole_models() -> dict[str, ModelProto]:
-    def input_type(data_type: int) -> ModelProto:
-        return _edited(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", data_type))
+    def input_type(data_type: int, op_type: str = "Relu") -> ModelProto:
+        model = node_model(op_type, [(1, 3)])
+        return _edited(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", data_type), model)
 
     recursive = node_model("Again", [(2,)], domain="local")
     body = [node("Again", ["a"], ["b"], domain="local")]
@@ -57,9 +58,9 @@ def _whole_models() -> dict[str, ModelProto]:
         "no_outputs": graph_model([], {"x": (2,)}, []),
         "opset6": node_model("Relu", [(2,)], opset=6),
         "opset_future": node_model("Relu", [(2,)], opset=NEWEST + 1),
-        "half_input": input_type(TensorProto.FLOAT16),
+        "half_input": input_type(TensorProto.BFLOAT16),
         "string_input": input_type(TensorProto.STRING),
-        "integer_input": input_type(TensorProto.INT64),
+        "integer_input": input_type(TensorProto.INT64, "Sigmoid"),
         "sequence_input": _edited(
             lambda m: m.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(m.graph.input[0].type))
         ),

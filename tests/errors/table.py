@@ -18,7 +18,7 @@ MODELS = {
     "no_outputs.onnx": "a graph without outputs",
     "opset6.onnx": "an opset older than those supported",
     "opset_future.onnx": "an opset newer than those supported",
-    "half_input.onnx": "a float16 input",
+    "half_input.onnx": "a bfloat16 input",
     "integer_input.onnx": "an integer input where numbers are computed",
     "string_input.onnx": "a string input",
     "sequence_input.onnx": "an input that is no tensor",

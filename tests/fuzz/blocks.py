@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .networks import Network
 
-HOST_OPERATORS = frozenset({"Atan", "Asinh", "CumSum", "LogSoftmax", "TopK", "Trilu"})
+HOST_OPERATORS = frozenset({"GatherElements", "ReduceProd", "TopK"})
 """What the layers of `on_host` consist of: continuous functions, on which evaluators agree."""
 
 
@@ -20,19 +20,69 @@ def on_host(net: Network, x: str) -> None:
     shape, random = net.shapes[x], net.random
     axis = random.randrange(-len(shape), len(shape)) if shape else 0
     kind = random.choice(sorted(HOST_OPERATORS))
-    if kind in ("Atan", "Asinh"):
-        net.apply(kind, [x], shape)
-    elif kind == "CumSum" and shape:
-        net.apply(kind, [x, net.constant(np.array(axis, np.int64))], shape, reverse=random.randrange(2))
-    elif kind == "LogSoftmax" and shape:
-        net.apply(kind, [x], shape, axis=axis)
+    if kind == "GatherElements" and shape:
+        places = net.constant(net.numbers.integers(0, shape[axis], shape))
+        net.apply(kind, [x, places], shape, axis=axis)
+    elif kind == "ReduceProd" and net.opset < 18 and shape:
+        net.apply(kind, [x], tuple(1 if i == axis % len(shape) else n for i, n in enumerate(shape)), axes=[axis])
     elif kind == "TopK" and shape:
         count = random.randint(1, shape[axis])
         result = tuple(count if i == axis % len(shape) else n for i, n in enumerate(shape))
         net.apply(kind, [x, net.integers(count)], result, axis=axis)
         net.nodes[-1].output.append(f"{net.nodes[-1].output[0]}.places")
+
+
+def sums_and_logarithms(net: Network, x: str) -> None:
+    """Operators that become several: sums so far, triangles, logarithms of sums of exponentials."""
+    shape, random = net.shapes[x], net.random
+    axis = random.randrange(-len(shape), len(shape)) if shape else 0
+    kind = random.choice(("CumSum", "LogSoftmax", "ReduceLogSumExp", "Trilu"))
+    if kind == "CumSum" and shape:
+        attributes = {"reverse": random.randrange(2), "exclusive": random.randrange(2)}
+        net.apply(kind, [x, net.constant(np.array(axis, np.int64))], shape, **attributes)
+    elif kind == "LogSoftmax" and shape:
+        net.apply(kind, [x], shape, axis=axis)
+    elif kind == "ReduceLogSumExp" and net.opset < 18 and shape:
+        net.apply(kind, [x], tuple(1 if i == axis % len(shape) else n for i, n in enumerate(shape)), axes=[axis])
     elif kind == "Trilu" and len(shape) > 1:
         net.apply(kind, [x], shape, upper=random.randrange(2))
+
+
+def choosing(net: Network, x: str) -> None:
+    """Comparisons whose truth values choose between numbers that are alike where they change."""
+    shape, random = net.shapes[x], net.random
+    low, high = sorted(random.choices((-1.0, -0.3, 0.0, 0.4, 1.0), k=2))
+    first, second = (net.constant(np.array(value, np.float32)) for value in (low, high))
+    above, below = random.choice((("Greater", "Less"), ("GreaterOrEqual", "LessOrEqual")))
+    over = net.apply(above, [x, first], shape)
+    truths = [over]
+    match random.randrange(3):
+        case 0:
+            net.apply("Where", [over, x, first] if random.random() < 0.5 else [over, first, x], shape)
+        case 1:
+            factor = net.apply("Cast", [over], shape, to=1)
+            net.apply("Mul", [net.apply("Sub", [x, first], shape), factor], shape)
+        case _:
+            under = net.apply(below, [x, second], shape)
+            both = net.apply("And", [over, under], shape)
+            outside = net.apply("Not", [both], shape)
+            truths += [under, both, outside]
+            slopes = [net.apply("Sub", [x, bound], shape) for bound in (first, second)]
+            zero = net.constant(np.array(0.0, np.float32))
+            net.apply("Where", [outside, zero, net.apply("Mul", slopes, shape)], shape)
+    for name in truths:  # no other layer reads them, and they are no outputs
+        del net.shapes[name]
+
+
+def embedding(net: Network, x: str) -> None:
+    """Rows of a table by integers from outside, a negative one from the end."""
+    random = net.random
+    rows, length = random.choice((4, 7, 40)), random.choice((1, 3, 8))
+    width = random.choice((1, 3, 16, 33))
+    axis = random.randrange(2)
+    table = net.weights((rows, width) if axis == 0 else (width, rows))
+    result = (1, length, width) if axis == 0 else (width, 1, length)
+    net.apply("Gather", [table, net.integer_input((1, length))], result, axis=axis)
 
 
 def masking(net: Network, x: str) -> None:
@@ -111,6 +161,9 @@ def heads(net: Network, x: str) -> None:
 
 BLOCKS: tuple[tuple[int, Callable[[Network, str], None]], ...] = (
     (1, on_host),
+    (1, sums_and_logarithms),
+    (1, choosing),
+    (1, embedding),
     (1, masking),
     (1, gelu),
     (1, squeeze_excite),

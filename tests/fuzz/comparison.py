@@ -19,6 +19,7 @@ from accelc.compiler.measuring import measure
 from accelc.dialects.core.diagnostics import CompileError
 from accelc.dialects.core.interpreter import run
 from accelc.dialects.core.operation import Module
+from accelc.dialects.core.types import F32
 from accelc.dialects.core.verifier import verify
 from accelc.passes.framework.base import Pass
 from accelc.passes.framework.environment import CalibrationData, Environment
@@ -61,8 +62,13 @@ def check_network(model: onnx.ModelProto, random: Random) -> str:
     allow_host = random.random() < 0.3 or any(node.op_type in HOST_OPERATORS for node in model.graph.node)
     module = import_model(model, allow_host=allow_host)
     verify(module)
-    inputs = {str(a.name): a.type.shape for a in module.main.arguments}
-    samples = {name: numbers.standard_normal((SAMPLES, *shape[1:]), np.float32) for name, shape in inputs.items()}
+    inputs = {str(argument.name): argument.type for argument in module.main.arguments}
+    samples = {
+        name: numbers.standard_normal((SAMPLES, *kind.shape[1:]), np.float32)
+        if kind.element == F32
+        else numbers.integers(-4, 4, (SAMPLES, *kind.shape[1:]))
+        for name, kind in inputs.items()
+    }
     compare_floats(model, module, {name: array[:1] for name, array in samples.items()})
     level, target, mode = random.choice(list(PIPELINES)), load_target(random.choice(TARGETS)), random.choice(MODES)
     kept = Kept()

@@ -34,6 +34,7 @@ class Network:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    integers_given: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.numbers = np.random.default_rng(self.random.getrandbits(32))
@@ -52,6 +53,12 @@ class Network:
 
     def integers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
+
+    def integer_input(self, shape: tuple[int, ...]) -> str:
+        """An input of int64."""
+        name = f"i{len(self.integers_given)}"
+        self.integers_given[name] = shape
+        return name
 
     def apply(self, op_type: str, inputs: Sequence[str], *shapes: tuple[int, ...], **attributes: object) -> str:
         """Append a node whose results have these shapes; the first one is returned."""
@@ -75,7 +82,10 @@ class Network:
         graph = helper.make_graph(
             self.nodes,
             "random",
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shapes[name]) for name in inputs],
+            [
+                *(helper.make_tensor_value_info(name, TensorProto.FLOAT, self.shapes[name]) for name in inputs),
+                *(helper.make_tensor_value_info(n, TensorProto.INT64, s) for n, s in self.integers_given.items()),
+            ],
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, self.shapes[n]) for n in dict.fromkeys(outputs)],
             self.constants,
         )
@@ -189,7 +199,7 @@ def function(net: Network, x: str) -> None:
 
 FUNCTIONS = (
     *("Abs", "Celu", "Cos", "Elu", "Erf", "Exp", "Log", "Max", "Min", "Neg", "Pow", "Reciprocal"),
-    *("Selu", "Sin", "Softplus", "Softsign", "Sqrt", "ThresholdedRelu"),
+    *("Asinh", "Atan", "Selu", "Sin", "Softplus", "Softsign", "Sqrt", "ThresholdedRelu"),
 )
 
 

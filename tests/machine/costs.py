@@ -40,6 +40,8 @@ def count_cost(op, target, addresses):
         data = Fraction(op.outer * op.inner * op.run) / Fraction(target.dma.bytes_per_cycle)
         occupancy = max(1, math.ceil(data), *(math.ceil(Fraction(n, ports)) for n in busy.values()))
         return Cost(occupancy, target.dma.latency_cycles, **{kind: _held(busy, ports, occupancy)})
+    if op.name == "tile.gather":
+        return _gather(op, target, addresses)
     passes, reads, writes = _accesses(op)
     read = Counter(bank for name, runs in reads for bank in _lines(runs, addresses[name], target))
     written = Counter(bank for name, runs in writes for bank in _lines(runs, addresses[name], target))
@@ -52,6 +54,22 @@ def count_cost(op, target, addresses):
     )
     latency = target.vector.latency_cycles
     return Cost(occupancy, latency, _held(read, ports[0], occupancy), _held(written, ports[1], occupancy))
+
+
+def _gather(op, target, addresses):
+    """Every run starts a cycle of its own on the DRAM channel; indices are read and runs written line by line."""
+    indices = _box(op.outer, op.inner, 2, strides=[op.indices_outer_stride, op.indices_inner_stride, 1])
+    runs = _box(op.outer, op.inner, op.run, strides=[*_fields(op, "destination", "outer_stride", "inner_stride"), 1])
+    read, written = (Counter(_lines(r, addresses[n], target)) for r, n in ((indices, "indices"), (runs, "destination")))
+    sram = target.sram
+    occupancy = max(
+        1,
+        op.outer * op.inner * math.ceil(Fraction(op.run) / Fraction(target.dma.bytes_per_cycle)),
+        *(math.ceil(Fraction(n, sram.read_ports)) for n in read.values()),
+        *(math.ceil(Fraction(n, sram.write_ports)) for n in written.values()),
+    )
+    held = _held(read, sram.read_ports, occupancy), _held(written, sram.write_ports, occupancy)
+    return Cost(occupancy, target.dma.latency_cycles, *held)
 
 
 def _matmul(op, target, addresses):
@@ -198,6 +216,12 @@ def _masked_softmax(op):
     return passes, [*reads, ("mask", mask)], writes
 
 
+def _arg_max(op):
+    sizes = (op.out_h, op.out_w, op.channels)
+    strides = [*_fields(op, "input", "row_stride", "pixel_stride"), _number(op, "input")]
+    return op.out_h * op.out_w * op.channels, [_image(op, "input", sizes, strides)], [_result(op)]
+
+
 def _lrn(op):
     return _unary(op, op.size + 3, {"table": op.entries * 4})
 
@@ -245,6 +269,7 @@ _WORK = {
     "rescale": _rescale,
     "softmax": _softmax,
     "masked_softmax": _masked_softmax,
+    "arg_max": _arg_max,
     "lrn": _lrn,
     "layer_norm": _layer_norm,
     "max_pool": _pool,

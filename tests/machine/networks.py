@@ -212,6 +212,10 @@ def _unary(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values:
     return network.lookup(data) if kind == "lookup" else network.prelu(data, per_channel=kind == "prelu")
 
 
+def _index(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
+    return network.named_rows(data, draw(st.sampled_from([1, 5, 64])), last=draw(st.booleans()))
+
+
 def _concat(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
     axis = draw(st.sampled_from([data.type.rank - 1] * 4 + list(range(data.type.rank))))
 
@@ -297,6 +301,7 @@ _STEPS = (
     _mean,
     _binary,
     _unary,
+    _index,
     _concat,
     _concat,
     _slice,

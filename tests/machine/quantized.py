@@ -10,7 +10,9 @@ from accelc.dialects.core.operation import Constant, Module, Operation, Value
 from accelc.dialects.core.types import BF16, F32, I8, I16, ElementType, TensorType
 from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn import (
+    ArgMaxOp,
     Conv2dOp,
+    EmbeddingOp,
     LayerNormOp,
     LrnOp,
     MaskedSoftmaxOp,
@@ -170,6 +172,12 @@ class QuantizedNetwork:
 
     def masked_softmax(self, data: Value[Any], mask: np.ndarray) -> Value[Any]:
         return self.add(MaskedSoftmaxOp, [data, self.constant(mask.astype(np.int8)), self.exponentials(data, -1)])
+
+    def named_rows(self, data: Value[Any], rows: int, *, last: bool) -> Value[Any]:
+        """The row of a table that the largest channel of every pixel names."""
+        element = COMMON[bits_of(data)]
+        table = self.constant(self.integers(rows, data.type.shape[-1], bits=bits_of(data)), element)
+        return self.add(EmbeddingOp, [self.add(ArgMaxOp, [data], last=last), table])
 
     def lrn(self, data: Value[Any], size: int) -> Value[Any]:
         if data.type.element == BF16:

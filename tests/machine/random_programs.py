@@ -17,6 +17,7 @@ from accelc.dialects.quant.bfloat16_tables import (
 )
 from accelc.dialects.tile.array import MatmulOp
 from accelc.dialects.tile.elements import ELEMENTS
+from accelc.dialects.tile.indexing import ArgMaxOp, GatherOp
 from accelc.dialects.tile.movement import FillOp, MoveOp
 from accelc.dialects.tile.normalization import LayerNormOp, LrnOp, MaskedSoftmaxOp, SoftmaxOp
 from accelc.dialects.tile.pooling import AveragePoolOp, DepthwiseOp, MaxPoolOp
@@ -294,6 +295,46 @@ _KINDS = {
     "layer_norm": LayerNormOp,
     "masked": MaskedSoftmaxOp,
 }
+
+
+@st.composite
+def indexing_programs(draw: st.DrawFn) -> Program:
+    """Indices of any value that name rows of a table, or the largest of some channels."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    height, width = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    output = {"output_pixel_stride": 2, "output_row_stride": 2 * width + draw(st.sampled_from([0, 6]))}
+    if draw(st.booleans()):
+        element, channels = draw(ELEMENTS_TRIED), draw(st.sampled_from([1, 2, 7, 64]))
+        pixel = (channels + draw(st.sampled_from([0, 3]))) * _size(element)
+        memory = _Layout(height * width * pixel)
+        out = memory.space(height * output["output_row_stride"])
+        shape = {"out_h": height, "out_w": width, "out_c": 1, "channels": channels, "element": "i16"}
+        source = {"input": 0, "input_row_stride": width * pixel, "input_pixel_stride": pixel, "input_element": element}
+        body = instruction(ArgMaxOp, output=out, last=draw(st.booleans()), **shape, **source, **output)
+        return memory.program([body], None)
+    rows, run = draw(st.sampled_from([1, 3, 40])), draw(st.sampled_from([1, 5, 64]))
+    step = run + draw(st.sampled_from([0, 3]))
+    row = 2 * width + draw(st.sampled_from([0, 2]))
+    memory = _Layout(height * row)
+    memory.constant(rng.integers(-128, 128, (rows - 1) * step + run).astype(np.int8))
+    gap = draw(st.sampled_from([0, 1]))
+    out = memory.space(height * width * (run + gap))
+    body = instruction(
+        GatherOp,
+        source=0,
+        indices=0,
+        destination=out,
+        outer=height,
+        inner=width,
+        run=run,
+        rows=rows,
+        source_stride=step,
+        indices_outer_stride=row,
+        indices_inner_stride=2,
+        destination_outer_stride=width * (run + gap),
+        destination_inner_stride=run + gap,
+    )
+    return memory.program([body], None)
 
 
 @st.composite

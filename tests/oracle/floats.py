@@ -15,7 +15,7 @@ import numpy as np
 
 from accelc.dialects.core.operation import Operation
 
-from .operations import attribute, padded, window_tap
+from .operations import arg_max, attribute, embedding, padded, window_tap
 
 NAN = 0x7FC0
 F32 = np.float32
@@ -229,6 +229,8 @@ FLOAT_MEANINGS: dict[str, Callable[..., np.ndarray]] = {
     "nn.reduce_mean": reduce_mean,
     "nn.softmax": softmax,
     "nn.masked_softmax": masked_softmax,
+    "nn.embedding": embedding,
+    "nn.arg_max": lambda op, data: arg_max(op, rank(data)),
     "nn.layer_norm": layer_norm,
     "nn.lrn": lrn,
     "nn.pad": pad,

@@ -247,6 +247,23 @@ def masked(op: Operation, data: np.ndarray, mask: np.ndarray, table: np.ndarray,
     return np.minimum(steps, one - 1) + least
 
 
+def embedding(op: Operation, indices: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Row by row; a negative index counts from the end, and none leaves the table."""
+    last = len(table) - 1
+    rows = [min(max(i if i >= 0 else i + last + 1, 0), last) for i in indices.ravel().tolist()]
+    return table[rows].reshape(*indices.shape, table.shape[1])
+
+
+def arg_max(op: Operation, data: np.ndarray) -> np.ndarray:
+    """Channel by channel: the place of the best so far changes for a larger one, or for one as large if `last`."""
+    best, place = data[..., 0], np.zeros(data.shape[:-1], np.int64)
+    for channel in range(1, data.shape[-1]):
+        value = data[..., channel]
+        better = value >= best if attribute(op, "last") else value > best
+        best, place = np.where(better, value, best), np.where(better, channel, place)
+    return place
+
+
 def sum_bits(length: int) -> int:
     """The scale of exponentials: 2^20, or so little that `length` of them fit 31 bits."""
     bits = 20
@@ -411,6 +428,8 @@ MEANINGS: dict[str, Meaning] = {
     "nn.reduce_mean": reduce_mean,
     "nn.softmax": softmax,
     "nn.masked_softmax": masked_softmax,
+    "nn.embedding": embedding,
+    "nn.arg_max": arg_max,
     "nn.lrn": lrn,
     "nn.layer_norm": layer_norm,
     "nn.concat": concat,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn.activation import PReluOp, TanhOp
 from accelc.dialects.nn.convolution import Conv2dOp
 from accelc.dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from accelc.dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from accelc.dialects.nn.layer_normalization import LayerNormOp
 from accelc.dialects.nn.matmul import MatmulOp
 from accelc.dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, SliceOp, TransposeOp
@@ -25,6 +27,7 @@ from accelc.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from accelc.dialects.nn.reduction import ReduceMeanOp
 from accelc.dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from accelc.dialects.quant.bfloat16_tables import brain_float_lrn_table, brain_float_table, exponential_table
+from accelc.dialects.quant.indices import INDEX_TYPE
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp
 
 ODD = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 3.3e38, -3.3e38, 1.0])
@@ -142,6 +145,13 @@ def cases_of(seed: int, *, odd: bool = False) -> list[tuple[Any, ...]]:
         (ReduceMeanOp, (image,), None, {"axes": (0, 3), "factor": 3.0, "clamp_max": 0.5}),
         *((SoftmaxOp, (draw(3, 20), exponentials), None, {"axis": axis}) for axis in (0, 1)),
         (MaskedSoftmaxOp, (draw(2, 3, 20), constant(hidden), exponentials), None, {}),
+        (
+            EmbeddingOp,
+            (Operand(np.int16([[-9, -1, 0], [2, 7, 99]]), INDEX_TYPE), replace(draw(8, 5), constant=True)),
+            None,
+            {},
+        ),
+        *((ArgMaxOp, (draw(3, 4, 9),), None, {"last": last}) for last in (False, True)),
         (ConcatOp, (a, draw(3, 2, 5)), None, {"axis": 1}),
         (SliceOp, (a,), None, {"starts": (0, 1, 0), "stops": (3, 4, 5), "steps": (1, 2, 3)}),
         (PadOp, (a,), None, {"low": (0, 1, 0), "high": (2, 0, 1), "value": 0.61}),

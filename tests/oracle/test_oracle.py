@@ -19,6 +19,7 @@ from accelc.dialects.core.verifier import verify
 from accelc.dialects.nn.activation import PReluOp
 from accelc.dialects.nn.convolution import Conv2dOp
 from accelc.dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
+from accelc.dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from accelc.dialects.nn.layer_normalization import LayerNormOp
 from accelc.dialects.nn.matmul import MatmulOp
 from accelc.dialects.nn.movement import (
@@ -34,6 +35,7 @@ from accelc.dialects.nn.normalization import LrnOp
 from accelc.dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from accelc.dialects.nn.reduction import ReduceMeanOp
 from accelc.dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
+from accelc.dialects.quant.indices import INDEX_TYPE
 from accelc.dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
 from accelc.dialects.quant.tables import lrn_table, softmax_table, softmax_type
 from accelc.dialects.quant.types import QuantizedType
@@ -171,6 +173,7 @@ def cases_of(seed: int, bits: int = 8) -> list[tuple[Any, ...]]:
     hidden[1] = 0
     real = Operand(np.float32(rng.normal(0, 5, (40, 25))))
     clamp = {"clamp_min": -0.5, "clamp_max": 1.7}
+    named = Operand(rng.choice([-(2**15), -8, -7, -1, 0, 3, 6, 7, 2**15 - 1], (4, 6)).astype(np.int16), INDEX_TYPE)
     return [
         *convolutions(draw, rng, bits),
         (MatmulOp, (draw(2, 6, 9), constant(rng.integers(-127, 128, (9, 4)).astype(np.int8))), None, {}),
@@ -203,6 +206,8 @@ def cases_of(seed: int, bits: int = 8) -> list[tuple[Any, ...]]:
             {},
         ),
         (LrnOp, (draw(2, 3, 9), constant(gains)), target, {**lrn, "shift": shift}),
+        (EmbeddingOp, (named, Operand(integers(7, 5), source, constant=True)), None, {}),
+        *((ArgMaxOp, (Operand(integers(3, 4, 9) % 5, source),), None, {"last": last}) for last in (False, True)),
         (ConcatOp, (a, draw(3, 2, 5)), None, {"axis": 1}),
         (SliceOp, (a,), None, {"starts": (0, 1, 0), "stops": (3, 4, 5), "steps": (1, 2, 3)}),
         (PadOp, (a,), None, {"low": (0, 1, 0), "high": (2, 0, 1), "value": 0.61}),

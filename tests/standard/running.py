@@ -100,7 +100,7 @@ def _difference(case: Case, outputs: Sequence[Any]) -> str:
         if found.shape != wanted.shape or found.dtype != wanted.dtype:
             return f"output {index} is {found.dtype}{list(found.shape)}, expected {wanted.dtype}{list(wanted.shape)}"
         if not np.allclose(found, wanted, rtol=case.rtol, atol=max(case.atol, 1e-6), equal_nan=True):
-            return f"output {index} differs by {np.nanmax(np.abs(found - wanted)):g}"
+            return f"output {index} differs by {np.nanmax(np.abs(np.subtract(found, wanted, dtype=float))):g}"
     return ""
 
 

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from machine.costs import Cost, count_cost
 from machine.networks import networks
 from machine.quantized import QuantizedNetwork
-from machine.random_programs import elementwise_programs, matmul_programs, movement_programs, window_programs
+from machine.random_programs import (
+    elementwise_programs,
+    indexing_programs,
+    matmul_programs,
+    movement_programs,
+    window_programs,
+)
 from machine.scheduled import instructions_of
 from machine.stepping import step_through
 from machine.targets import tiny_targets
@@ -38,7 +44,7 @@ def costs_of(timing: InstructionTiming | Cost) -> tuple[int, int, dict[int, int]
 
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(
-    st.one_of(matmul_programs(), window_programs(), elementwise_programs(), movement_programs()),
+    st.one_of(matmul_programs(), window_programs(), elementwise_programs(), movement_programs(), indexing_programs()),
     tiny_targets(),
     st.integers(0, 700),
 )

@@ -68,8 +68,8 @@ UNSUPPORTED = [  # one node, and the reason that stands behind its name
     ),
     (node_model("Clip", [(2, 3), ()]), "input 'min' is computed at run time, expected a constant"),
     (
-        node_model("Cast", [(2, 3)], to=TensorProto.FLOAT16),
-        "a cast at run time, expected one of a constant or to float32",
+        node_model("Cast", [(2, 3)], to=TensorProto.STRING),
+        "casts to a type that no number of a program stands for",
     ),
     (node_model("Add", [(2, 3), ints(1, 2, 3)]), "'x1' is int64, expected float32"),
     (node_model("Slice", [(2, 3), ints(2), ints(2)]), "the result is empty: 2 to 2 of 2 elements of axis 0"),
@@ -135,8 +135,8 @@ def test_what_changes_nothing_is_ignored():
 
 
 def test_the_hint_at_the_host_counts_what_it_would_run():
-    nodes = [node("Tan", ["x"], ["a"]), node("Frobnicate", ["x"], ["b"]), node("NonZero", ["x"], ["c"])]
-    nodes += [node("ArgMax", ["x"], ["d"]), node("Dropout", ["x"], ["e", "mask"])]
+    nodes = [node("Hardmax", ["x"], ["a"]), node("Frobnicate", ["x"], ["b"]), node("NonZero", ["x"], ["c"])]
+    nodes += [node("ReduceProd", ["x"], ["d"]), node("Dropout", ["x"], ["e", "mask"])]
     model = graph_model(nodes, {"x": (2, 3)}, ["a", "b", "c", "d", "mask"])
     with pytest.raises(CompileError, match=r"5 nodes .*\n(note: .*\n){5}note: --allow-host runs 2 of them on the host"):
         import_model(model)
@@ -325,17 +325,15 @@ def with_input_type(data_type, op_type="Relu"):
     return model
 
 
-@pytest.mark.parametrize("name", ["float16", "bfloat16", "float64"])
-def test_inputs_of_another_float_type(name):
-    data_type = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16, "float64": TensorProto.DOUBLE}[name]
-    text = message(with_input_type(data_type))
-    assert text == f"error: model: input 'x0' is {name}, expected float32\nnote: convert the model to float32"
+def test_inputs_of_another_float_type():
+    text = message(with_input_type(TensorProto.BFLOAT16))
+    assert text == "error: model: input 'x0' is bfloat16, expected float32\nnote: convert the model to float32"
 
 
 def test_inputs_of_other_types():
     assert message(with_input_type(TensorProto.STRING)) == "error: model: input 'x0' is string, expected float32"
-    assert message(with_input_type(TensorProto.INT64)) == (
-        "error: model: 1 node is not supported\nnote: Relu 'node': reads 'x0', an input of type i64, expected float32"
+    assert message(with_input_type(TensorProto.INT64, "Sigmoid")) == (
+        "error: model: 1 node is not supported\nnote: Sigmoid 'node': reads 'x0', which is int64, expected float32"
     )
     model = node_model("Relu", [(2, 3)])
     model.graph.input[0].type.CopyFrom(helper.make_sequence_type_proto(model.graph.input[0].type))
