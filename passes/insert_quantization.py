@@ -85,7 +85,7 @@ class InsertQuantization(Pass):
     def _ranges(self, network: FloatNetwork, environment: Environment) -> tuple[dict[Value[Any], Range], str]:
         """The range of every source, and in words what they come from."""
         table, baseline = environment.table, environment.baseline
-        baseline.module, baseline.table = network.module.clone(), table
+        baseline.module, baseline.table, baseline.judge = network.module.clone(), table, None
         if table is not None and environment.calibration is None:
             return self._tabled(network, table), f"an earlier calibration with {table.samples} samples"
         samples = self._samples(network.module.main, environment)

@@ -86,6 +86,8 @@ class Baseline:
     """The operation of `module` that each integer convolution or product with constant weights stands for."""
     origins: dict[Value[Any], Operation] = field(default_factory=dict[Value[Any], Operation])
     """The operation of `module` whose result each integer value stands for."""
+    judge: object = None
+    """What one refinement has measured with, for the next one (`quantization.refinement.Judge`)."""
 
 
 @dataclass(frozen=True)

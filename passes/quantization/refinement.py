@@ -13,7 +13,7 @@ from ...dialects.core.types import I32, I64
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.matmul import MatmulOp
 from ..framework.base import Pass, at_least
-from ..framework.environment import CalibrationData, Environment
+from ..framework.environment import Baseline, CalibrationData, Environment
 from .lockstep import Visit, walk, walk_capacity, weighted_layers
 from .measure import Fidelity, decibels
 
@@ -62,6 +62,26 @@ class LayerRefinement(Pass):
         raise NotImplementedError(type(self).__name__)
 
 
+@dataclass(frozen=True)
+class Judge:
+    """What refinements of one module measure with, and the error when its operations had these operands."""
+
+    fidelity: Fidelity
+    operands: dict[Operation, tuple[Value[Any], ...]]
+    error: float
+
+    @classmethod
+    def of(cls, module: Module, baseline: Baseline) -> Judge:
+        """That of the refinement before, as far as it still holds."""
+        assert baseline.module is not None and baseline.measured is not None
+        known, operands = baseline.judge, _operands(module)
+        if isinstance(known, Judge) and known.operands == operands:
+            return known
+        judges = _judges(baseline.calibration, baseline.measured)
+        fidelity = known.fidelity if isinstance(known, Judge) else Fidelity(baseline.module, judges)
+        return cls(fidelity, operands, fidelity.error(module))
+
+
 @dataclass
 class Refinement:
     """One attempt to bring integers closer to the float network: begin, change constant operands, finish.
@@ -96,10 +116,11 @@ class Refinement:
             raise layers[0].error(message, notes=("run both in one pipeline",))
         if baseline.module is None or baseline.measured is None or (environment.calibration is None and not noise):
             return None
-        fidelity = Fidelity(baseline.module, _judges(baseline.calibration, baseline.measured)) if check else None
-        operands = {op: op.operands for op in module.main.body}
-        error = fidelity.error(module) if fidelity else math.inf
-        return cls(pass_name, module, environment, operands, fidelity, error)
+        if not check:
+            return cls(pass_name, module, environment, _operands(module), None, math.inf)
+        judge = Judge.of(module, baseline)
+        baseline.judge = judge
+        return cls(pass_name, module, environment, judge.operands, judge.fidelity, judge.error)
 
     def samples(self, limit: int) -> CalibrationData:
         """At most `limit` of the samples that decide about numbers, and as many as fit the memory of a walk."""
@@ -137,10 +158,16 @@ class Refinement:
             for op, operands in self.operands.items():
                 if op.operands != operands:
                     op.set_operands(operands)
+        else:
+            self.environment.baseline.judge = Judge(self.fidelity, _operands(self.module), after)
         self.module.drop_unused_constants()
         text = message if kept else f"took back what did not help ({message})"
         remark(self.pass_name, "applied" if kept else "missed", f"{text}: {ratios}", **facts)
         return kept
+
+
+def _operands(module: Module) -> dict[Operation, tuple[Value[Any], ...]]:
+    return {op: op.operands for op in module.main.body}
 
 
 def _judges(fitted: CalibrationData | None, held: CalibrationData) -> CalibrationData:

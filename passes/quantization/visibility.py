@@ -80,10 +80,13 @@ class Visibility:
         total = terms[0] + terms[1]
         excess = op.clamp(total) - total
         # How far each term lies on the side that the clamp cuts off: the one that is to blame goes back.
-        reaches = [np.maximum(-np.sign(excess) * term, 0) for term in terms]
-        blame = reaches[0] + reaches[1]
+        shares: list[Any] = [1.0, 1.0]
+        if len(self._sums[op]) > 1:
+            reaches = [np.maximum(-np.sign(excess) * term, 0) for term in terms]
+            blame = reaches[0] + reaches[1]
+            shares = [reach / np.where(blame > 0, blame, 1) for reach in reaches]
         for index in self._sums[op]:
-            share = reaches[index] / np.where(blame > 0, blame, 1) if len(self._sums[op]) > 1 else 1.0
+            share = shares[index]
             least = terms[index] + share * excess
             counts = np.where(
                 excess > 0, np.minimum(least, 0), np.where(excess < 0, np.maximum(least, 0), terms[index])
