@@ -144,8 +144,9 @@ def load_program(path: str | Path, *, target: Target | None = None) -> Program:
     """
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CompileError(f"{path}: cannot be read: {reason or error}") from None
     try:
         program = program_from_bytes(data)
     except CompileError as error:

@@ -300,5 +300,8 @@ def load(path: str | Path, target: str | Target | None = None) -> Program:
 
     A program knows its machine. With `target`, one that was compiled for another machine is refused.
     """
+    kind: type = type(path)
+    if not issubclass(kind, (str, Path)):
+        raise CompileError(f"program is {kind.__name__}, expected the path of a program file")
     machine = load_target(target) if isinstance(target, str) else target
     return Program(backend.load_program(path, target=machine))

@@ -73,8 +73,11 @@ def checked_samples(
     `partial` some inputs may be missing. Raises CompileError naming `source`, the array, what it is and what is
     expected: an unknown or missing name, a wrong shape or type, no samples, unequal counts, NaN or infinity.
     """
+    kind: type = type(arrays)
+    if not issubclass(kind, Mapping):
+        raise CompileError(f"{source}: {kind.__name__}, expected arrays by input name")
     known = ", ".join(f"'{name}'" for name in inputs)
-    for name in arrays:
+    for name in map(str, arrays):
         if name not in inputs and name != LABELS:
             near = difflib.get_close_matches(name, inputs, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -84,7 +87,9 @@ def checked_samples(
         found = ", ".join(f"'{name}'" for name in arrays) or "no arrays"
         raise CompileError(f"{source}: input '{missing[0]}' is missing, found {found}")
     samples = {
-        name: _checked(np.asarray(arrays[name]), name, type, source) for name, type in inputs.items() if name in arrays
+        name: _checked(_array(arrays[name], name, source), name, type, source)
+        for name, type in inputs.items()
+        if name in arrays
     }
     runs = {name: len(array) / (inputs[name].shape[0] if inputs[name].rank else 1) for name, array in samples.items()}
     if len(set(runs.values())) > 1:
@@ -109,7 +114,7 @@ def checked_labels(arrays: Mapping[str, Array], count: int, classes: int, source
     if LABELS not in arrays:
         found = ", ".join(f"'{name}'" for name in arrays) or "no arrays"
         raise CompileError(f"{source}: array '{LABELS}' is missing, found {found}; expected the class of every sample")
-    labels = np.asarray(arrays[LABELS])
+    labels = _array(arrays[LABELS], LABELS, source)
     if labels.dtype.kind not in "iu":
         raise CompileError(f"{source}: array '{LABELS}' is {labels.dtype}, expected integers")
     if labels.shape not in ((count,), (count, 1)):
@@ -120,6 +125,13 @@ def checked_labels(arrays: Mapping[str, Array], count: int, classes: int, source
         found = f"array '{LABELS}' holds {labels.flat[sample]} in sample {sample}"
         raise CompileError(f"{source}: {found}, expected 0 to {classes - 1} for the {classes} elements of the output")
     return labels.reshape(count).astype(np.int64)
+
+
+def _array(values: Any, name: str, source: str) -> Array:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise CompileError(f"{source}: array '{name}' has rows of different lengths, expected one shape") from None
 
 
 def _checked(array: Array, name: str, type: TensorType, source: str) -> Array:

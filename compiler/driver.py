@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -14,7 +14,7 @@ from ..backends.target import Target
 from ..dialects.core.diagnostics import CompileError, Location
 from ..dialects.core.files import read_module
 from ..dialects.core.operation import Module
-from ..dialects.core.types import Array, TensorType
+from ..dialects.core.types import BF16, Array, TensorType
 from ..dialects.core.verifier import verify
 from ..dialects.registry import CONTEXT
 from ..dialects.tile.instruction import InstructionOp
@@ -116,13 +116,14 @@ class Compiled:
 
 def kind_of(path: Path) -> str:
     """`onnx`, `air` or `accel`, by the content of the file; CompileError if it cannot be read or is empty."""
-    if path.is_dir():
-        raise CompileError(f"{path}: a folder, expected an .onnx, .air or .accel file")
     try:
+        if path.is_dir():
+            raise CompileError(f"{path}: a folder, expected an .onnx, .air or .accel file")
         with path.open("rb") as file:
             head = file.read(SNIFFED_BYTES)
-    except OSError as error:
-        raise CompileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise CompileError(f"{path}: cannot be read: {reason or error}") from None
     if not head:
         raise CompileError(f"{path}: empty, expected an .onnx, .air or .accel file")
     if is_program(head) or path.suffix == ".accel":
@@ -141,15 +142,18 @@ def load_module(
 
     `batch`, `input_shapes` and `allow_host` are those of `import_model`; IR text and a Module have their own shapes.
     """
+    kind: type = type(source)
+    if not issubclass(kind, (str, Path, bytes, ModelProto, Module)):
+        raise CompileError(f"model is {kind.__name__}, expected a path, an onnx.ModelProto, its bytes or a Module")
     if isinstance(source, Module):
         _refuse_shapes("model", input_shapes)
         return source.clone()
     if isinstance(source, (str, Path)):
         path = Path(source)
-        kind = kind_of(path)
-        if kind == "accel":
+        content = kind_of(path)
+        if content == "accel":
             raise CompileError(f"{path}: already a program, expected an .onnx or .air file")
-        if kind == "air":
+        if content == "air":
             _refuse_shapes(str(path), input_shapes)
             module = read_module(path, CONTEXT)
             verify(module)
@@ -190,6 +194,12 @@ def level_of(module: Module) -> str:
     return "quant" if computes_in_integers(module) and not float_operations(module.main) else "nn"
 
 
+def _is_bfloat16(module: Module) -> bool:
+    """True for IR that computes in bf16, whatever precision is asked for."""
+    types = (result.type for op in module.walk() for result in op.results)
+    return any(isinstance(type, TensorType) and type.element == BF16 for type in types)
+
+
 def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list[Pass]:
     """The part of a pipeline that leads from level `start` to the end of level `stop` (None: to the end of all)."""
     names = [each.name for each in passes]
@@ -225,6 +235,8 @@ def compile_module(
     """
     module = load_source(source, settings) if imported is None else imported.clone()
     level = level_of(module)
+    if level != "nn" and _is_bfloat16(module):
+        settings = replace(settings, precision="bf16")
     if level == "nn" and settings.stop != "nn":
         check_memory(module, settings.target, word_for(source))
     products = product_shapes(module)

@@ -264,7 +264,7 @@ def _accumulate(
 
 def _batch_norm(op: BatchNormOp, conversion: Conversion) -> Value[Any]:
     """A factor and an offset per channel are a depthwise 1x1 convolution: one scale a channel, an int32 offset."""
-    scale, bias, mean, variance = (np.asarray(_array(v), np.float64) for v in op.operands[1:])
+    scale, bias, mean, variance = (np.asarray(fixed_array(v), np.float64) for v in op.operands[1:])
     factor = scale / np.sqrt(variance + op.epsilon)
     channels = op.data.type.shape[-1]
     data = conversion.activation(op, 0)
@@ -385,7 +385,7 @@ def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[A
     table = softmax_table(source.scale, op.data.type.shape[axis], source.storage)
     operands = [data]
     if isinstance(op, MaskedSoftmaxOp):
-        operands.append(conversion.constant(op.mask.name, "int8", (_array(op.mask) != 0).astype(np.int8)))
+        operands.append(conversion.constant(op.mask.name, "int8", (fixed_array(op.mask) != 0).astype(np.int8)))
     operands.append(conversion.constant(_label(op), "table", table))
     value = conversion.build(op, type(op), operands, natural)
     return value if target == natural else conversion.requantize(op, value, np.asarray(natural.scale))
@@ -395,7 +395,7 @@ def _embedding(op: EmbeddingOp, conversion: Conversion) -> Value[Any]:
     """The table takes the type of the result."""
     element = conversion.types[op.out]
     table = conversion.constant(
-        fixed_name(op.table), _suffix(element.storage), element.quantize(_array(op.table)), element
+        fixed_name(op.table), _suffix(element.storage), element.quantize(fixed_array(op.table)), element
     )
     return conversion.build(op, EmbeddingOp, [conversion.operand(op, 0, type=INDEX_TYPE), table], element)
 
@@ -435,11 +435,6 @@ _CONVERTERS: dict[type[Operation], Converter] = {
     **dict.fromkeys(DATA_MOVEMENT, _movement),
 }
 """The integer form of every operation class that has one; a subclass inherits that of its base."""
-
-
-def _array(value: Value[Any]) -> Array:
-    assert isinstance(value, Constant)
-    return value.array
 
 
 def _label(op: Operation) -> str:

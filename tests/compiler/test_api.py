@@ -10,6 +10,7 @@ from onnx import helper
 
 import accelc
 from accelc.backends.target import load_target
+from accelc.compiler.cli import run_cli
 from accelc.compiler.driver import Settings, compile_module, kind_of, level_of, load_module
 from accelc.dialects.core.interpreter import run
 from accelc.passes.pipelines import PIPELINES
@@ -187,6 +188,36 @@ def test_wrong_arguments():
         accelc.compile(MODEL, passes="nothing")
     with pytest.raises(accelc.CompileError, match="skip_passes names 'nothing', expected one of canonicalize, "):
         accelc.compile(MODEL, skip_passes=["nothing"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: accelc.compile(5), "model is int, expected a path, an onnx.ModelProto, its bytes or a Module"),
+        (lambda: accelc.compile("x" * 5000), "cannot be read: File name too long"),
+        (lambda: accelc.compile("a\0b"), "cannot be read: embedded null byte"),
+        (lambda: accelc.load(5), "program is int, expected the path of a program file"),
+        (lambda: accelc.load("a\0b"), "cannot be read: embedded null byte"),
+        (lambda: accelc.compile(MODEL, calibration={"input": [[1, 2], [3]]}), "rows of different lengths"),
+        (lambda: accelc.compile(MODEL, calibration={3: np.zeros(4)}), "array '3' is not an input of the model"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(wrong, message):
+    with pytest.raises(accelc.CompileError, match=message):
+        wrong()
+
+
+def test_wrong_samples_are_refused(program):
+    with pytest.raises(accelc.CompileError, match="inputs: int, expected arrays by input name"):
+        program.run(5)
+    with pytest.raises(accelc.CompileError, match="array 'input' has rows of different lengths, expected one shape"):
+        program.run({"input": [[1, 2], [3]]})
+
+
+def test_ir_that_computes_in_bfloat16_is_a_program_of_that_precision(tmp_path):
+    path = tmp_path / "quantized.air"
+    assert run_cli([str(MODEL), "--precision", "bf16", "--emit=quant", "-o", str(path)]) == 0
+    assert accelc.compile(path).compiled.precision == "bf16"
 
 
 def test_passes_can_be_left_out(small):
