@@ -123,7 +123,7 @@ class Fields:
     def integers(self, key: str, count: int | None, low: int, high: int) -> list[int]:
         """A list of `count` (or any number of) integers in [low, high]."""
         values = self.list(key)
-        good = all(type(v) is int and low <= v <= high for v in values)
+        good = set(map(type, values)) <= {int} and (not values or low <= min(values) <= max(values) <= high)
         if not good or (count is not None and len(values) != count):
             self.fail(key, f"a list of {'' if count is None else f'{count} '}integers from {low} to {high}")
         return values

@@ -6,6 +6,7 @@ What passes here cannot make the simulator read or write outside its memories, n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
@@ -159,23 +160,42 @@ def _field_problem(op: InstructionOp, target: Target) -> str | None:
 def _element_problem(op: ElementOp, target: Target) -> str | None:
     if op.element == "bf16" and not target.array.bf16_rate:
         return "works on bf16, the target has none ('array.bf16_rate' is 0)"
-    for name, operand in _NUMBER_FIELDS.items():
-        value = op.attributes.get(name, 0)
-        element = op.element_of("input" if isinstance(op, MatmulOp) and name == "zero_point" else operand)
+    for name, operand in _number_fields(type(op)):
+        value, element = op.attributes.get(name, 0), op.element_of(operand)
         if isinstance(value, int) and not element.low <= value <= element.high:
             return f"'{name}' is {value}, expected {element.low} to {element.high}"
-    for name, value in op.attributes.items():
-        operand, _, rest = name.partition("_")
-        if isinstance(value, int) and (rest == "offset" or "stride" in rest) and operand in _OPERANDS_OF_NUMBERS:
-            size = op.size_of(operand)
-            if operand not in op.spaces and value % size:
-                return f"'{name}' is {value}, expected a multiple of the {size} bytes of a number"
+    for name, operand in _byte_fields(type(op)):
+        size, value = op.size_of(operand), op.attributes.get(name, 0)
+        if size > 1 and isinstance(value, int) and value % size:
+            return f"'{name}' is {value}, expected a multiple of the {size} bytes of a number"
     if isinstance(op, MatmulOp):
         return element_problem(op.element, op.weights_element, target)
     return None
 
 
 _OPERANDS_OF_NUMBERS = ("input", "output", "lhs", "rhs", "weights", "table")
+
+
+@cache
+def _number_fields(op_class: type[ElementOp]) -> tuple[tuple[str, str], ...]:
+    """(field, operand) of the fields that hold a number of an operand."""
+    fields = {name: operand for name, operand in _NUMBER_FIELDS.items() if name in op_class.attribute_fields}
+    if "zero_point" in fields and issubclass(op_class, MatmulOp):
+        fields["zero_point"] = "input"
+    return tuple(fields.items())
+
+
+@cache
+def _byte_fields(op_class: type[ElementOp]) -> tuple[tuple[str, str], ...]:
+    """(field, operand) of the offsets and strides in SRAM, which count bytes."""
+    parts = ((name, *name.partition("_")[::2]) for name in op_class.attribute_fields)
+    return tuple(
+        (name, operand)
+        for name, operand, rest in parts
+        if (rest == "offset" or "stride" in rest)
+        and operand in _OPERANDS_OF_NUMBERS
+        and operand not in op_class.spaces
+    )
 
 
 def _window_problem(op: WindowOp) -> str | None:

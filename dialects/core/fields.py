@@ -127,6 +127,7 @@ class AttributeField(Generic[AttributeT]):
         self.choices = choices
         self.bits = bits
         self._span = _span(bits)
+        self._is_plain = item is None and not choices
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -148,7 +149,7 @@ class AttributeField(Generic[AttributeT]):
 
     def problem(self, value: AttributeValue) -> str | None:
         """Why `value` is not allowed here, or None."""
-        if type(value) is self.kind and self.item is None and not self.choices and self._span is None:
+        if self._is_plain and type(value) is self.kind and (self._span is None or self._span[0] <= value <= self._span[1]):
             return None
         if value is None and self.default is None:
             return None

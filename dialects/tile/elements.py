@@ -6,6 +6,7 @@ An instruction says which numbers it works on by the attribute `element`; offset
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from .instruction import InstructionOp, Region
 from .types import number_view
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Element:
     """A kind of number that instructions read and write.
 
@@ -32,27 +33,27 @@ class Element:
     accumulator_bits: int
     record_bytes: int
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type, little-endian in memory."""
         return self.type.dtype
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of one number."""
         return self.type.dtype.itemsize
 
-    @property
+    @cached_property
     def is_float(self) -> bool:
         """True for bfloat16: the numeric contract is that of `accelc.dialects.quant.bfloat16`."""
         return self.type.is_float
 
-    @property
+    @cached_property
     def low(self) -> int:
         """The smallest number, as a field holds it."""
         return BRAIN_FLOAT.low if self.is_float else int(np.iinfo(self.dtype).min)
 
-    @property
+    @cached_property
     def high(self) -> int:
         """The largest number, as a field holds it."""
         return BRAIN_FLOAT.high if self.is_float else int(np.iinfo(self.dtype).max)
@@ -83,6 +84,18 @@ _INTEGERS_ONLY = (
 """Fields of fixed-point arithmetic."""
 
 
+@cache
+def _element_fields(op_class: type[InstructionOp]) -> tuple[str, ...]:
+    return tuple(name for name in op_class.attribute_fields if name.endswith("element"))
+
+
+@cache
+def _element_field(op_class: type[InstructionOp], operand: str) -> str:
+    """The attribute that names the element of an operand."""
+    name = f"{operand}_element"
+    return name if name in op_class.attribute_fields else "element"
+
+
 class ElementOp(InstructionOp):
     """An instruction on numbers of the type `element`; where operand X has its own, that is the attribute `X_element`.
 
@@ -93,7 +106,7 @@ class ElementOp(InstructionOp):
 
     def verify(self) -> None:
         super().verify()
-        kinds = dict.fromkeys(getattr(self, name) for name in self.attribute_fields if name.endswith("element"))
+        kinds = dict.fromkeys(getattr(self, name) for name in _element_fields(type(self)))
         if "bf16" not in kinds:
             return
         if len(kinds) > 1:
@@ -104,8 +117,7 @@ class ElementOp(InstructionOp):
 
     def element_of(self, operand: str) -> Element:
         """The element type of an operand."""
-        name = f"{operand}_element"
-        return ELEMENTS[getattr(self, name) if name in self.attribute_fields else self.element]
+        return ELEMENTS[getattr(self, _element_field(type(self), operand))]
 
     def size_of(self, operand: str) -> int:
         """Bytes of one number of an operand."""
