@@ -192,9 +192,7 @@ def _byte_fields(op_class: type[ElementOp]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, operand)
         for name, operand, rest in parts
-        if (rest == "offset" or "stride" in rest)
-        and operand in _OPERANDS_OF_NUMBERS
-        and operand not in op_class.spaces
+        if (rest == "offset" or "stride" in rest) and operand in _OPERANDS_OF_NUMBERS and operand not in op_class.spaces
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.nn.integer_kernels import KERNEL_DEPTH, has_integer_kernels, packed_weights
 from ...dialects.quant.arithmetic import MULTIPLIER_BITS
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.elements import ELEMENTS, ElementOp
@@ -33,7 +34,6 @@ from ...dialects.tile.vector import BinaryOp, LookupOp, RequantizeOp, RescaleOp
 from ..encoding import Instruction, space_of
 from ..program import Program
 from .constants import ConstantMap, Known
-from .integer import KERNEL_DEPTH, has_integer_kernels, packed_weights
 
 EXACT_FLOAT32 = 2**24
 """float32 adds integers exactly, in any order, while the sum of their magnitudes is at most this."""
@@ -78,7 +78,7 @@ class Weights:
     @cached_property
     def packed(self) -> list[Any]:
         """The weights as the integer kernels want them, one matrix a group."""
-        return packed_weights(self.stored)
+        return [packed_weights(matrix) for matrix in self.stored]
 
     def kept(self, form: tuple[int, ...], make: Callable[[Array], Any]) -> list[Any]:
         """The weights in another form, `make` of the matrix of each group, made once."""

@@ -1,46 +1,21 @@
-"""8-bit matrix products in integers, by NumKong where it is installed (the extra `fast`): exact sums in int32.
-
-Its kernels (https://github.com/ashvardanian/NumKong, `dots_packed`) widen every product of two int8 numbers before they
-add it, on every CPU, so the bits are those of the float path. Several times faster than float32 BLAS, as a vector
-register holds four times as many operands and windows are unfolded in bytes.
-"""
+"""8-bit matrix products of the fast path in integers, by the kernels of the extra `fast`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.nn.integer_kernels import bound_product
 from ...dialects.tile.array import MatmulOp
 from .memory import Scratch
 from .plain import Step, sequence
 from .windows import PaddedInput, unfold_step
 
-try:
-    import numkong
-except ImportError:
-    numkong = None
-
-_kernels: Any = numkong
-
-KERNEL_DEPTH = 64
-"""Bytes of a vector register, up to which the kernels pad a reduction: shorter ones are faster in float32."""
-
 UNFOLDED = 1 << 20
 """Elements of the unfolded matrix at a time: 1 MiB, which stays in the second cache level."""
-
-
-def has_integer_kernels() -> bool:
-    """True if NumKong is installed."""
-    return _kernels is not None
-
-
-def packed_weights(matrices: Array) -> list[Any]:
-    """Constant weights int8 [groups, depth, out_c] in the layout of the kernels, one entry a group."""
-    return [_kernels.dots_pack(np.ascontiguousarray(matrix.T), dtype="int8") for matrix in matrices]
 
 
 def integer_product(op: MatmulOp, packed: Sequence[Any], sram: Array, result: Array, scratch: Scratch) -> Step:
@@ -109,6 +84,11 @@ def _products(
 def _product(rows: Array, weights: Any, out: Array, scratch: Scratch, *, accumulate: bool) -> Step:
     """Bind out (+)= rows @ weights; the tensors of the kernels are views of the arrays."""
     sums = scratch.take("sums", out.shape, np.int32) if accumulate else out
-    left, right = _kernels.from_dlpack(rows), _kernels.from_dlpack(sums)
-    multiply = partial(_kernels.dots_packed, left, weights, out=right)
-    return sequence([multiply, partial(np.add, out, sums, out=out)]) if accumulate else multiply
+    multiply = bound_product(rows, weights, sums)
+
+    def run() -> None:
+        multiply()
+        if accumulate:
+            np.add(out, sums, out=out)
+
+    return run

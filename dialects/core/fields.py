@@ -149,8 +149,10 @@ class AttributeField(Generic[AttributeT]):
 
     def problem(self, value: AttributeValue) -> str | None:
         """Why `value` is not allowed here, or None."""
-        if self._is_plain and type(value) is self.kind and (self._span is None or self._span[0] <= value <= self._span[1]):
-            return None
+        if self._is_plain and type(value) is self.kind:
+            span = self._span
+            if span is None or (isinstance(value, int) and span[0] <= value <= span[1]):
+                return None
         if value is None and self.default is None:
             return None
         if self.item is not None:

@@ -17,7 +17,7 @@ from .elements import (
     require_rank,
 )
 from .ordered import ordered_convolve
-from .products import convolve, exact_convolve
+from .products import convolve, exact_convolve, with_bias
 from .windows import output_extent
 
 
@@ -84,6 +84,6 @@ class Conv2dOp(ClampedOperation):
         options = (self.strides, self.pads, self.dilations, self.groups)
         if is_quantized(self.data):
             total = exact_convolve(data, quantized_element(self.data.type).zero_point, weight, *options)
-            return total if bias is None else total + bias
+            return total if bias is None else with_bias(total, bias)
         product = (ordered_convolve if is_brain_float(self.data) else convolve)(data, weight, *options)
         return self.clamp(product if bias is None else np.add(product, bias, out=product))

@@ -68,13 +68,20 @@ class BinaryOperation(ClampedOperation):
         raise TypeError(f"{self.name} has no float form")
 
     def integer(self, lhs: Array, rhs: Array) -> Array:
-        """The stored result from operands less their zero points (integers in float64)."""
+        """The stored result from operands less their zero points (integers in float64), which may be overwritten."""
         raise TypeError(f"{self.name} has no integer form")
 
     def rounded(self, steps: Array) -> Array:
         """Steps of the result scale to stored integers: round half to even, add the zero point, clamp."""
         target = quantized_element(self.out.type)
         return round_to_range(steps, target.zero_point, *self.integer_bounds, target.dtype)
+
+
+def _weighted_sum(lhs: Array, left: float, rhs: Array, right: float) -> Array:
+    """The sum of the products with two factors, in float64; operands of its shape are overwritten."""
+    np.multiply(lhs, left, out=lhs)
+    np.multiply(rhs, right, out=rhs)
+    return np.add(lhs, rhs, out=lhs) if lhs.shape == rhs.shape else np.asarray(lhs + rhs)
 
 
 class AddOp(BinaryOperation):
@@ -92,7 +99,7 @@ class AddOp(BinaryOperation):
 
     def integer(self, lhs: Array, rhs: Array) -> Array:
         (left, right), shift = self.multipliers()
-        return self.rounded(np.asarray(lhs * (left * 2.0**-shift) + rhs * (right * 2.0**-shift)))
+        return self.rounded(_weighted_sum(lhs, left * 2.0**-shift, rhs, right * 2.0**-shift))
 
 
 class SubOp(BinaryOperation):
@@ -110,7 +117,7 @@ class SubOp(BinaryOperation):
 
     def integer(self, lhs: Array, rhs: Array) -> Array:
         (left, right), shift = self.multipliers()
-        return self.rounded(np.asarray(lhs * (left * 2.0**-shift) - rhs * (right * 2.0**-shift)))
+        return self.rounded(_weighted_sum(lhs, left * 2.0**-shift, rhs, right * -(2.0**-shift)))
 
 
 class MulOp(BinaryOperation):

@@ -10,7 +10,7 @@ from ..core.types import Array, ElementType, TensorType
 from ..quant.bfloat16 import ordered_matmul
 from ..quant.types import QuantizedType, is_brain_float
 from .elements import ClampedOperation, is_quantized, product_element
-from .products import exact_matmul
+from .products import exact_matmul, with_bias
 
 
 class MatmulOp(ClampedOperation):
@@ -75,7 +75,7 @@ class MatmulOp(ClampedOperation):
         if isinstance(left, QuantizedType):
             zero_point = right.zero_point if isinstance(right, QuantizedType) else 0
             total = exact_matmul(lhs, left.zero_point, rhs, zero_point)
-            return total if bias is None else total + bias
+            return total if bias is None else with_bias(total, bias)
         product = (ordered_matmul if is_brain_float(self.lhs) else np.matmul)(lhs, rhs)
         if self.factor != 1.0:
             product = product * np.float32(self.factor)

@@ -2,7 +2,8 @@
 
 A float GEMM over integers is exact in any order of summation while the sum of |x * w| stays within the mantissa, 2^24
 in float32 and 2^53 in float64. So an integer reduction is cut into spans that are short enough for float32 whatever x
-is, given the weights w, and the spans are added as int32; wider integers take float64.
+is, given the weights w, and the spans are added as int32; wider integers take float64. Products of int8 numbers are
+left to integer kernels where there are some.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core.types import Array
+from .integer_kernels import KERNEL_DEPTH, LONGEST_DEPTH, has_integer_kernels, multiply, packed_weights
 from .windows import output_extent, pad_image, windows
 
 PATCH_BYTES = 1 << 20
@@ -52,6 +54,8 @@ def exact_convolve(
 
     The sums are int32, or int64 for 16-bit data.
     """
+    if groups == 1 and _has_kernel(data, weight.reshape(-1, weight.shape[-1])):
+        return _kernel_convolve(data, zero_point, weight, strides, pads, dilations)
     kind, spans = _exact_spans(_magnitude(data, zero_point), weight.reshape(-1, weight.shape[-1]), 0)
     image = pad_image(data, pads, zero_point, kind)
     if zero_point:
@@ -64,6 +68,10 @@ def exact_matmul(lhs: Array, lhs_zero_point: int, rhs: Array, rhs_zero_point: in
 
     Integers [..., M, K] and [..., K, N].
     """
+    if rhs.ndim == 2 and not rhs_zero_point and _has_kernel(lhs, rhs):
+        out = np.empty((*lhs.shape[:-1], rhs.shape[1]), np.int32)
+        multiply(lhs.reshape(-1, len(rhs)), packed_weights(rhs), out.reshape(-1, rhs.shape[1]))
+        return out - lhs_zero_point * rhs.sum(axis=0, dtype=np.int32) if lhs_zero_point else out
     kind, spans = _exact_spans(_magnitude(lhs, lhs_zero_point), rhs, rhs_zero_point)
     left = lhs.astype(kind) - kind.type(lhs_zero_point)
     wide = _sum_type(lhs)
@@ -74,6 +82,11 @@ def exact_matmul(lhs: Array, lhs_zero_point: int, rhs: Array, rhs_zero_point: in
             right -= kind.type(rhs_zero_point)
         total = total + np.matmul(left[..., cut], right).astype(wide)
     return total
+
+
+def with_bias(sums: Array, bias: Array) -> Array:
+    """Sums of products plus integers [C]; the sums are overwritten where they are wide enough."""
+    return np.add(sums, bias, out=sums) if np.can_cast(bias.dtype, sums.dtype) else sums + bias
 
 
 def _sum_type(stored: Array) -> np.dtype[Any]:
@@ -119,6 +132,43 @@ def _spans(length: int, span: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, max(length, 1), step))
 
 
+def _has_kernel(data: Array, weights: Array) -> bool:
+    """True if kernels multiply int8 data with weights [K, N] in integers, faster than BLAS."""
+    narrow = data.dtype == weights.dtype == np.int8
+    return narrow and KERNEL_DEPTH <= len(weights) <= LONGEST_DEPTH and has_integer_kernels()
+
+
+def _kernel_convolve(
+    data: Array,
+    zero_point: int,
+    weight: Array,
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> Array:
+    """`exact_convolve` in integers, without groups: sum(data * weight) - zero_point * sum(weight)."""
+    kernel_height, kernel_width, inputs, outputs = weight.shape
+    image = pad_image(data, pads, zero_point, data.dtype)
+    view = windows(image, (kernel_height, kernel_width), strides, dilations)
+    matrix = weight.reshape(kernel_height * kernel_width * inputs, outputs)
+    packed, out = packed_weights(matrix), np.empty((*view.shape[:3], outputs), np.int32)
+    for place in _places(view, len(matrix) * view.shape[2], PATCH_BYTES):
+        multiply(view[place].reshape(-1, len(matrix)), packed, out[place].reshape(-1, outputs))
+    if zero_point:
+        out -= zero_point * matrix.sum(axis=0, dtype=np.int32)
+    return out
+
+
+def _places(view: Array, row_bytes: int, limit: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of windows [N, OH, ...]: whole samples or rows of one, of at most `limit` bytes where a row has so few."""
+    samples, rows = view.shape[:2]
+    row_step = max(1, limit // max(row_bytes, 1))
+    sample_step = max(1, row_step // rows)
+    for sample in range(0, samples, sample_step):
+        for row in range(0, rows, row_step):
+            yield slice(sample, sample + sample_step), slice(row, row + row_step)
+
+
 def _convolve_image(
     image: Array,
     weight: Array,
@@ -137,16 +187,12 @@ def _convolve_image(
     view = windows(image, (kernel_height, kernel_width), strides, dilations)
     length = kernel_height * kernel_width * inputs
     row_bytes = columns * groups * weight.itemsize * (outputs // groups if depthwise else length)
-    row_step = max(1, (DEPTHWISE_BYTES if depthwise else PATCH_BYTES) // max(row_bytes, 1))
-    sample_step = max(1, row_step // rows)
     matrix = weight.reshape(kernel_height, kernel_width, inputs, groups, outputs // groups)
-    for sample in range(0, image.shape[0], sample_step):
-        for row in range(0, rows, row_step):
-            place = np.s_[sample : sample + sample_step, row : row + row_step]
-            if depthwise:
-                _store_taps(view[place], matrix[:, :, 0], out[place])
-            else:
-                _store_products(view[place], matrix, spans, out[place])
+    for place in _places(view, row_bytes, DEPTHWISE_BYTES if depthwise else PATCH_BYTES):
+        if depthwise:
+            _store_taps(view[place], matrix[:, :, 0], out[place])
+        else:
+            _store_products(view[place], matrix, spans, out[place])
     return out.reshape(image.shape[0], rows, columns, outputs)
 
 
