@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import processes
 from catalogue import NETWORKS, Network
-from depth import STAGES, compile_seconds
+from depth import FEWEST_ROUNDS, STAGES, compile_seconds
 from goals import Results, judged
 from light_networks import light_path, with_random_weights
 from machine import describe
@@ -96,8 +96,9 @@ def compare(names: Sequence[str], rounds: int, destination: Path | None, pinned:
             return 1
         depth: dict[int, Timing] = {}
         if deep:
-            with terminal_progress("compiling deeper and deeper", rounds * len(STAGES)) as advance:
-                depth = compile_seconds(rounds, TARGET, folder, advance)
+            deep_rounds = max(rounds, FEWEST_ROUNDS)
+            with terminal_progress("compiling deeper and deeper", deep_rounds * len(STAGES)) as advance:
+                depth = compile_seconds(deep_rounds, TARGET, folder, advance)
         share = (time.process_time() - begin[0]) / (time.perf_counter() - begin[1])
         with terminal_progress("running whole processes", (rounds + 1) * len(commands)) as advance:
             taken = processes.in_turns(commands, rounds, folder, advance)

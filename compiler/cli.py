@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -59,6 +60,9 @@ def run_cli(arguments: Sequence[str]) -> int:
 
     def work() -> None:
         execute: Any = import_module(".command", __package__).execute
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         execute(options)
 
     return exit_status(work)
