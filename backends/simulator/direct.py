@@ -12,7 +12,7 @@ import numpy as np
 from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from .analysis import Weights
-from .kernels import flat, has_kernels
+from .kernels import flat, has_kernels, offset_pairs, offsets
 from .memory import Scratch
 from .plain import Step, sequence
 from .windows import PaddedInput, unfold_step
@@ -79,14 +79,13 @@ def _products(op: MatmulOp, weights: Weights, windows: Array, result: Array) -> 
     run = math.prod(windows.shape[axes:])
     samples, groups, height, width = windows.shape[:4]
     image = result.reshape(samples, groups, height, width, op.out_c)
-    offsets = _offsets(windows.shape[4:axes], windows.strides[4:axes])
+    taps = offsets(windows.shape[4:axes], windows.strides[4:axes])
     steps: list[Step] = []
     form = math.prod(windows.shape[4:axes]), run, op.out_c
     packed = weights.kept(form, lambda matrix: _vnni().packed(matrix.reshape(form)))
     for group, (tiles, starts) in enumerate(packed):
         source, target = windows[:, group], image[:, group]
-        places = np.stack([_offsets(a.shape[:3], a.strides[:3]) for a in (source, target)], axis=1)
-        arrays = flat(source), np.ascontiguousarray(places), offsets, run, tiles, starts, op.out_c, flat(target)
+        arrays = flat(source), offset_pairs(source, target), taps, run, tiles, starts, op.out_c, flat(target)
         steps.append(partial(_vnni().multiply, *arrays, op.accumulate))
     return sequence(steps)
 
@@ -99,11 +98,3 @@ def _run_axes(windows: Array) -> int | None:
             return axis + 1 if run >= SHORTEST_RUN else None
         run *= windows.shape[axis]
     return 4 if run >= SHORTEST_RUN else None
-
-
-def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
-    """The bytes from the first element to each, in order."""
-    places = np.zeros((), np.int64)
-    for size, stride in zip(shape, strides, strict=True):
-        places = np.add.outer(places, np.arange(size, dtype=np.int64) * stride)
-    return places.reshape(-1)

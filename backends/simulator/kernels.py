@@ -41,6 +41,12 @@ def _loops() -> Any:
     return import_module(".loops", __package__)
 
 
+@cache
+def _depthwise() -> Any:
+    """The module depthwise.py, in the same way."""
+    return import_module(".depthwise", __package__)
+
+
 def rounding_kernel(values: Array, out: Array, factor: Array, offset: Array, clip: Clip) -> Step | None:
     """Bind out = clip(rint(values * factor + offset) + zero point, low, high); None for a layout without a kernel.
 
@@ -114,17 +120,27 @@ def copy_kernel(source: Array, target: Array) -> Step | None:
     return None if geometry is None else partial(_loops().copy_runs, *(flat(a) for a in arrays), geometry)
 
 
-def taps_kernel(padded: Array, offsets: Sequence[int], weights: Array, out: Array, *, accumulate: bool) -> Step | None:
-    """Bind out (+)= the sum over taps of `padded` shifted by `offsets` (elements) times weights [taps, run].
+def taps_kernel(windows: Array, weights: Array, out: Array, *, accumulate: bool) -> Step:
+    """Bind out [s, h, w, c] (+)= the sum over taps of windows [s, h, w, kernel_h, kernel_w, c] * weights [taps, c].
 
-    `padded` has the shape of `out` and the strides of the windows' first tap; sums must be exact in the type of `out`.
+    Integers of 8 or 16 bits, weights and sums of one float type; every partial sum must be exact in it.
     """
-    geometry = _geometry(out.shape, (padded, out, np.broadcast_to(weights[0], out.shape)))
-    if geometry is None:
-        return None
-    reach = np.array(offsets, np.int64)
-    shifted = flat(padded, int(reach.max()))
-    return partial(_loops().multiply_taps, shifted, reach, weights, flat(out), geometry[:3], accumulate)
+    places = offset_pairs(windows, out)
+    taps = offsets(windows.shape[3:5], windows.strides[3:5])
+    return partial(_depthwise().multiply_taps, flat(windows), places, taps, weights, flat(out), accumulate)
+
+
+def offset_pairs(source: Array, target: Array) -> Array:
+    """The bytes from the first element of both arrays to each [sample, row, column], int64 [places, 2]."""
+    return np.stack([offsets(a.shape[:3], a.strides[:3]) for a in (source, target)], axis=1)
+
+
+def offsets(shape: Sequence[int], strides: Sequence[int]) -> Array:
+    """The bytes from the first element to each, in order."""
+    places = np.zeros((), np.int64)
+    for size, stride in zip(shape, strides, strict=True):
+        places = np.add.outer(places, np.arange(size, dtype=np.int64) * stride)
+    return places.reshape(-1)
 
 
 def _dense_run(parameter: Array, shape: Sequence[int]) -> Array:

@@ -139,29 +139,3 @@ def copy_runs(source: Array, target: Array, geometry: Array) -> None:
         found, copied = _run(source, place, reads, length), _run(target, place, writes, length)
         for i in range(length):
             copied[i] = found[i]
-
-
-@machine_code
-def multiply_taps(padded: Array, offsets: Array, weights: Array, out: Array, geometry: Array, accumulate: bool) -> None:
-    """Out (+)= the sum over taps of `padded`, shifted by their offsets, times weights [taps, run]."""
-    shape, reads, writes = geometry
-    length, taps = shape[4], len(offsets)
-    for place in np.ndindex(_outer(shape)):
-        total = _run(out, place, writes, length)
-        if not accumulate:
-            for i in range(length):
-                total[i] = 0
-        tap = 0
-        while tap + 3 <= taps:  # three at a time share one read and write of the sum
-            one = _run(padded[offsets[tap] :], place, reads, length)
-            two = _run(padded[offsets[tap + 1] :], place, reads, length)
-            three = _run(padded[offsets[tap + 2] :], place, reads, length)
-            by_one, by_two, by_three = weights[tap], weights[tap + 1], weights[tap + 2]
-            for i in range(length):
-                total[i] += one[i] * by_one[i] + two[i] * by_two[i] + three[i] * by_three[i]
-            tap += 3
-        while tap < taps:
-            one, by_one = _run(padded[offsets[tap] :], place, reads, length), weights[tap]
-            for i in range(length):
-                total[i] += one[i] * by_one[i]
-            tap += 1

@@ -16,6 +16,8 @@ _PADDED = 1 << 18
 """Elements of padded input converted at a time."""
 _BLOCK = 1 << 15
 """Elements of the result computed at a time."""
+FEWEST_CHANNELS = 8
+"""Below, vectors along the channels are mostly empty, and numpy's along the rows are not."""
 
 
 def tap_product(
@@ -54,18 +56,20 @@ def tap_product(
 def _compiled_taps(
     op: WindowOp, weights: Array, sram: Array, image: Array, scratch: Scratch, *, padding: int, accumulate: bool
 ) -> Step | None:
-    channels = image.shape[-1]
-    padded = PaddedInput(op, sram, channels, padding, scratch, op.element_of("input").dtype, copy=False)
-    views, target = padded.taps(op, channels), image
-    starts = [view.__array_interface__["data"][0] for view in views]
-    factors = weights.astype(image.dtype)
-    first = views[0]
-    if is_mergeable(first) and is_mergeable(target):
-        factors = np.tile(factors, (1, op.out_w))
-        first, target = merged(first), merged(target)
-    offsets = [(start - starts[0]) // first.itemsize for start in starts]
-    kernel = taps_kernel(first, offsets, factors, target, accumulate=accumulate)
-    return None if kernel is None else sequence([padded.fill, kernel])
+    channels, dtype = image.shape[-1], op.element_of("input").dtype
+    if dtype.kind != "i" or channels < FEWEST_CHANNELS:
+        return None
+    need_h, need_w = op.padded_size
+    together = max(1, _PADDED // (need_h * need_w * channels))
+    steps: list[Step] = []
+    for first in range(0, len(sram), together):
+        chosen = slice(first, min(first + together, len(sram)))
+        padded = PaddedInput(op, sram[chosen], channels, padding, scratch, dtype, copy=False)
+        if padded.borders or padded.copies:
+            steps.append(padded.fill)
+        windows = padded.windows(op, 1, 0, channels)[:, 0]
+        steps.append(taps_kernel(windows, weights.astype(image.dtype), image[chosen], accumulate=accumulate))
+    return sequence(steps)
 
 
 def _block(views: list[Array], factors: list[Array], out: Array, scratch: Scratch, *, accumulate: bool) -> Step:

@@ -2,10 +2,7 @@
 
 The instruction adds four products of an unsigned and a signed byte to each of 16 sums of 32 bits. Data are signed: 128
 is added to them (the highest bit flipped), and sums start at -128 times the sum of their weights instead of 0. Sums may
-wrap on the way, and are exact in the end if they fit 32 bits.
-
-Data are read where they lie: for every tap, row r of the unfolded matrix is a run of bytes at places[r, 0] + taps[t].
-Needs Numba: import it only where that is. A tile is written in LLVM's language, as no compiler makes tiles of loops.
+wrap on the way, and are exact in the end if they fit 32 bits. Needs Numba: import it only where that is.
 """
 
 from __future__ import annotations
@@ -17,29 +14,23 @@ import numpy as np
 
 from ...dialects.core.types import Array
 from .loops import machine_code
+from .tiles import INT, LANES, LONG, Tile, cgutils, ir, kernel, long, vector
 
-_ir: Any = import_module("llvmlite.ir")
 _llvm: Any = import_module("llvmlite.binding")
-_types: Any = import_module("numba.core.types")
-_cgutils: Any = import_module("numba.core.cgutils")
-_extending: Any = import_module("numba.extending")
+_llvm.initialize_native_asmparser()
 
-LANES = 16
-"""Sums in a register."""
 WORD = 4
 """Products that are added to a sum at once."""
 HEIGHTS = {4: (6, 4, 2, 1), 3: (8, 4, 1), 2: (8, 4, 1), 1: (8, 4, 1)}
 """Rows of the tiles that are so many registers wide: at most 24 sums, as there are 32 registers."""
 ALIGNMENT = 64
 
-_BYTE, _INT, _LONG = (_ir.IntType(bits) for bits in (8, 32, 64))
-_VECTOR = _ir.VectorType(_INT, LANES)
-_MASK = _ir.VectorType(_ir.IntType(1), LANES)
-_DOT = _ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-_LOAD = _ir.FunctionType(_VECTOR, [_VECTOR.as_pointer(), _INT, _MASK, _VECTOR])
-_STORE = _ir.FunctionType(_ir.VoidType(), [_VECTOR, _VECTOR.as_pointer(), _INT, _MASK])
-
-_llvm.initialize_native_asmparser()
+_SUMS = vector(INT)
+_DOT = ir.FunctionType(_SUMS, [_SUMS] * 3)
+_FIELDS = (
+    *("data", "rows", "places", "tap_count", "taps", "words", "rest", "accumulate"),
+    *("weights", "starts", "columns", "out"),
+)
 
 
 def has_vnni() -> bool:
@@ -79,109 +70,61 @@ def _aligned(data: Array) -> Array:
     return room[start : start + data.size]
 
 
-class _Tile:
-    """Writes the code for `height` rows times `width` registers of columns."""
+class _Product(Tile):
+    """Rows times `width` registers of columns."""
 
-    def __init__(self, builder: Any, arguments: dict[str, Any], height: int, width: int) -> None:
-        self.builder, self.arguments = builder, arguments
-        self.height, self.width = height, width
+    def __init__(self, builder: Any, given: dict[str, Any], height: int, width: int) -> None:
+        super().__init__(builder, given, height)
+        self.width = width
 
     def write(self, places: Any) -> None:
-        """Code from here on: the rows that start at the address `places`, all taps, stored."""
-        b, given = self.builder, self.arguments
-        self.sums = [[_cgutils.alloca_once(b, _VECTOR) for _ in range(self.width)] for _ in range(self.height)]
-        self.weights = _cgutils.alloca_once_value(b, given["weights"])
-        starts = [self.load(b.add(given["starts"], _long(64 * n)), _VECTOR) for n in range(self.width)]
+        b, given = self.builder, self.given
+        self.sums = [[cgutils.alloca_once(b, _SUMS) for _ in range(self.width)] for _ in range(self.height)]
+        self.weights = cgutils.alloca_once_value(b, given["weights"])
+        starts = [self.load(b.add(given["starts"], long(64 * n)), _SUMS) for n in range(self.width)]
         for row in self.sums:
             for place, start in zip(row, starts, strict=True):
                 b.store(start, place)
-        rows = [b.add(given["data"], self.load(b.add(places, _long(16 * m)), _LONG)) for m in range(self.height)]
-        with _cgutils.for_range(b, given["tap_count"]) as tap:
-            offset = self.load(b.add(given["taps"], b.shl(tap.index, _long(3))), _LONG)
+        rows = self.rows(places)
+        with cgutils.for_range(b, given["tap_count"]) as tap:
+            offset = self.load(b.add(given["taps"], b.shl(tap.index, long(3))), LONG)
             runs = [b.add(row, offset) for row in rows]
-            with _cgutils.for_range(b, given["words"]) as word:
-                ahead = b.shl(word.index, _long(2))
-                self.add([self.load(b.add(run, ahead), _INT) for run in runs])
-            with b.if_then(b.icmp_signed("!=", given["rest"], _long(0))):
-                last = b.sub(b.add(b.shl(given["words"], _long(2)), given["rest"]), _long(WORD))
-                unused = b.trunc(b.shl(b.sub(_long(WORD), given["rest"]), _long(3)), _INT)
-                self.add([b.lshr(self.load(b.add(run, last), _INT), unused) for run in runs])
-        for m, row in enumerate(self.sums):
-            self.store(b.add(given["out"], self.load(b.add(places, _long(16 * m + 8)), _LONG)), row)
+            with cgutils.for_range(b, given["words"]) as word:
+                ahead = b.shl(word.index, long(2))
+                self.add([self.load(b.add(run, ahead), INT) for run in runs])
+            with b.if_then(b.icmp_signed("!=", given["rest"], long(0))):
+                last = b.sub(b.add(b.shl(given["words"], long(2)), given["rest"]), long(WORD))
+                unused = b.trunc(b.shl(b.sub(long(WORD), given["rest"]), long(3)), INT)
+                self.add([b.lshr(self.load(b.add(run, last), INT), unused) for run in runs])
+        for target, row in zip(self.targets(places), self.sums, strict=True):
+            self.store(target, row)
 
     def add(self, words: list[Any]) -> None:
         """A word of every row times the next weights."""
         b, at = self.builder, self.builder.load(self.weights)
-        weights = [self.load(b.add(at, _long(64 * n)), _VECTOR) for n in range(self.width)]
-        b.store(b.add(at, _long(64 * self.width)), self.weights)
+        weights = [self.load(b.add(at, long(64 * n)), _SUMS) for n in range(self.width)]
+        b.store(b.add(at, long(64 * self.width)), self.weights)
         for word, row in zip(words, self.sums, strict=True):
-            unsigned = self.spread(b.xor(word, _ir.Constant(_INT, -0x7F7F7F80)))
+            unsigned = self.spread(b.xor(word, ir.Constant(INT, -0x7F7F7F80)))
             for place, columns in zip(row, weights, strict=True):
-                b.store(
-                    b.asm(_DOT, "vpdpbusd $3, $2, $0", "=v,0,v,v", [b.load(place), unsigned, columns], False), place
-                )
+                total = b.asm(_DOT, "vpdpbusd $3, $2, $0", "=v,0,v,v", [b.load(place), unsigned, columns], False)
+                b.store(total, place)
 
     def store(self, address: Any, row: list[Any]) -> None:
         """The sums of a row, or these and what stands at the address, as far as there are columns."""
-        b, given = self.builder, self.arguments
-        zero, alignment = _ir.Constant(_VECTOR, [0] * LANES), _ir.Constant(_INT, 4)
-        load = _cgutils.get_or_insert_function(b.module, _LOAD, f"llvm.masked.load.v{LANES}i32.p0")
-        store = _cgutils.get_or_insert_function(b.module, _STORE, f"llvm.masked.store.v{LANES}i32.p0")
-        lanes = _ir.Constant(_VECTOR, list(range(LANES)))
-        added = b.icmp_signed("!=", self.spread(b.trunc(given["accumulate"], _INT)), zero)
+        b, given = self.builder, self.given
+        added = b.icmp_signed("!=", self.spread(b.trunc(given["accumulate"], INT)), ir.Constant(_SUMS, [0] * LANES))
         for n, place in enumerate(row):
-            left = b.trunc(b.sub(given["columns"], _long(LANES * n)), _INT)
-            mask = b.icmp_signed("<", lanes, self.spread(left))
-            target = b.inttoptr(b.add(address, _long(64 * n)), _VECTOR.as_pointer())
-            before = b.call(load, [target, alignment, b.and_(mask, added), zero])
-            b.call(store, [b.add(b.load(place), before), target, alignment, mask])
-
-    def load(self, address: Any, kind: Any) -> Any:
-        """What stands at an address of any alignment."""
-        found = self.builder.load(self.builder.inttoptr(address, kind.as_pointer()))
-        found.align = 1
-        return found
-
-    def spread(self, value: Any) -> Any:
-        """The int in all lanes."""
-        nothing = _ir.Constant(_VECTOR, _ir.Undefined)
-        first = self.builder.insert_element(nothing, value, _ir.Constant(_INT, 0))
-        return self.builder.shuffle_vector(first, nothing, _ir.Constant(_VECTOR, [0] * LANES))
-
-
-def _long(value: int) -> Any:
-    return _ir.Constant(_LONG, value)
-
-
-_FIELDS = (
-    *("data", "rows", "places", "tap_count", "taps", "words", "rest", "accumulate"),
-    *("weights", "starts", "columns", "out"),
-)
-"""What the code of a panel finds in an array of int64: addresses and numbers."""
+            mask, target = self.mask(b.sub(given["columns"], long(LANES * n))), b.add(address, long(64 * n))
+            before = self.masked_load(target, _SUMS, "v16i32", b.and_(mask, added))
+            self.masked_store(b.add(b.load(place), before), target, "v16i32", mask)
 
 
 def _panel(width: int) -> Any:
-    """Compiled code that takes the address of `_FIELDS`: all rows of a panel, in tiles."""
+    def tile(builder: Any, given: dict[str, Any], height: int, *_: Any) -> Tile:
+        return _Product(builder, given, height, width)
 
-    def panel(context: Any, fields: Any) -> Any:
-        def write(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            given: dict[str, Any] = {}
-            for position, name in enumerate(_FIELDS):
-                address = builder.add(values[0], _long(8 * position))
-                given[name] = builder.load(builder.inttoptr(address, _LONG.as_pointer()))
-            places = _cgutils.alloca_once_value(builder, given["places"])
-            left = _cgutils.alloca_once_value(builder, given["rows"])
-            for height in HEIGHTS[width]:
-                count = builder.sdiv(builder.load(left), _long(height))
-                with _cgutils.for_range(builder, count):
-                    _Tile(builder, given, height, width).write(builder.load(places))
-                    builder.store(builder.add(builder.load(places), _long(16 * height)), places)
-                builder.store(builder.srem(builder.load(left), _long(height)), left)
-            return context.get_dummy_value()
-
-        return _types.void(_types.int64), write
-
-    return _extending.intrinsic(panel)
+    return kernel(_FIELDS, HEIGHTS[width], tile)
 
 
 _one, _two, _three, _four = (_panel(width) for width in (1, 2, 3, 4))
@@ -225,14 +168,14 @@ def multiply(
     )
     address = fields.ctypes.data
     while fields[10] > 3 * LANES:
-        _four(address)
+        _four(address, data, weights)
         fields[8] += 4 * panel
         fields[9] += 4 * 4 * LANES
         fields[10] -= 4 * LANES
         fields[11] += 4 * 4 * LANES
     if fields[10] > 2 * LANES:
-        _three(address)
+        _three(address, data, weights)
     elif fields[10] > LANES:
-        _two(address)
+        _two(address, data, weights)
     elif fields[10] > 0:
-        _one(address)
+        _one(address, data, weights)
