@@ -4,15 +4,15 @@
                                   [--rivals all|min-max|none] [--cache FILE] [--json FILE]
 
 Calibration sees at most `--calibration` unlabelled samples of the training part, evaluation all (or `--samples`) of
-the test part. `like_*` are small networks of other families with random weights (topologies.py): images are noise
-with the spectrum of photographs, labels the classes of the float network. Every program is compiled for tile32 at -O2
-and simulated; onnxruntime calibrates on the same samples and runs its models without graph optimizations (true QDQ
-semantics). Reference is onnxruntime in float32. Loss is the top-1 of float less that of the variant, in points, with
-a 95 % score interval for paired samples (Tango 1998); flips are samples whose class differs; SQNR is that of the
-logits. `by chance` is the loss, with its standard deviation, when the same errors of the logits fall on other
-samples: what noise of this size costs on these images. With `--cache` answers are kept in a file, and only those are
-measured again that a change of the compiler, a model, samples or options may have changed. The exit status is 1 if a
-figure misses its limit or a rival. Needs the test extra.
+the test part. `like_*` are small networks of other families with random weights (topologies.py): images are noise with
+the spectrum of photographs, spectrograms smooth noise around a word, labels the classes of the float network. Every
+program is compiled for tile32 at -O2 and simulated; onnxruntime calibrates on the same samples and runs its models
+without graph optimizations (true QDQ semantics). Reference is onnxruntime in float32. Loss is the top-1 of float less
+that of the variant, in points, with a 95 % score interval for paired samples (Tango 1998); flips are samples whose
+class differs; SQNR is that of the logits. `by chance` is the loss, with its standard deviation, when the same errors of
+the logits fall on other samples: what noise of this size costs on these images. With `--cache` answers are kept in a
+file, and only those are measured again that a change of the compiler, a model, samples or options may have changed. The
+exit status is 1 if a figure misses its limit or a rival. Needs the test extra.
 
 This file imports nothing heavy: BLAS reads its settings when it is loaded.
 """

@@ -87,5 +87,11 @@ DEFAULT_NETWORKS = (
 ACCURACY_NETWORKS = tuple(name for name, network in NETWORKS.items() if network.test is not None)
 """Networks with labelled samples."""
 
-TOPOLOGY_NAMES = ("like_mobilenet_v2", "like_mobilenet_v3", "like_efficientnet", "like_squeezenet")
+TOPOLOGY_NAMES = (
+    "like_mobilenet_v2",
+    "like_mobilenet_v3",
+    "like_efficientnet",
+    "like_squeezenet",
+    "like_keyword_transformer",
+)
 """Networks of `topologies.py`, made with random weights; their labels are the classes of the float network."""

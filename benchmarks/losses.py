@@ -16,7 +16,7 @@ import onnxruntime
 import rivals
 from answers import Answer, Answers, answer, digest, source_digest
 from catalogue import NETWORKS
-from topologies import TOPOLOGIES, images, write
+from topologies import TOPOLOGIES, inputs_for, write
 
 from accelc.backends.target import load_target
 from accelc.compiler.api import Program
@@ -106,15 +106,15 @@ class Subject:
 
 def _subject(name: str, folder: Path, options: argparse.Namespace) -> Subject:
     if name in TOPOLOGIES:
-        path, samples = write(name, folder), images(options.samples or MADE_SAMPLES, 1)
-        labels = rivals.answers(path, samples)[0].argmax(axis=1)
-        return Subject(path, samples, labels, images(min(options.calibration, MADE_SAMPLES), 2), None)
+        path, tested = write(name, folder), inputs_for(name, options.samples or MADE_SAMPLES, 1)
+        labels = rivals.answers(path, tested)[0].argmax(axis=1)
+        return Subject(path, tested, labels, inputs_for(name, min(options.calibration, MADE_SAMPLES), 2), None)
     network = NETWORKS[name]
     if network.path is None or network.calibration is None or network.test is None:
         raise FileNotFoundError(f"{name} has no labelled samples")
     with np.load(network.test) as test, np.load(network.calibration) as calibration:
-        samples, labels = test["input"][: options.samples], test["labels"][: options.samples].reshape(-1)
-        return Subject(network.path, samples, labels, calibration["input"][: options.calibration], network.int8_limit)
+        tested, labels = test["input"][: options.samples], test["labels"][: options.samples].reshape(-1)
+        return Subject(network.path, tested, labels, calibration["input"][: options.calibration], network.int8_limit)
 
 
 def _network(name: str, subject: Subject, options: argparse.Namespace, kept: Answers) -> list[Row]:

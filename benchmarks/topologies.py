@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from keyword_transformer import keyword_transformer, spectrograms
 from onnx import TensorProto, helper, numpy_helper
 
 SIZE, CLASSES = 64, 100
@@ -107,7 +108,13 @@ TOPOLOGIES: dict[str, Callable[[], onnx.ModelProto]] = {
     "like_mobilenet_v3": mobilenet_v3,
     "like_efficientnet": efficientnet,
     "like_squeezenet": squeezenet,
+    "like_keyword_transformer": keyword_transformer,
 }
+
+
+def inputs_for(name: str, count: int, seed: int) -> np.ndarray:
+    """Inputs of one of `TOPOLOGIES`, float32 [count, ...]."""
+    return (spectrograms if name == "like_keyword_transformer" else images)(count, seed)
 
 
 def write(name: str, folder: Path) -> Path:

@@ -17,7 +17,7 @@ from mobilenet import mobilenet_v2
 from products import blas_alone
 from row import Row
 from stopwatch import Timing, in_turns
-from topologies import FITTED, TOPOLOGIES, images
+from topologies import FITTED, TOPOLOGIES, images, inputs_for
 
 from accelc.compiler.report import Product
 
@@ -179,6 +179,17 @@ def test_networks_of_other_families_keep_their_signals():
     session = onnxruntime.InferenceSession(model.SerializeToString())
     rows = [session.run(None, {"input": image[None]})[0] for image in images(FITTED, 9)]
     assert 1.0 < np.concatenate(rows).std(axis=0).mean() < 10.0
+
+
+def test_the_keyword_transformer_is_one_and_keeps_its_signals():
+    model = TOPOLOGIES["like_keyword_transformer"]()
+    onnx.checker.check_model(model)
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"Softmax", "Erf", "ReduceMean", "Sqrt"} <= kinds  # attention, GELU and normalisation in parts
+    assert not {"LayerNormalization", "Gelu"} & kinds
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    rows = [session.run(None, {"input": one[None]})[0] for one in inputs_for("like_keyword_transformer", 16, 9)]
+    assert 0.5 < np.concatenate(rows).std(axis=0).mean() < 10.0
 
 
 def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
