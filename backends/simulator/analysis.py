@@ -249,7 +249,7 @@ class _Analyser:
             return None
         strides = (op.source_outer_stride, op.source_inner_stride, 1)
         view = strided_view(self.program.constants, op.source_offset, (op.outer, op.inner, op.run), strides)
-        return view.reshape(-1)
+        return np.ascontiguousarray(view).reshape(-1)
 
     def convert(self, op: MatmulOp, known: Known) -> Weights:
         key = (known.key, op.groups, op.in_c, op.out_c, op.taps, op.diagonal, op.element, op.weights_element)

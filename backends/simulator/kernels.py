@@ -9,6 +9,8 @@ code beside this file or in the user's cache): a simulator turns to these kernel
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
@@ -31,8 +33,21 @@ Clip = tuple[int, int, int]
 
 @cache
 def has_kernels() -> bool:
-    """True if Numba is installed."""
-    return find_spec("numba") is not None
+    """True if Numba is installed and not told to compile nothing; nothing is loaded to find out."""
+    return find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+
+
+@cache
+def load_kernels() -> bool:
+    """Load the kernels; False, with a warning, where Numba is there but does not load (beside another numpy, say)."""
+    if not has_kernels():
+        return False
+    try:
+        _loops()
+    except (ImportError, OSError, AttributeError) as error:
+        warnings.warn(f"numba does not load, loops are not compiled: {error}", stacklevel=2)
+        return False
+    return True
 
 
 @cache
@@ -153,14 +168,16 @@ def _geometry(shape: Sequence[int], arrays: Sequence[Array], dense: int | None =
     """int64 [1 + arrays, RANK]: the shape, then the strides of every array in elements, 0 where it repeats.
 
     Axes that follow each other in all arrays become one. None if more than RANK are left, or the last is not dense in
-    the first `dense` arrays (None: in all).
+    the first `dense` arrays (None: in all), or a stride is no whole number of elements.
     """
     sizes: list[int] = []
     strides: list[list[int]] = []
     for axis, size in enumerate(shape):
-        steps = [a.strides[axis] // a.itemsize if a.shape[axis] > 1 else 0 for a in arrays]
         if size == 1:
             continue
+        if any(a.shape[axis] > 1 and a.strides[axis] % a.itemsize for a in arrays):
+            return None
+        steps = [a.strides[axis] // a.itemsize if a.shape[axis] > 1 else 0 for a in arrays]
         if sizes and all(outer == size * inner for outer, inner in zip(strides[-1], steps, strict=True)):
             sizes[-1] *= size
             strides[-1] = steps

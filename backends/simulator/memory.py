@@ -46,6 +46,10 @@ def extents(program: Program) -> Extents:
     return found
 
 
+NUMBER = 8
+"""Bytes of the widest number."""
+
+
 @dataclass(eq=False)
 class Memory:
     """SRAM int8 [samples, bytes]; DRAM int8 [samples, bytes] without the constants, which all samples share.
@@ -62,13 +66,13 @@ class Memory:
 
     @staticmethod
     def allocate(program: Program, size: Extents, samples: int, *, accumulators: bool) -> Memory:
-        """Zeroed memories; without `accumulators` those stay empty."""
+        """Zeroed memories; without `accumulators` those stay empty. Every sample starts at a multiple of NUMBER bytes."""
         elements = size.accumulators if accumulators else 0
         return Memory(
             samples,
             program.constants,
-            np.zeros((samples, size.sram), np.int8),
-            np.zeros((samples, size.dram), np.int8),
+            np.zeros((samples, -(-size.sram // NUMBER) * NUMBER), np.int8),
+            np.zeros((samples, -(-size.dram // NUMBER) * NUMBER), np.int8),
             np.zeros((samples, elements), np.int64),
         )
 

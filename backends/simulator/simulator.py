@@ -17,7 +17,7 @@ from .analysis import Analysis, analyse
 from .binder import bind_fast, bind_plain
 from .hazards import check_hazards
 from .host import Host
-from .kernels import WORTHWHILE, has_kernels
+from .kernels import WORTHWHILE, has_kernels, load_kernels
 from .leftovers import CLEARED_BYTES, Leftovers, leftovers
 from .memory import Memory, extents
 from .modes import BF16_SUMS, MODES
@@ -73,7 +73,7 @@ class Simulator:
             if not self.analysis.needs_accumulators:
                 per_sample -= 8 * self.extents.accumulators
         self._limit = chunk or max(1, min(CHUNK_SAMPLES, CHUNK_BYTES // max(per_sample, 1)))
-        self.compiled = bool(compiled) and has_kernels()
+        self.compiled = bool(compiled) and load_kernels()
         self._hesitates = compiled is None and mode != "plain" and has_kernels()
         self._work = self._cleared = 0
         self._leftovers: Leftovers | None = None
@@ -123,7 +123,7 @@ class Simulator:
         if self._hesitates:
             self._work += samples * self._results
             if self._work >= WORTHWHILE:
-                self.compiled, self._hesitates = True, False
+                self.compiled, self._hesitates = load_kernels(), False
                 self._bound.clear()
 
     def _consider_clearing(self, samples: int) -> None:

@@ -17,6 +17,7 @@ from .loops import machine_code
 from .tiles import INT, LANES, LONG, Tile, cgutils, ir, kernel, long, vector
 
 _llvm: Any = import_module("llvmlite.binding")
+_config: Any = import_module("numba.core.config")
 _llvm.initialize_native_asmparser()
 
 WORD = 4
@@ -34,8 +35,12 @@ _FIELDS = (
 
 
 def has_vnni() -> bool:
-    """True if this processor has the instruction, and its system lets programs use the registers."""
-    return bool(_llvm.get_host_cpu_features().get("avx512vnni", False))
+    """True if this processor has the instruction, its system lets programs use the registers, and Numba compiles for it.
+
+    Numba compiles for another processor where its variables NUMBA_CPU_NAME or NUMBA_CPU_FEATURES say so.
+    """
+    other = _config.CPU_NAME is not None or _config.CPU_FEATURES is not None
+    return not other and bool(_llvm.get_host_cpu_features().get("avx512vnni", False))
 
 
 def panels(columns: int) -> list[tuple[int, int]]:

@@ -121,6 +121,7 @@ def test_machine_code_takes_over_once_it_pays(monkeypatch, installed):
     written = reference[0].size
     monkeypatch.setattr(simulator_module, "WORTHWHILE", 3 * 4 * written)
     monkeypatch.setattr(simulator_module, "has_kernels", lambda: installed and has_kernels())
+    monkeypatch.setattr(simulator_module, "load_kernels", lambda: installed and has_kernels())
     simulator, seen = Simulator(program), []
     for _ in range(4):
         np.testing.assert_array_equal(simulator.run(data)["result"], reference)
