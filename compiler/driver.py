@@ -146,7 +146,7 @@ def load_module(
     if not issubclass(kind, (str, Path, bytes, ModelProto, Module)):
         raise CompileError(f"model is {kind.__name__}, expected a path, an onnx.ModelProto, its bytes or a Module")
     if isinstance(source, Module):
-        _refuse_shapes("model", input_shapes)
+        _refuse_shapes("model", input_shapes, batch)
         return source.clone()
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -154,7 +154,7 @@ def load_module(
         if content == "accel":
             raise CompileError(f"{path}: already a program, expected an .onnx or .air file")
         if content == "air":
-            _refuse_shapes(str(path), input_shapes)
+            _refuse_shapes(str(path), input_shapes, batch)
             module = read_module(path, CONTEXT)
             verify(module)
             try:
@@ -171,11 +171,10 @@ def load_source(source: Source, settings: Settings) -> Module:
     return load_module(source, batch=settings.batch, input_shapes=settings.input_shapes, allow_host=settings.allow_host)
 
 
-def _refuse_shapes(what: str, shapes: Mapping[str, Sequence[int]] | None) -> None:
-    if shapes:
-        raise CompileError(
-            f"{what}: a shape is given for input '{next(iter(shapes))}', but IR has the shapes of its inputs"
-        )
+def _refuse_shapes(what: str, shapes: Mapping[str, Sequence[int]] | None, batch: int) -> None:
+    given = f"a shape is given for input '{next(iter(shapes))}'" if shapes else f"a batch of {batch} is given"
+    if shapes or batch != 1:
+        raise CompileError(f"{what}: {given}, but IR has the shapes of its inputs")
 
 
 def float_reference(source: Source, settings: Settings, imported: Module | None = None) -> Module | None:

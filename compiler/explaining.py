@@ -147,7 +147,10 @@ def _why(candidates: Sequence[Candidate], chosen: str, kind: str) -> str:
     next_best = others[0]
     assert winner is not None and next_best.cycles is not None
     if next_best.cycles == winner:
-        return f"'{chosen}' keeps the array least busy of those with the least estimate, {winner:,.0f} cycles"
+        return (
+            f"'{chosen}' is one of those with the least estimate, {winner:,.0f} cycles: that which keeps the array busy "
+            "for the fewest, else the first"
+        )
     percent = 100 * (next_best.cycles / winner - 1)
     return (
         f"'{chosen}' has the least estimate, {winner:,.0f} cycles; next is '{next_best.mapping}', {percent:.1f} % more"

@@ -66,7 +66,7 @@ class Memory:
 
     @staticmethod
     def allocate(program: Program, size: Extents, samples: int, *, accumulators: bool) -> Memory:
-        """Zeroed memories; without `accumulators` those stay empty. Every sample starts at a multiple of NUMBER bytes."""
+        """Zeroed memories; without `accumulators` those stay empty. Samples start at multiples of NUMBER bytes."""
         elements = size.accumulators if accumulators else 0
         return Memory(
             samples,

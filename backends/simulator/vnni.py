@@ -35,9 +35,9 @@ _FIELDS = (
 
 
 def has_vnni() -> bool:
-    """True if this processor has the instruction, its system lets programs use the registers, and Numba compiles for it.
+    """True if this processor has the instruction, its system lets programs use the registers, and code is for it.
 
-    Numba compiles for another processor where its variables NUMBA_CPU_NAME or NUMBA_CPU_FEATURES say so.
+    For another processor Numba compiles where its variables NUMBA_CPU_NAME or NUMBA_CPU_FEATURES say so.
     """
     other = _config.CPU_NAME is not None or _config.CPU_FEATURES is not None
     return not other and bool(_llvm.get_host_cpu_features().get("avx512vnni", False))

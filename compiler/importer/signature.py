@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from operator import index
 from typing import Any
 
 import onnx
@@ -90,7 +91,7 @@ def resolve_inputs(model: Model, batch: int, shapes: Mapping[str, Sequence[int]]
         if prod(sizes) > ELEMENT_LIMIT:
             raise CompileError(f"{what} has the shape {list(sizes)}, at most {ELEMENT_LIMIT} elements are accepted")
         resolved.append(replace(value, shape=sizes))
-    _check_batch(model, batch, resolved)
+    _check_batch(model, batch, given, resolved)
     return resolved
 
 
@@ -99,20 +100,25 @@ def _given_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> dict[str
     inputs = {value.name: value for value in model.inputs}
     given: dict[str, tuple[int, ...]] = {}
     for name, sizes in shapes.items():
-        what = f"{model.source}: the shape {list(sizes)} is given for input '{name}'"
+        try:
+            shape = tuple(index(size) for size in sizes)
+        except TypeError:
+            problem = f"the shape {sizes!r} is given for input '{name}', expected whole numbers, as in (1, 3, 224, 224)"
+            raise CompileError(f"{model.source}: {problem}") from None
+        what = f"{model.source}: the shape {list(shape)} is given for input '{name}'"
         if name not in inputs:
             known = ", ".join(f"'{each}'" for each in inputs) or "none"
             raise CompileError(f"{what}, which the model does not have; its inputs: {known}")
-        if not all(size >= 1 and size % 1 == 0 for size in sizes):
+        if min(shape, default=1) < 1:
             raise CompileError(f"{what}, expected sizes of at least 1")
-        shape = inputs[name].shape
-        fits = shape is None or (
-            len(shape) == len(sizes)
-            and all(isinstance(own, str) or own == size for own, size in zip(shape, sizes, strict=True))
+        declared = inputs[name].shape
+        fits = declared is None or (
+            len(declared) == len(shape)
+            and all(isinstance(own, str) or own == size for own, size in zip(declared, shape, strict=True))
         )
         if not fits:
-            raise CompileError(f"{what}, the model has {_shape_text(shape or ())}")
-        given[name] = tuple(int(size) for size in sizes)
+            raise CompileError(f"{what}, the model has {_shape_text(declared or ())}")
+        given[name] = shape
     return given
 
 
@@ -124,7 +130,7 @@ def _named_sizes(model: Model, given: Mapping[str, tuple[int, ...]], batch: int)
             if isinstance(own, str) and own != UNNAMED and named.setdefault(own, size) != size:
                 raise CompileError(
                     f"{model.source}: the shape {list(given[value.name])} given for input '{value.name}' makes "
-                    f"dimension '{own}' {size}, which another input has as {named[own]}"
+                    f"dimension '{own}' {size}, which is {named[own]} elsewhere"
                 )
     for value in model.inputs:
         first = value.shape[0] if value.shape else UNNAMED
@@ -150,9 +156,9 @@ def _settled(what: str, value: GraphInput, named: Mapping[str, int], batch: int)
             sizes.append(named.get(size, batch))
         else:
             name = "an unnamed dynamic dimension" if size == UNNAMED else f"the dynamic dimension '{size}'"
-            example = [
-                str(batch) if i == 0 else "N" if isinstance(d, str) else str(d) for i, d in enumerate(value.shape)
-            ]
+            first = value.shape[0]
+            example = [str(named.get(first, batch) if isinstance(first, str) else first)]
+            example += [str(named.get(d, "N") if isinstance(d, str) else d) for d in value.shape[1:]]
             raise CompileError(
                 f"{what} has {name} at axis {axis}, only the batch (axis 0) has a size without being given one",
                 notes=(hint.format(value.name, ",".join(example)),),
@@ -160,16 +166,15 @@ def _settled(what: str, value: GraphInput, named: Mapping[str, int], batch: int)
     return tuple(sizes)
 
 
-def _check_batch(model: Model, batch: int, resolved: Sequence[GraphInput]) -> None:
+def _check_batch(model: Model, batch: int, given: Collection[str], resolved: Sequence[GraphInput]) -> None:
     """Raise CompileError if a batch is asked for that no input has."""
     others = [value for value in resolved if value.shape and value.shape[0] != batch]
     symbolic = any(value.shape and isinstance(value.shape[0], str) for value in model.inputs)
     if batch != 1 and others and (not symbolic or len(others) == len(resolved)):
         first = others[0]
         size = first.shape[0] if first.shape else 0
-        raise CompileError(
-            f"{model.source}: the batch of input '{first.name}' is fixed at {size}, it cannot be {batch}"
-        )
+        how = "given as" if first.name in given else "fixed at"
+        raise CompileError(f"{model.source}: the batch of input '{first.name}' is {how} {size}, it cannot be {batch}")
 
 
 def _shape_text(shape: Sequence[int | str]) -> str:

@@ -136,6 +136,8 @@ def test_shapes_are_given_to_dynamic_inputs(small):
         accelc.CompileError, match="a shape is given for input 'a', but IR has the shapes of its inputs"
     ):
         accelc.compile(load_module(model, input_shapes={"a": (2, 4, 6, 7)}), input_shapes={"a": (2, 4, 6, 7)})
+    with pytest.raises(accelc.CompileError, match="a batch of 3 is given, but IR has the shapes of its inputs"):
+        accelc.compile(load_module(small), batch=3)
 
 
 def test_batches_are_filled_up(small):

@@ -21,6 +21,7 @@ def test_symbolic_dimensions():
         "note: give its shape, as in --input-shape 'x0=1,3,N' (from Python: input_shapes), "
         "or export the model with a fixed one"
     )
+    assert "as in --input-shape 'x0=2,3,N'" in message(node_model("Relu", [(2, 3, "height")]))
     model = node_model("Relu", [(1, 3)])
     model.graph.input[0].type.tensor_type.shape.dim[1].ClearField("value")
     assert "input 'x0' has an unnamed dynamic dimension at axis 1" in message(model)
@@ -42,6 +43,11 @@ def test_given_shapes_settle_symbolic_dimensions():
     )
 
 
+def test_one_name_has_one_size():
+    text = "the shape [2, 3] given for input 'x0' makes dimension 'n' 3, which is 2 elsewhere"
+    assert message(node_model("Relu", [("n", "n")]), input_shapes={"x0": (2, 3)}) == f"error: model: {text}"
+
+
 @pytest.mark.parametrize(
     ("shapes", "text"),
     [
@@ -52,10 +58,18 @@ def test_given_shapes_settle_symbolic_dimensions():
         ({"x0": (2, 4, 8)}, "the shape [2, 4, 8] is given for input 'x0', the model has [n, 3, height]"),
         ({"x0": (2, 3)}, "the shape [2, 3] is given for input 'x0', the model has [n, 3, height]"),
         ({"x0": (2, 3, 0)}, "the shape [2, 3, 0] is given for input 'x0', expected sizes of at least 1"),
-        ({"x0": (2, 3, 2.5)}, "the shape [2, 3, 2.5] is given for input 'x0', expected sizes of at least 1"),
+        (
+            {"x0": (2, 3, 2.5)},
+            "the shape (2, 3, 2.5) is given for input 'x0', expected whole numbers, as in (1, 3, 224, 224)",
+        ),
+        (
+            {"x0": "2,3,8"},
+            "the shape '2,3,8' is given for input 'x0', expected whole numbers, as in (1, 3, 224, 224)",
+        ),
+        ({"x0": 3}, "the shape 3 is given for input 'x0', expected whole numbers, as in (1, 3, 224, 224)"),
         (
             {"x0": (2, 3, 8), "x1": (2, 1, 9)},
-            "the shape [2, 1, 9] given for input 'x1' makes dimension 'height' 9, which another input has as 8",
+            "the shape [2, 1, 9] given for input 'x1' makes dimension 'height' 9, which is 8 elsewhere",
         ),
     ],
 )
@@ -67,7 +81,7 @@ def test_shapes_that_do_not_fit(shapes, text):
 def test_batches():
     model = node_model("Relu", [("n", 3)])
     assert message(model, batch=4, input_shapes={"x0": (2, 3)}) == (
-        "error: model: the batch of input 'x0' is fixed at 2, it cannot be 4"
+        "error: model: the batch of input 'x0' is given as 2, it cannot be 4"
     )
     fixed = node_model("Relu", [(4, 3)])
     assert message(fixed, batch=2) == "error: model: the batch of input 'x0' is fixed at 4, it cannot be 2"
