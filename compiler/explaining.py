@@ -148,8 +148,8 @@ def _why(candidates: Sequence[Candidate], chosen: str, kind: str) -> str:
     assert winner is not None and next_best.cycles is not None
     if next_best.cycles == winner:
         return (
-            f"'{chosen}' is one of those with the least estimate, {winner:,.0f} cycles: that which keeps the array busy "
-            "for the fewest, else the first"
+            f"'{chosen}' is one of those with the least estimate, {winner:,.0f} cycles: "
+            "that which keeps the array busy for the fewest, else the first"
         )
     percent = 100 * (next_best.cycles / winner - 1)
     return (
