@@ -103,11 +103,18 @@ class EqualizeChannels(Pass):
 
 
 def _errors(module: Module, factors: Array, trial: Environment, fidelity: Fidelity) -> tuple[float, float]:
-    """The error of the network as it is and under the factors, quantized on trial with ranges from its samples."""
+    """The error of the network as it is and under the factors, quantized on trial with ranges from its samples.
+
+    Where there is none as it is, it counts as the same under the factors.
+    """
+
+    def error(candidate: Module) -> float:
+        InsertQuantization(method="percentile").run(candidate, trial)
+        return fidelity.error(candidate)
+
+    before = error(module.clone())
+    if before == 0.0:
+        return before, before
     candidate = module.clone()
     absorb_factors(candidate, ChannelClasses(candidate.main), factors)
-    errors: list[float] = []
-    for each in (module.clone(), candidate):
-        InsertQuantization(method="percentile").run(each, trial)
-        errors.append(fidelity.error(each))
-    return errors[0], errors[1]
+    return before, error(candidate)

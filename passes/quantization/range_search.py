@@ -110,7 +110,8 @@ class _Search:
         self._try({root: min(group.errors, key=group.errors.__getitem__) for root, group in self.groups.items()})
         advance(1)
         for name in NAMED_METHODS:
-            self._try({root: group.alias[name] for root, group in self.groups.items()})
+            if self.error > 0.0:
+                self._try({root: group.alias[name] for root, group in self.groups.items()})
             advance(1)
         if not self.chosen and self.problem is not None:
             raise self.problem
@@ -121,7 +122,7 @@ class _Search:
         for root, group in worst_first:
             ranked = sorted(group.errors, key=group.errors.__getitem__)
             for name in ranked:
-                if limit <= 0:
+                if limit <= 0 or self.error == 0.0:
                     return
                 if name == self.chosen[root] or group.errors[name] > WORTH_TRYING * group.errors[ranked[0]]:
                     continue

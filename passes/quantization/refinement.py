@@ -103,8 +103,8 @@ class Refinement:
     ) -> Refinement | None:
         """The state before; None if there is nothing to refine, or neither calibration data nor the wish to use noise.
 
-        What a model brings quantized is not refined. Raises a CompileError at the first integer layer if
-        insert-quantization did not run in this pipeline.
+        What a model brings quantized is not refined, nor is a network without an error. Raises a CompileError at the
+        first integer layer if insert-quantization did not run in this pipeline.
         """
         products = [op for op in module.main.body if isinstance(op, (Conv2dOp, MatmulOp))]
         layers = [op for op in products if op.out.type.element in (I32, I64)]
@@ -120,6 +120,10 @@ class Refinement:
             return cls(pass_name, module, environment, _operands(module), None, math.inf)
         judge = Judge.of(module, baseline)
         baseline.judge = judge
+        if judge.error == 0.0:
+            message = "nothing is left to improve: on the samples that judge it the network is exact"
+            environment.remark(pass_name, "missed", message, error_before=0.0)
+            return None
         return cls(pass_name, module, environment, judge.operands, judge.fidelity, judge.error)
 
     def samples(self, limit: int) -> CalibrationData:
