@@ -41,6 +41,7 @@ class CorrectBias(LayerRefinement):
     """
 
     name: ClassVar[str] = "correct-bias"
+    refines: ClassVar[bool] = True
 
     title: ClassVar[str] = "correcting biases"
 

@@ -44,6 +44,7 @@ class RoundWeights(LayerRefinement):
     """
 
     name: ClassVar[str] = "round-weights"
+    refines: ClassVar[bool] = True
 
     title: ClassVar[str] = "rounding weights"
 

@@ -80,6 +80,8 @@ class Pass:
     """One transformation of a module. The first line of a subclass's docstring is its help."""
 
     name: ClassVar[str]
+    refines: ClassVar[bool] = False
+    """True if it gives integers other values, for results that are closer to those of the reals."""
 
     def __post_init__(self) -> None:
         """Raise CompileError for an option outside of its limits."""

@@ -33,10 +33,11 @@ class _RealElement(Protocol):
 class VerifySemantics(Instrumentation):
     """Runs @main on `inputs` (else one batch of calibration data, else seeded noise) and compares every output.
 
-    Between two modules that compute in integers only, outputs must be equal. Between two float modules they may differ
-    by `float_tolerance` times the largest magnitude of the output, and where a part of a module computes in integers by
-    `quantized_tolerance` times it. A difference is a CompileError that names the pass, the output and its first wrong
-    element, and the first operation whose value disagrees with the value of the same ONNX nodes before the pass.
+    Between two modules that compute in integers only, outputs must be equal, unless the pass refines them. Between two
+    float modules they may differ by `float_tolerance` times the largest magnitude of the output, and where a part of a
+    module computes in integers, or is refined, by `quantized_tolerance` times it. A difference is a CompileError that
+    names the pass, the output and its first wrong element, and the first operation whose value disagrees with the value
+    of the same ONNX nodes before the pass.
     """
 
     inputs: Mapping[str, Array] | None = None
@@ -60,7 +61,7 @@ class VerifySemantics(Instrumentation):
             outputs = run(module, self._inputs)
         except CompileError as error:
             raise error.with_note(f"the module cannot be run any more after pass '{running}'") from error
-        tolerance = self._tolerance(module)
+        tolerance = self._tolerance(running, module)
         old_types, new_types = _output_types(self._before), _output_types(module)
         if list(outputs) != list(self._outputs):
             raise CompileError(f"pass '{running}' changed the outputs from {list(self._outputs)} to {list(outputs)}")
@@ -71,7 +72,9 @@ class VerifySemantics(Instrumentation):
         self._outputs = outputs
         self.compared += 1
 
-    def _tolerance(self, module: Module) -> float:
+    def _tolerance(self, running: Pass, module: Module) -> float:
+        if running.refines:
+            return self.quantized_tolerance
         if computes_in_integers(self._before) and not computes_in_floats(self._before):
             return 0.0
         return self.quantized_tolerance if computes_in_integers(module) else self.float_tolerance
@@ -89,7 +92,7 @@ class VerifySemantics(Instrumentation):
                 _difference(expected, type, found[0], op.results[0].type, tolerance)
                 for node in op.location.nodes
                 for expected, type in known.get(node, ())
-                if expected.shape == found[0].shape
+                if expected.shape == found[0].shape and _alike(type, op.results[0].type)
             ]
             if differences and None not in differences:
                 culprit.append((op, cast(str, differences[-1])))
@@ -101,6 +104,12 @@ class VerifySemantics(Instrumentation):
             raise CompileError(summary)
         op, difference = culprit[0]
         raise CompileError(Diagnostic(summary, op.location, (f"first differing operation: '{op.name}' {difference}",)))
+
+
+def _alike(old: Type, new: Type) -> bool:
+    """True if values of two types can be compared: both stand for reals, or both are the same integers."""
+    reals = [isinstance(t, TensorType) and (is_number(t.element) or _is_float(t.element)) for t in (old, new)]
+    return all(reals) or old == new
 
 
 def computes_in_integers(module: Module) -> bool:

@@ -219,6 +219,8 @@ def test_watching_the_passes(place, capsys):
     assert run_cli([*line.split(), "--print-ir-after", "canonicalize", "--no-verify-each"]) == 0
     assert "canonicalize" in capsys.readouterr().err
     assert list(Path("out/tree").glob("*-canonicalize.air"))
+    calibrated = f"model.onnx --calibration-data {EXAMPLES / 'data' / 'digits.calibration.npz'} -o out/model.accel"
+    assert run_cli([*calibrated.split(), "--verify-semantics"]) == 0
 
 
 def test_passes_can_be_left_out(place, capsys):

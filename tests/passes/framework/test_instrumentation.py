@@ -177,6 +177,23 @@ def test_semantics_is_exact_for_integers() -> None:
         PassManager([DropPermutation()], instrumentation=[VerifySemantics(near)]).run(module)
 
 
+@dataclass(frozen=True)
+class Refine(DropPermutation):
+    """As if the new order was closer to the reals."""
+
+    name: ClassVar[str] = "refine"
+    refines: ClassVar[bool] = True
+
+
+def test_semantics_lets_refined_integers_move_a_little() -> None:
+    module = parse_module(INTEGERS, CONTEXT)
+    near = {"x": np.array([100, 101, 1, 2], np.int8)}
+    PassManager([Refine()], instrumentation=[VerifySemantics(near)]).run(module.clone())
+    far = {"x": np.array([100, 50, 1, 2], np.int8)}
+    with pytest.raises(CompileError, match=r"differs at element \[0\]: 50, before 25; 2 of 4.*tolerance 0.1"):
+        PassManager([Refine()], instrumentation=[VerifySemantics(far)]).run(module)
+
+
 def test_inputs_come_from_calibration_or_from_the_seed(module: Module) -> None:
     first, second, other = (seeded_inputs(module, Environment(), seed)["x"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
