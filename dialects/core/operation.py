@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 
+from .dense import dense
 from .diagnostics import UNKNOWN, CompileError, Diagnostic, Location
 from .fields import AttributeField, AttributeValue, OperandField, ResultField
 from .types import Array, TensorType, Type, tensor_type
@@ -396,7 +397,7 @@ class Module:
             count += 1
             unique = f"{name}.{count}"
         array = np.asarray(array)
-        constant = Constant(unique, np.ascontiguousarray(array) if array.ndim else array, type)
+        constant = Constant(unique, dense(array) if array.ndim else array, type)
         self.constants[unique] = constant
         return constant
 
