@@ -43,7 +43,7 @@ class Schedule(Pass):
         found = choose(function, target, self.lookahead, bool(self.fuse))
         if found is None:
             raise CompileError(_too_large(Program.of(function), target))
-        program, operations, plan = found.program, found.operations, found.plan
+        program, operations, plan = found.plan.program, found.operations, found.plan
         spilled = plan.spilled - _inputs(program)
         old = list(function.body)
         for op in old:

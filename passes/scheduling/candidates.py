@@ -26,7 +26,6 @@ MOST_INSTRUCTIONS = 6000
 class Candidate:
     """A schedule that uses a part of the memory."""
 
-    program: Program
     operations: list[Operation]
     plan: Residency
     part: Part
@@ -74,9 +73,8 @@ def quickest(
 
 
 def _candidate(function: Function, target: Target, part: Part, lookahead: float, fuse: bool) -> Candidate | None:
-    program = Program.of(function)
-    found = fit(program, part.of(target), lookahead, fuse)
-    return None if found is None else Candidate(program, *found, part)
+    found = fit(Program.of(function), part.of(target), lookahead, fuse)
+    return None if found is None else Candidate(*found, part)
 
 
 def _spills(function: Function, target: Target) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from .pieces import Series, Touch, series_of
 
 PIECES = (4, 6, 8, 12, 16, 28, 56, 112)
 """Numbers of pieces that are tried for every unit of a chain, until it fits."""
+
+LEAST_LIVE = 3
+"""So many pieces of a rolling tensor are live at least: what is written, what is read, and what came before."""
 
 MOST_UNITS = 28
 """The longest chain that is tried."""
@@ -49,7 +52,8 @@ class Roll:
 class Fusion:
     """Units `first` to `last` with their rows a piece, the tensors that roll, and the bytes of SRAM they need.
 
-    `need` counts weights, parameters and the live segments of each rolling tensor, but no tensor that stays.
+    `need` counts weights, parameters, the live segments of each rolling tensor and the strips of spilled ones, but no
+    tensor that stays.
     """
 
     first: int
@@ -59,10 +63,24 @@ class Fusion:
     need: int
 
 
-def fuse(program: Program, target: Target, first: int, last: int, room: int, spilled: set[Value[Any]]) -> Fusion | None:
+Strips = Callable[[Unit, int], int]
+"""Bytes of the strips of spilled tensors of a unit in pieces of so many rows."""
+
+
+def fuse(
+    program: Program,
+    target: Target,
+    first: int,
+    last: int,
+    room: int,
+    spilled: set[Value[Any]],
+    strips: Strips,
+    least_rows: int = 1,
+) -> Fusion | None:
     """The chain of units `first` to `last` in the fewest pieces in which it fits `room` bytes; None if none fits.
 
-    All tensors that are live in the chain count, but for those that are spilled.
+    All tensors that are live in the chain count; of those that are spilled the `strips`. Pieces have at least
+    `least_rows` of the tallest unit.
     """
     units = program.units[first : last + 1]
     if len(units) > MOST_UNITS or any(isinstance(unit.main, (StoreOp, CallHostOp)) for unit in units):
@@ -70,14 +88,19 @@ def fuse(program: Program, target: Target, first: int, last: int, room: int, spi
     live = [tensor for tensor in program.live(first, last) if tensor not in spilled]
     outside = [t for t in live if program.first_use(t) < first or last < program.last_use(t)]
     constants = sum(unit.constant_bytes for unit in units)
-    if constants + sum(program.tensors[tensor] for tensor in outside) > room:
-        return None
+    staying = constants + sum(program.tensors[tensor] for tensor in outside)
+    inside = [program.tensors[tensor] for tensor in live if tensor not in outside]
     for count in PIECES:
+        if least_rows > 1 and least_rows * count > max(unit.rows for unit in units):
+            break
+        if staying + sum(min(size, LEAST_LIVE * size // count) for size in inside) > room:
+            continue
         chain = chain_of(program, target, first, last, count)
         rolls = {tensor: chain.rolls[tensor] for tensor in live if tensor in chain.rolls}
         if not rolls:
             continue
         need = constants + sum(roll.live_rows * program.row_stride(t) for t, roll in rolls.items())
+        need += sum(strips(program.units[index], rows) for index, rows in chain.rows.items())
         if need + sum(program.tensors[tensor] for tensor in live if tensor not in rolls) <= room:
             return Fusion(first, last, chain.rows, rolls, need)
     return None

@@ -16,7 +16,7 @@ from ...dialects.tile.memory import AllocOp, HostReadOp, HostWriteOp, LoadOp, St
 from ...dialects.tile.types import BufferType
 from ...dialects.tile.vector import RequantizeOp
 from ..lowering.host_calls import source_of
-from .strips import row_count
+from .strips import row_count, with_attributes
 
 
 @dataclass(eq=False)
@@ -78,6 +78,10 @@ class Program:
     """What `fusion.chain_of` has found, by first unit, last unit and number of pieces."""
     written_whole: dict[Value[Any], bool] = field(default_factory=dict[Value[Any], bool])
     """What `is_written_whole` has found."""
+    sums: dict[Value[Any], list[int]] = field(default_factory=dict[Value[Any], list[int]])
+    """What `sums_in_place` has found."""
+    splits: dict[tuple[Value[Any], int], Program] = field(default_factory=dict[Any, Any])
+    """What `split` has made."""
 
     def first_use(self, tensor: Value[Any]) -> int:
         """Index of the first unit that touches a tensor."""
@@ -122,6 +126,44 @@ class Program:
             self.written_whole[tensor] = self._written_bytes(tensor) >= self.tensors[tensor]
         return self.written_whole[tensor]
 
+    def sums_in_place(self, tensor: Value[Any]) -> list[int]:
+        """Indices of the units that read a tensor and write every byte of it anew: from there on it is another one."""
+        if tensor not in self.sums:
+            later = self.uses[tensor][1:]
+            self.sums[tensor] = [index for index in later if self._renews(self.units[index], tensor)]
+        return self.sums[tensor]
+
+    def _renews(self, unit: Unit, tensor: Value[Any]) -> bool:
+        regions = [region for op in unit.operations for region in op.regions() if _is_of(region, op, tensor)]
+        written = sum(region.size for region in regions if region.writes)
+        return written == self.tensors[tensor] and any(not region.writes for region in regions)
+
+    def split(self, tensor: Value[Any], at: int) -> Program:
+        """The program in which the sum in place of unit `at`, and what later units touch, is a tensor of its own.
+
+        Made once; the units that touch it are copies.
+        """
+        if (tensor, at) not in self.splits:
+            alloc = AllocOp((), (tensor.type,), {"row_stride": self.row_stride(tensor)})
+            alloc.buffer.name = tensor.name
+            units = list(self.units)
+            for index in self.uses[tensor]:
+                if index >= at:
+                    units[index] = _with_other(units[index], tensor, alloc.buffer, writes_only=index == at)
+            unchanged = {unit for unit, other in zip(self.units, units, strict=True) if unit is other}
+            split = Program.of_units(self.before, units, self.after, {**self.tensors, alloc.buffer: tensor.type.size})
+            split.on_host = self.on_host
+            split.series = {key: found for key, found in self.series.items() if key[0] in unchanged}
+            split.strips = {key: found for key, found in self.strips.items() if key[0] in unchanged}
+            changed = [index for index, unit in enumerate(units) if unit not in unchanged]
+            split.chains = {
+                (first, last, count): chain
+                for (first, last, count), chain in self.chains.items()
+                if not any(first <= index <= last for index in changed)
+            }
+            self.splits[tensor, at] = split
+        return self.splits[tensor, at]
+
     def _written_bytes(self, tensor: Value[Any]) -> int:
         written = 0
         for index in self.uses[tensor]:
@@ -152,6 +194,15 @@ class Program:
         tensors: dict[Value[Any], int] = {
             op.buffer: op.buffer.type.size for op in operations if isinstance(op, AllocOp) and op.row_stride > 0
         }
+        found = cls.of_units(before, units, after, tensors)
+        found.on_host = on_host
+        return found
+
+    @classmethod
+    def of_units(
+        cls, before: list[Operation], units: list[Unit], after: list[Operation], tensors: dict[Value[Any], int]
+    ) -> Program:
+        """The program of these units, which touch these tensors."""
         uses: dict[Value[Any], list[int]] = {}
         for index, unit in enumerate(units):
             unit.tensors = [v for v in dict.fromkeys(v for op in unit.operations for v in op.operands) if v in tensors]
@@ -162,7 +213,7 @@ class Program:
             if tensor in uses:
                 for index in range(uses[tensor][0], uses[tensor][-1] + 1):
                     alive[index].append(tensor)
-        return cls(before, units, after, tensors, uses, alive, on_host)
+        return cls(before, units, after, tensors, uses, alive)
 
 
 def _is_dram(value: Value[Any]) -> bool:
@@ -233,6 +284,18 @@ def _units(instructions: list[InstructionOp]) -> list[Unit]:
             if load is not None and load is not unit.weights and load not in unit.constants:
                 unit.constants.append(load)
     return units
+
+
+def _with_other(unit: Unit, tensor: Value[Any], other: Value[Any], *, writes_only: bool) -> Unit:
+    """A copy of a unit that touches another tensor instead of one, or only writes it."""
+    operations = [with_attributes(op) for op in unit.operations]
+    for op in operations:
+        written = {region.operand for region in op.regions() if region.writes}
+        for position, (declared, value) in enumerate(zip(op.operand_fields, op.operands, strict=False)):
+            if value is tensor and (declared.name in written or not writes_only):
+                op.set_operand(position, other)
+    requantize = [op for op in operations[1:] if isinstance(op, RequantizeOp)]
+    return Unit(operations[0], requantize, unit.constants, unit.weights)
 
 
 def _is_of(region: Region, op: InstructionOp, tensor: Value[Any]) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
+from ...dialects.tile.memory import LoadOp
 from .chunks import chunking, strip_bytes
 from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
@@ -27,8 +29,8 @@ LATE = 4
 LEAST_CHUNK = 16384
 """... unless chunks had fewer bytes than this, or than the columns that the blocks work on at a time."""
 
-STRIP_PIECES = 8
-"""The spilled tensors of a chain are estimated as strips of so many pieces."""
+FEW_ROWS = 2
+"""Chains in pieces of so many rows are preferred: instructions of single rows are many and short."""
 
 STRIP_SHARE = 3
 """Strips of spilled tensors, two of each for double buffering, take at most this fraction (1/3) of the budget."""
@@ -50,6 +52,14 @@ class Reserve:
         """The most that any of the units `first` to `last` needs."""
         found = self.beside if beside else self.always
         return max((found.get(index, 0) for index in range(first, last + 1)), default=0)
+
+
+class Victim(NamedTuple):
+    """A tensor to be spilled; `borders` are the sums in place at which that begins and ends, if not all of it is."""
+
+    tensor: Value[Any]
+    borders: tuple[int, ...]
+    price: float
 
 
 @dataclass
@@ -85,21 +95,29 @@ class Residency:
     ) -> Residency | None:
         """Fuse chains of units, and spill the tensors that cost least traffic a byte, until every unit fits.
 
-        Without `fuse`, or where buffers are single, it only spills. None if some unit cannot fit.
+        Without `fuse`, or where buffers are single, it only spills. None if some unit cannot fit. The program of the
+        plan is split where a sum in place ends or begins to be spilled.
         """
         plan = cls(program, target, budget, double_buffered, reserve)
         needs = [plan.need(index) for index in range(len(program.units))]
         while needs and max(needs) > budget:
             worst = needs.index(max(needs))
-            fusion = plan._fuse_around(worst) if double_buffered and fuse else None
-            if fusion is not None:
+            excess = {index: need - budget for index, need in enumerate(needs) if need > budget}
+            fusion = None
+            if double_buffered and fuse:
+                fusion = plan._fuse_around(worst, FEW_ROWS) or plan._fuse_around(worst, 1)
+            victim = plan._victim(worst, excess)
+            if fusion is not None and (victim is None or plan._price_of(fusion, excess) <= victim.price):
+                plan._add(fusion)
                 changed = range(fusion.first, fusion.last + 1)
             else:
-                victim = plan._victim(worst)
                 if victim is None:
                     return None
-                plan.spilled.add(victim)
-                changed = range(program.first_use(victim), program.last_use(victim) + 1)
+                if victim.borders:
+                    split = program.split(victim.tensor, victim.borders[0])
+                    return cls.decide(split, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
+                plan.spilled.add(victim.tensor)
+                changed = range(program.first_use(victim.tensor), program.last_use(victim.tensor) + 1)
             for index in changed:
                 needs[index] = plan.need(index)
         plan.most = max(needs, default=0)
@@ -130,7 +148,7 @@ class Residency:
         """Bytes of one row of a tensor."""
         return self.program.row_stride(tensor)
 
-    def _fuse_around(self, index: int) -> Fusion | None:
+    def _fuse_around(self, index: int, least_rows: int) -> Fusion | None:
         """Fuse a chain of units around unit `index` so that it fits; None if none does.
 
         The chain grows by the lifetime of the largest tensor that is live in it and does not roll yet, from one tensor
@@ -144,10 +162,9 @@ class Residency:
                 first, last = min(first, program.first_use(tensors[0])), max(last, program.last_use(tensors[0]))
                 overlapped = [f for f in self.fusions if f.first <= last and first <= f.last]
                 first, last = min([first, *(f.first for f in overlapped)]), max([last, *(f.last for f in overlapped)])
-                room = self.budget - self._strips_of(first, last) - self.reserve.most(first, last)
-                found = fuse(program, self.target, first, last, room, self.spilled)
+                room = self.budget - self.reserve.most(first, last)
+                found = fuse(program, self.target, first, last, room, self.spilled, self.bytes_of_strips, least_rows)
                 if found is not None:
-                    self._add(found)
                     return found
                 tensors = [
                     t for t in self._by_size(first, last) if program.first_use(t) < first or last < program.last_use(t)
@@ -159,11 +176,6 @@ class Residency:
         rolling = self.rolls
         found = [t for t in self.program.live(first, last) if t not in self.spilled and t not in rolling]
         return sorted(found, key=lambda tensor: -self.program.tensors[tensor])
-
-    def _strips_of(self, first: int, last: int) -> int:
-        """Two strips of the spilled tensors that the units of a chain touch."""
-        units = self.program.units[first : last + 1]
-        return sum(self.bytes_of_strips(unit, -(-unit.rows // STRIP_PIECES)) for unit in units)
 
     def _live(self, index: int) -> int:
         """Bytes of the tensors that stay in SRAM while unit `index` runs."""
@@ -214,7 +226,7 @@ class Residency:
         fusion = self.fusion_of(index)
         if fusion is not None:
             reserve = self.reserve.most(fusion.first, fusion.last)
-            return self._live(index) + fusion.need + self._strips_of(fusion.first, fusion.last) + reserve
+            return self._live(index) + fusion.need + reserve
         unit = self.program.units[index]
         cut = self._cut(unit)
         constants = sum(load.size for load in unit.constants)
@@ -225,21 +237,63 @@ class Residency:
         strips = self.bytes_of_strips(unit, cut.rows)
         return self._live(index) + strips + constants + weights + self.reserve.most(index, index)
 
-    def _victim(self, index: int) -> Value[Any] | None:
-        """The resident tensor whose spilling costs least traffic for each byte it frees at unit `index`."""
-        program, unit, rolls = self.program, self.program.units[index], self.rolls
-        least = strip_bytes(program, unit, 1)
-        best: tuple[float, Value[Any]] | None = None
+    def _victim(self, index: int, excess: Mapping[int, int]) -> Victim | None:
+        """The resident tensor whose spilling costs least traffic for each byte it frees where that is in `excess`.
+
+        Only those count that free bytes at unit `index`; `excess` has the bytes that units lack. Where sums are written
+        in place of what they read, a tensor may be spilled between two of them.
+        """
+        program = self.program
+        best: Victim | None = None
         for tensor in program.alive[index]:
-            if tensor in self.spilled or tensor in rolls:
+            if tensor in self.spilled or tensor in self.rolls:
                 continue
-            size, strips = program.tensors[tensor], 2 * least.get(tensor, 0)
-            if size <= strips:
-                continue
-            price = len(program.uses[tensor]) * size / (size - strips)
-            if best is None or price < best[0]:
-                best = (price, tensor)
-        return best[1] if best else None
+            sums = program.sums_in_place(tensor)
+            first = max((at for at in sums if at < index), default=None)
+            last = min((at for at in sums if at > index), default=None)
+            for borders in dict.fromkeys([(first, last), (None, None)]):
+                found = self._spilled_between(tensor, *borders, index, excess)
+                if found is not None and (best is None or found.price < best.price):
+                    best = found
+        return best
+
+    def _spilled_between(
+        self, tensor: Value[Any], first: int | None, last: int | None, index: int, excess: Mapping[int, int]
+    ) -> Victim | None:
+        """A tensor as a victim from unit `first` to `last`, None if that frees nothing at unit `index`.
+
+        The sums in place at its borders, None where there are none, need the whole of the tensor beside.
+        """
+        program = self.program
+        uses = program.uses[tensor]
+        begin, end = uses[0] if first is None else first, uses[-1] if last is None else last
+        freed: dict[int, int] = {}
+        for at, lacking in excess.items():
+            if begin <= at <= end and at not in (first, last):
+                strips = 2 * strip_bytes(program, program.units[at], 1).get(tensor, 0)
+                freed[at] = min(lacking, program.tensors[tensor] - strips)
+        if freed.get(index, 0) <= 0:
+            return None
+        sums = program.sums_in_place(tensor)
+        inside = [at for at in uses if begin <= at <= end]
+        passes = sum(2 if at in sums and at not in (first, last) else 1 for at in inside)
+        loads = sum(isinstance(program.units[at].main, LoadOp) for at in inside)
+        if loads:  # an input comes from DRAM anyway, once
+            passes -= loads + 1
+        price = passes * program.tensors[tensor] / sum(count for count in freed.values() if count > 0)
+        return Victim(tensor, tuple(at for at in (first, last) if at is not None), price)
+
+    def _price_of(self, fusion: Fusion, excess: Mapping[int, int]) -> float:
+        """What a chain costs for each byte it frees, in bytes of traffic that take as long as its smaller pieces."""
+        longer = 0.0
+        for index, rows in fusion.rows.items():
+            main = self.program.units[index].main
+            if isinstance(main, MatmulOp):
+                pieces = -(-main.out_h // rows)
+                longer += pieces * (product_cycles(main, self.target, rows) + self.target.array.latency_cycles)
+                longer -= product_cycles(main, self.target, main.out_h)
+        freed = sum(lacking for at, lacking in excess.items() if at in fusion.rows)
+        return longer * self.target.dma.bytes_per_cycle / freed
 
     def _final_cut(self, index: int) -> Cut:
         """Now that residency is known, decide what happens to the weights of a product."""

@@ -107,7 +107,9 @@ def test_a_chain_in_more_pieces_keeps_fewer_rows() -> None:
     assert not none, "three rows a piece share more rows with their neighbours than they write"
     assert set(few) == set(many) == {program.units[index].main.operands[1] for index in UNIT_POOLS[:-1]}
     assert all(many[tensor].live_rows < few[tensor].live_rows < ROWS for tensor in few)
-    assert fuse(program, SMALL, first, last, 64, set()) is None, "not even the fewest rows fit 64 bytes"
+    assert fuse(program, SMALL, first, last, 64, set(), lambda unit, rows: 0) is None, (
+        "not even the fewest rows fit 64 bytes"
+    )
 
 
 def test_rows_at_a_border_are_copied_once() -> None:
