@@ -4,7 +4,8 @@
 
 One row a network and target: cycles, the five lower bounds, cycles over the largest, the largest losses of the ledger
 as shares of the cycles, cycles lost in SRAM banks, bytes spilled, and processor seconds from the model to the program.
-Needs the `test` extra; networks whose files are absent are skipped with a line.
+Then, for each, the layers that lose most cycles in banks, what to, and what would change that. Needs the `test` extra;
+networks whose files are absent are skipped with a line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ import onnx
 from catalogue import SHARED
 from light_networks import light_path
 from mobilenet import mobilenet_v2
+from stalls import SHOWN, stalls
 
-import accelc
+from accelc.backends.target import load_target
+from accelc.compiler.driver import Settings, compile_module, emit
+from accelc.compiler.measuring import measure
 from accelc.dialects.core.diagnostics import CompileError
 
 LIGHT = ("resnet50", "vgg19", "inception_v1", "squeezenet", "shufflenet")
@@ -67,6 +72,8 @@ def main() -> int:
             print(f"{name:16} {target:8} failed: {error}", flush=True)
             continue
         print(line(rows[-1]), flush=True)
+    for found in rows:
+        print(stall_lines(found))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 1 if failed else 0
@@ -76,9 +83,10 @@ def row(name: str, target: str, level: int) -> dict[str, Any]:
     """Compile one network, from its bytes or its model, and measure the program."""
     source = _source(name)
     start = time.process_time()
-    program = accelc.compile(source, target, opt_level=level)
+    compiled = compile_module(source, Settings(load_target(target), opt_level=level))
+    program = emit(compiled)
     seconds = time.process_time() - start
-    report = program.report()
+    report = measure(program).to_json()
     bounds = {bound: report["bounds"][f"{bound}_cycles"] for bound in BOUNDS}
     slots, total = report["ledger_slots"], sum(report["ledger_slots"].values())
     losses = {cause: count / total for cause, count in slots.items() if cause != "useful_mac" and count}
@@ -94,6 +102,10 @@ def row(name: str, target: str, level: int) -> dict[str, Any]:
         "spilled_bytes": report["sram"]["spilled_bytes"],
         "dram_bytes": report["dram_bytes"],
         "instructions": report["instructions"],
+        "stalls": [
+            {"layer": layer, "kind": kind, "cycles": cycles, "worst": asdict(conflict)}
+            for layer, kind, cycles, conflict in stalls(compiled)
+        ],
         "compile_seconds": seconds,
     }
 
@@ -106,6 +118,18 @@ def line(found: dict[str, Any]) -> str:
         f"{found['network']:16} {found['target']:8} {found['cycles']:11,} {bounds} {found['ratio']:8.3f}  "
         f"{found['bank_stall_cycles']:8,} {found['spilled_bytes']:10,} {found['compile_seconds']:7.1f}  {losses}"
     )
+
+
+def stall_lines(found: dict[str, Any]) -> str:
+    """The layers of a network that lose most cycles in banks, with the worst conflict of each."""
+    lost, total = found["stalls"], found["cycles"]
+    head = f"{found['network']} on {found['target']}: {found['bank_stall_cycles']:,} of {total:,} cycles in banks"
+    lines = [f"{head}, {len(lost)} layers" if lost else f"{head}"]
+    for each in lost[:SHOWN]:
+        worst = each["worst"]
+        lines.append(f"  {each['cycles']:>9,}  {each['layer']} ({each['kind']}): {worst['what']}")
+        lines.append(f"             would go with {worst['remedy']}")
+    return "\n".join(lines)
 
 
 def _path(name: str) -> Path:

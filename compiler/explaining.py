@@ -83,7 +83,7 @@ def explain(compiled: Compiled, name: str) -> tuple[Explanation, ...]:
     found: list[Explanation] = []
     for index in wanted:
         candidates, chosen = _candidates(compiled.remarks, nodes[index], str(kinds[index]))
-        conflicts = _conflicts(index, ops, timeline, compiled.settings.target)
+        conflicts = bank_conflicts(index, ops, timeline, compiled.settings.target)
         why = _why(candidates, chosen, str(kinds[index]))
         found.append(
             Explanation(str(names[index]), nodes[index], str(kinds[index]), candidates, chosen, why, conflicts)
@@ -157,7 +157,10 @@ def _why(candidates: Sequence[Candidate], chosen: str, kind: str) -> str:
     )
 
 
-def _conflicts(layer: int, ops: Sequence[InstructionOp], timeline: Timeline, target: Target) -> tuple[Conflict, ...]:
+def bank_conflicts(
+    layer: int, ops: Sequence[InstructionOp], timeline: Timeline, target: Target
+) -> tuple[Conflict, ...]:
+    """The worst conflicts of a layer of an allocated program, of which `timeline` is the timeline."""
     found: dict[tuple[str, tuple[str, ...], str, str], int] = {}
 
     def add(cycles: int, engine: str, buffers: Sequence[str], what: str, remedy: str) -> None:

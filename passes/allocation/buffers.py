@@ -31,7 +31,10 @@ LOAD_NEIGHBOURS = 48
 """The same for a load and a vector instruction: loads run far ahead, and a long one holds its banks for long."""
 
 CYCLES_PER_WEIGHT = 100.0
-"""So many cycles of a load beside a result, or of weights beside an input, weigh as much as one other conflict."""
+"""So many cycles of a load beside a result weigh as much as one conflict of neighbours, ..."""
+
+CYCLES_PER_STOP = 5.0
+"""... and so many of weights that stop the input of their own matmul, which happens for certain."""
 
 
 @dataclass
@@ -165,8 +168,8 @@ class _Conflicts:
             touched = [(self.index[v], w) for v, w in _touched(op) if v in self.index]
             if isinstance(op, MatmulOp):
                 lines = op.weight_bytes / target.sram.line_bytes
-                loading = lines / target.array.weight_lines_per_cycle / CYCLES_PER_WEIGHT
-                self._add(self.index[op.input], self.index[op.weights], max(4.0, loading))
+                loading = lines / target.array.weight_lines_per_cycle / CYCLES_PER_STOP
+                self._add(self.index[op.input], self.index[op.weights], max(80.0, loading))
             for engine, others in recent:
                 if engine != op.engine:
                     for mine, write in touched:
