@@ -73,13 +73,17 @@ def quickest(
 
 
 def _candidate(function: Function, target: Target, part: Part, lookahead: float, fuse: bool) -> Candidate | None:
-    found = fit(Program.of(function), part.of(target), lookahead, fuse)
+    program = Program.of(function)
+    found = fit(program, part.of(target), lookahead, fuse)
+    program.forget_splits()
     return None if found is None else Candidate(*found, part)
 
 
 def _spills(function: Function, target: Target) -> bool:
     """True unless all tensors stay in SRAM."""
-    plan = Residency.decide(Program.of(function), target, target.sram_bytes, Reserve())
+    program = Program.of(function)
+    plan = Residency.decide(program, target, target.sram_bytes, Reserve())
+    program.forget_splits()
     return plan is None or bool(plan.spilled)
 
 

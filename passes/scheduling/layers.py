@@ -164,6 +164,14 @@ class Program:
             self.splits[tensor, at] = split
         return self.splits[tensor, at]
 
+    def forget_splits(self) -> None:
+        """Nothing uses the operands of the copies that splits have made any more."""
+        for split in self.splits.values():
+            for unit in set(split.units) - set(self.units):
+                for op in unit.operations:
+                    op.set_operands(())
+            split.forget_splits()
+
     def _written_bytes(self, tensor: Value[Any]) -> int:
         written = 0
         for index in self.uses[tensor]:

@@ -51,3 +51,13 @@ def test_a_split_program_has_two_tensors_and_the_same_units() -> None:
     assert program.uses[tensor] == [1, 2, 3, 4, 5, 6, 7, 8], "the program itself is as it was"
     assert [unit is own for unit, own in zip(split.units, program.units, strict=True)][:5] == [True] * 5
     assert not set(program.units[5:]) & set(split.units[5:])
+
+
+def test_copies_of_units_use_nothing_once_they_are_forgotten() -> None:
+    program = blocks(3)
+    tensor = next(t for t in program.uses if program.sums_in_place(t))
+    users = set(tensor.users)
+    again = program.split(tensor, 5).split(tensor, 3)
+    assert set(tensor.users) > users
+    program.forget_splits()
+    assert set(tensor.users) == users and not any(t.users for t in again.tensors if t not in program.tensors)
