@@ -41,6 +41,7 @@ def main() -> None:
         # A report must not fail where the terminal has no character for its rules.
         stream.reconfigure(errors="replace")
     keep_freed_memory()
+    gc.disable()  # until all is loaded: nothing of it is garbage, and later collections need not look at it
     sys.exit(run_cli(sys.argv[1:]))
 
 

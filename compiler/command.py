@@ -27,7 +27,6 @@ from ..passes.framework.timing import TimePasses
 from ..passes.registry import PASSES
 from .accuracy_report import MeasureLosses, loss_table, measured_losses
 from .agreement import KeepIntegers, is_quantized, read_onnx
-from .allocator import keep_freed_memory
 from .api import Program, load
 from .arrays import checked_labels, checked_samples, read_npz
 from .cache import Cache
@@ -54,7 +53,6 @@ def execute(options: argparse.Namespace) -> None:
             print(listed())
     if options.model is None:
         return
-    keep_freed_memory()
     path = Path(options.model)
     explanations: Sequence[Explanation] = ()
     if kind_of(path) == "accel":

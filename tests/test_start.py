@@ -37,3 +37,17 @@ def test_compiling_a_quantized_model_loads_onnx_only(tmp_path):
     model, quantized = "examples/models/digits_cnn.onnx", tmp_path / "quantized.onnx"
     assert "onnxruntime" not in loaded(RUN.format([model, "--emit=onnx", "-o", str(quantized)]))
     assert loaded(RUN.format([str(quantized), "-o", str(tmp_path / "p.accel")])) <= {"onnx"}
+
+
+def test_what_a_command_loads_is_left_out_of_garbage_collection():
+    code = (
+        "import gc, sys\n"
+        "from accelc.compiler import cli\n"
+        "sys.argv = ['accelc', '--list-passes']\n"
+        "try:\n"
+        "    cli.main()\n"
+        "except SystemExit:\n"
+        "    print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True True"
