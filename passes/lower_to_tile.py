@@ -39,7 +39,6 @@ from .lowering.elementwise import (
     emit_layer_norm,
     emit_lookup,
     emit_lrn,
-    emit_masked_softmax,
     emit_max_pool,
     emit_prelu,
     emit_reduce_mean,
@@ -50,6 +49,7 @@ from .lowering.emission import Emitter
 from .lowering.host_calls import Mailboxes
 from .lowering.indexing import emit_arg_max, emit_embedding
 from .lowering.mapping_search import Decision, MappingSearch
+from .lowering.masking import emit_masked_softmax
 from .lowering.matmul import Product, emit_product
 from .lowering.movement import emit_input, emit_movement, emit_output
 from .lowering.placement import Placement

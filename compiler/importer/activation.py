@@ -18,7 +18,7 @@ from ...dialects.nn.activation import (
     SigmoidOp,
     TanhOp,
 )
-from ...dialects.nn.elementwise import AddOp, MulOp
+from ...dialects.nn.elementwise import AddOp, MulOp, SubOp
 from .lowering import Imported, Known, Lowering, shape_of
 
 FLOAT_MAX = float(np.finfo(np.float32).max)
@@ -51,11 +51,33 @@ def lower_hard_sigmoid(lowering: Lowering) -> Imported:
     return lowering.emit(HardSigmoidOp, lowering.input(0), alpha=alpha, beta=beta)
 
 
+def _clipped_by_computed(lowering: Lowering) -> Imported:
+    """Bounds that are computed: max(x, a) == a + relu(x - a), min(x, a) == x - relu(x - a)."""
+    result = lowering.input(0)
+    for index, what in ((1, "min"), (2, "max")):
+        if not lowering.has(index):
+            continue
+        bound = lowering.input(index)
+        if isinstance(bound, Known) and bound.array.size == 1:
+            number = float(bound.array.reshape(-1)[0])
+            limit = {"min": number} if index == 1 else {"max": number}
+            result = result if math.isinf(number) else lowering.emit(ClipOp, result, **limit)
+            continue
+        if math.prod(shape_of(bound)) != 1:
+            raise lowering.error(f"input '{what}' has shape {list(shape_of(bound))}, expected one element")
+        bound = lowering.reshaped(bound, (1,) * len(shape_of(result)))
+        beyond = lowering.emit(ReluOp, lowering.emit(SubOp, result, bound))
+        result = lowering.emit(AddOp, bound, beyond) if index == 1 else lowering.emit(SubOp, result, beyond)
+    return result
+
+
 def lower_clip(lowering: Lowering) -> Imported:
-    """Clip: bounds are attributes before opset 11 and constant inputs from then on; a missing bound does not bind."""
+    """Clip: bounds are attributes before opset 11 and inputs from then on; a missing bound does not bind."""
     node = lowering.node
     if node.opset < 11:
         low, high = node.number("min", -math.inf), node.number("max", math.inf)
+    elif any(lowering.has(index) and not isinstance(lowering.input(index), Known) for index in (1, 2)):
+        return _clipped_by_computed(lowering)
     else:
         low, high = lowering.scalar(1, "min", -math.inf), lowering.scalar(2, "max", math.inf)
     if math.isnan(low) or math.isnan(high):

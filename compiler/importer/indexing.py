@@ -1,8 +1,10 @@
-"""Operators with indices that are computed: Gather of a table's rows, ArgMax and ArgMin."""
+"""Operators with indices that are computed: Gather of a table's rows, OneHot, ArgMax and ArgMin."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from ...dialects.nn.functions import NegOp
 from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
@@ -26,6 +28,26 @@ def lower_embedding(lowering: Lowering, axis: int) -> Imported:
     rows = lowering.reshaped(lowering.emit(EmbeddingOp, indices, table), (*wanted, *rest))
     before, middle = len(wanted), len(wanted) + axis
     return lowering.transposed(rows, (*range(before, middle), *range(before), *range(middle, before + len(rest))))
+
+
+def lower_one_hot(lowering: Lowering) -> Imported:
+    """OneHot with constant depth and values: rows of a table with the second value on its diagonal."""
+    indices, depth = lowering.input(0), int(lowering.scalar(1, "depth", 0))
+    off, on = (float(value) for value in lowering.array(2, "values").reshape(-1))
+    if not 1 <= depth <= LARGEST_DEPTH:
+        raise Unsupported(f"the depth is {depth}, expected 1 to {LARGEST_DEPTH}")
+    if isinstance(indices, Known) or lowering.kinds[0] is None:
+        raise Unsupported("the indices are no integers that are computed")
+    table = np.where(np.eye(depth, dtype=bool), np.float32(on), np.float32(off))
+    rows = lowering.emit(EmbeddingOp, indices, Known("one_hot", table))
+    rank = len(shape_of(rows))
+    axis = lowering.axis(lowering.node.integer("axis", -1), rank)
+    order = [*range(rank - 1)]
+    return lowering.transposed(rows, (*order[:axis], rank - 1, *order[axis:]))
+
+
+LARGEST_DEPTH = 2048
+"""The table of a OneHot has the square of its depth."""
 
 
 def lower_arg_max(lowering: Lowering) -> Imported:

@@ -70,7 +70,7 @@ def check_kinds(node: Node, inputs: Sequence[Imported | None], kinds: Sequence[s
 
 _QUANTIZED = ("DequantizeLinear", "QLinearConv", "QLinearMatMul", "QuantizeLinear")
 """Operators that say for themselves which integers they read, as those of onnxruntime's domain do."""
-_INDICES = frozenset({("Gather", 1)})
+_INDICES = frozenset({("Gather", 1), ("OneHot", 0)})
 
 
 def result_kind(node: Node, kinds: Sequence[str | None]) -> str | None:

@@ -156,7 +156,20 @@ def maximum(lowering: Lowering, data: Imported, axes: tuple[int, ...], *, keep: 
     before, count, behind = (
         math.prod(part) for part in (shape[: axes[0]], shape[axes[0] : axes[-1] + 1], shape[axes[-1] + 1 :])
     )
-    if count >= WINDOW_LIMIT:
-        raise Unsupported(f"reduces {count} elements, fewer than {WINDOW_LIMIT} are accepted")
     image = lowering.reshaped(data, (1, before, count, behind))
-    return lowering.reshaped(lowering.emit(MaxPoolOp, image, kernel=(1, count)), result)
+    for window in _windows(count):
+        image = lowering.emit(MaxPoolOp, image, kernel=(1, window), strides=(1, window))
+    return lowering.reshaped(image, result)
+
+
+def _windows(count: int) -> list[int]:
+    """Windows that reduce so many elements one after the other, the largest ones that there are first."""
+    found: list[int] = []
+    left = count
+    while left > 1 or not found:
+        window = next((n for n in range(min(left, WINDOW_LIMIT - 1), 0, -1) if left % n == 0), 1)
+        if window == 1 < left:
+            raise Unsupported(f"reduces {count} elements, which windows of fewer than {WINDOW_LIMIT} do not share out")
+        found.append(window)
+        left //= window
+    return found

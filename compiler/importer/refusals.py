@@ -36,7 +36,7 @@ _GROUPS = {
     _IMAGE: "ImageDecoder",
     f"{_ORDER}: return what it sorts, and sort on the host": "TopK",
     _RARE: "AffineGrid CausalConvWithState CenterCropPad Col2Im CumProd Det EyeLike FlexAttention GlobalLpPool "
-    "Hardmax LinearAttention LpPool Mod OneHot Range ReduceProd ReverseSequence Shrink SwiGLU",
+    "Hardmax LinearAttention LpPool Mod Range ReduceProd ReverseSequence Shrink SwiGLU",
 }
 
 REASONS = {

@@ -107,7 +107,7 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator("Ceil", functions.lower_ceil, "nn.ceil"),
     Operator("Celu", functions.lower_celu, "nn.elu", first=12),
-    Operator("Clip", activation.lower_clip, "nn.clip or nn.relu", "constant bounds"),
+    Operator("Clip", activation.lower_clip, "nn.clip or nn.relu; nn.sub, nn.relu and nn.add where a bound is computed"),
     Operator("Concat", movement.lower_concat, "nn.concat"),
     Operator("Constant", shapes.lower_constant, "a constant", "no strings"),
     Operator("ConstantOfShape", shapes.lower_constant_of_shape, "a constant", "constant shape", first=9),
@@ -204,6 +204,13 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Mul", arithmetic.lower_mul, "nn.mul"),
     Operator("Neg", functions.lower_neg, "nn.neg"),
     Operator("Not", comparisons.lower_not, "nn.less"),
+    Operator(
+        "OneHot",
+        indexing.lower_one_hot,
+        "nn.embedding",
+        "float values, constant depth of at most 2048, indices within it",
+        first=9,
+    ),
     Operator("Or", comparisons.lower_or, "nn.add"),
     Operator("PRelu", activation.lower_prelu, "nn.prelu, nn.leaky_relu, or nn.relu, nn.clip, nn.mul and nn.add"),
     Operator(

@@ -16,15 +16,16 @@ SECONDS = 60.0
 _SERVER = Path(__file__).with_name("inference_server.py")
 
 
-def infer_shapes(model: Any, *, strict: bool = False, data_prop: bool = False) -> Any:
+def infer_shapes(model: Any, *, strict: bool = False, data_prop: bool = False, check: bool = False) -> Any:
     """The ModelProto with the types of all values that can be told.
 
-    With `strict` types are checked too; with `data_prop` the data of computed shapes is followed.
+    With `strict` types are checked too; with `data_prop` the data of computed shapes is followed; with `check` the
+    package's checker looks at the model first.
     ValueError with the reason where inference fails, crashes or does not end.
     """
     import onnx  # slow to import, and few modules need it
 
-    return onnx.load_model_from_string(_SHARED.ask(model.SerializeToString(), strict | 2 * data_prop))
+    return onnx.load_model_from_string(_SHARED.ask(model.SerializeToString(), strict | 2 * data_prop | 4 * check))
 
 
 class _Inference:

@@ -1,20 +1,22 @@
 """A program of its own: it reads ONNX models and writes what the shape inference of the onnx package makes of them.
 
 It is started by its path, with the onnx package on the module path, and imports nothing of accelc. A request is one
-byte (bit 0: strict, with types checked; bit 1: the data of shapes is followed), the length of a serialized model in 8
-bytes, little endian, and the model. The
-answer is one byte (1: a model follows, 0: the reason why there is none), the length of the data, and the data.
+byte (bit 0: strict, with types checked; bit 1: the data of shapes is followed; bit 2: the checker comes first), the
+length of a serialized model in 8 bytes, little endian, and the model. The answer is one byte (1: a model follows, 0:
+the reason why there is none), the length of the data, and the data.
 """
 
 import os
 import sys
+from typing import Any
 
-from onnx import shape_inference
+from onnx import checker, shape_inference
 
 MEMORY = 2**33
 """Inference may use so many bytes of address space, where the system can bound it; the libraries take 1 GiB of it."""
 
-REFUSED = (RuntimeError, ValueError, MemoryError, shape_inference.InferenceError)
+_CHECKER: Any = checker
+REFUSED = (RuntimeError, ValueError, MemoryError, checker.ValidationError, shape_inference.InferenceError)
 
 
 def main() -> None:
@@ -31,6 +33,8 @@ def main() -> None:
 def _answer(model: bytes, flags: int) -> tuple[bool, bytes]:
     strict, data_prop = bool(flags & 1), bool(flags & 2)
     try:
+        if flags & 4:
+            _CHECKER.check_model(model)
         return True, shape_inference.infer_shapes(model, strict, strict, data_prop).SerializeToString()
     except REFUSED as error:
         lines = str(error).splitlines() or [type(error).__name__]

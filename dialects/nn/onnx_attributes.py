@@ -12,6 +12,9 @@ from ..core.types import TensorType
 HOST_LIMIT = 2**28
 """No tensor on the host has more elements than this: 1 GiB of float32."""
 
+LARGEST_SAMPLING = 64
+"""The host samples a cell of a region at most so often along each side, one by one."""
+
 _INT64 = range(-(2**63), 2**63)
 
 _SCALARS: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -68,10 +71,14 @@ def check_extents(parameters: Mapping[str, Any], types: Sequence[TensorType]) ->
 
     The evaluator pads the first operand, [N, C, spatial...], and spreads a kernel over its dilations, [O, I,
     spatial...]; a block repeats each element of the second operand (the scale) `block_size` times; data is split into
-    heads, or repeated over them. Other tensors of the evaluator are in proportion to operands and results.
+    heads, or repeated over them; regions are sampled point by point. Other tensors of the evaluator are in proportion
+    to operands and results.
     """
     if not types:
         return
+    ratio = parameters.get("sampling_ratio", 0)
+    if isinstance(ratio, int) and ratio > LARGEST_SAMPLING:
+        raise ValueError(f"sampling_ratio is {ratio}, at most {LARGEST_SAMPLING} is accepted on the host")
     data, second = types[0].shape, types[1].shape if len(types) > 1 else ()
     pads, kernel, dilations = (_integers(parameters, name) for name in ("pads", "kernel_shape", "dilations"))
     block = parameters.get("block_size", 0)

@@ -56,10 +56,15 @@ class SoftmaxOp(TensorOperation):
         return softmax_steps(data, table, self.axis)
 
 
-class MaskedSoftmaxOp(TensorOperation):
-    """The softmax over the last axis of what a constant `mask` does not hide: its elements are 1, or 0 for hidden.
+MASK_TYPE = QuantizedType(I8, 1.0, 0)
+"""What a mask that is computed is stored as: what it hides is the integer 0."""
 
-    The mask broadcasts to the data, f32 beside f32 data and i8 beside quantized or bf16 data. Hidden elements are 0 in
+
+class MaskedSoftmaxOp(TensorOperation):
+    """The softmax over the last axis of what a `mask` does not hide: its elements are 1, or 0 for hidden.
+
+    The mask broadcasts to the data. It is f32 beside f32 data; beside quantized data i8 if it is constant and
+    `MASK_TYPE` if not, beside bf16 data constant i8. Hidden elements are 0 in
     the result and count for nothing; where a whole row is hidden it is 0. Integers and bf16 are those of `nn.softmax`.
     """
 
@@ -79,15 +84,14 @@ class MaskedSoftmaxOp(TensorOperation):
 
     def expected_element(self) -> ElementType:
         element = self.data.type.element
-        require_element(self, "mask", self.mask, I8 if is_number(element) else F32)
+        computed = MASK_TYPE if isinstance(element, QuantizedType) and not isinstance(self.mask, Constant) else I8
+        require_element(self, "mask", self.mask, computed if is_number(element) else F32)
         if isinstance(element, QuantizedType):
             return softmax_type(element.storage)
         return float_element(self, data=self.data) or F32
 
     def verify(self) -> None:
         super().verify()
-        if not isinstance(self.mask, Constant):
-            raise self.error("mask is computed, expected a constant")
         require_table(self, self.data, self.table, self.data.type.shape[-1])
 
     def evaluate(self, data: Array, mask: Array, table: Array | None = None) -> Array:

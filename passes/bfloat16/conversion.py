@@ -14,7 +14,7 @@ from ...dialects.core.tensor import TensorOperation
 from ...dialects.core.types import BF16, Array, TensorType
 from ...dialects.nn.activation import PReluOp, UnaryOperation
 from ...dialects.nn.convolution import Conv2dOp
-from ...dialects.nn.elementwise import BinaryOperation
+from ...dialects.nn.elementwise import AddOp, BinaryOperation, MulOp
 from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
@@ -208,11 +208,27 @@ def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
 
 def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[Any]:
     operands: list[Value[Any]] = [conversion.number(op.data)]
+    if isinstance(op, MaskedSoftmaxOp) and not isinstance(op.mask, Constant):
+        return _softmax_of_shown(op, conversion)
     if isinstance(op, MaskedSoftmaxOp):
         operands.append(conversion.constant(op.mask.name, "int8", (_array(op.mask) != 0).astype(np.int8)))
     operands.append(conversion.constant("softmax", "table", exponential_table()))
     return conversion.build(op, operands)
 
+
+def _softmax_of_shown(op: MaskedSoftmaxOp, conversion: Conversion) -> Value[Any]:
+    """A computed mask is bf16: it lowers the scores that it hides beyond reach, and is a factor of the result."""
+    mask = conversion.number(op.mask)
+    hiding = conversion.constant(_label(op), "hiding", brain_float_table(lambda x: np.where(x > 0.5, 0.0, HIDDEN)))
+    lowered = conversion.insert(op, LookupOp.build(mask, hiding)).result
+    scores = conversion.insert(op, AddOp.build(conversion.number(op.data), lowered)).result
+    table = conversion.constant("softmax", "table", exponential_table())
+    shares = conversion.insert(op, SoftmaxOp.build(scores, table, axis=op.data.type.rank - 1)).result
+    return conversion.insert(op, MulOp.build(shares, mask)).result
+
+
+HIDDEN = -1e30
+"""What is added to a score so that its exponential beside any other is 0."""
 
 Converter = Callable[[Any, Conversion], Value[Any]]
 

@@ -123,7 +123,7 @@ class ChannelClasses:
     def _move(self, op: TensorOperation) -> None:
         """The labels move as the numbers do, if each channel of the result has one label in the end."""
         arrays = [
-            np.broadcast_to(self._labels[value], value.type.shape)
+            np.broadcast_to(self._labels[value], value.type.shape or (1,)).reshape(value.type.shape)
             if value in self._labels
             else np.zeros(value.type.shape, np.int64)
             for value in op.operands

@@ -6,6 +6,11 @@ from typing import Any, TypeVar
 
 from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import ScalarType, TensorType
+from ...dialects.nn.cast import CastOp
+from ...dialects.nn.chain import ChainOp
+from ...dialects.nn.comparison import COMPARISONS
+from ...dialects.nn.elementwise import AddOp, SubOp
+from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
 from ...dialects.quant.types import is_number
 
 OpT = TypeVar("OpT", bound=Operation)
@@ -42,3 +47,39 @@ def is_float(value: Value[Any]) -> bool:
     if not isinstance(kind, TensorType) or is_number(kind.element):
         return False
     return isinstance(kind.element, ScalarType) and kind.element.is_float
+
+
+COMPARISON_STEPS = tuple(f"{kind.name.removeprefix('nn.')}(" for kind in COMPARISONS)
+"""How the steps of a chain begin that compare."""
+
+
+def is_truth(value: Value[Any]) -> bool:
+    """True for the result of a comparison, moved or not."""
+    op = unmoved(value).defining_op
+    if isinstance(op, ChainOp):
+        return op.steps[-1].startswith(COMPARISON_STEPS)
+    return isinstance(op, COMPARISONS)
+
+
+def is_whole(value: Value[Any]) -> bool:
+    """True for what is sure to hold whole numbers: integers from outside, truth values, sums with whole numbers."""
+    source = unmoved(value)
+    op = source.defining_op
+    if isinstance(op, (AddOp, SubOp)) and not op.is_clamped:
+        numbers = [splat_value(operand) for operand in op.operands]
+        computed = [operand for operand, number in zip(op.operands, numbers, strict=True) if number is None]
+        fractions = [number for number in numbers if number is not None and number % 1]
+        return len(computed) == 1 and not fractions and is_whole(computed[0])
+    if isinstance(op, CastOp):
+        element = op.data.type.element
+        return isinstance(element, ScalarType) and not element.is_float
+    return is_truth(source)
+
+
+def unmoved(value: Value[Any]) -> Value[Any]:
+    """The value that an operation has made which is moved to be this one, all of it or parts."""
+    op = value.defining_op
+    while isinstance(op, DATA_MOVEMENT) and not isinstance(op, PadOp) and len(op.operands) == 1:
+        value = op.operands[0]
+        op = value.defining_op
+    return value

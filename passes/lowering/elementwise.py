@@ -16,7 +16,6 @@ from ...dialects.nn import (
     AveragePoolOp,
     LayerNormOp,
     LrnOp,
-    MaskedSoftmaxOp,
     MaxPoolOp,
     PReluOp,
     ReduceMeanOp,
@@ -30,7 +29,7 @@ from ...dialects.quant.types import is_brain_float, number_of, quantized_element
 from ...dialects.tile import normalization, pooling, records, vector
 from ...dialects.tile.window import LARGEST_WINDOW
 from .emission import Emitter, row_strides
-from .views import Shape4, View, axis4, dense_strides, dense_view, element_name, number_size, shape4, shared_axes
+from .views import Shape4, View, axis4, dense_view, element_name, number_size, shape4, shared_axes
 
 LONGEST_AXIS = 2**16
 """Rows and pixels of an instruction are fewer."""
@@ -53,7 +52,7 @@ def emit_binary(emitter: Emitter, op: BinaryOperation) -> None:
             **row_strides("rhs", rhs),
             rhs_channel_stride=rhs.strides[3],
             **row_strides("output", view),
-            **_extent(view),
+            **extent(view),
             element=element_name(op.result),
             lhs_zero=left.zero_point,
             rhs_zero=right.zero_point,
@@ -79,7 +78,7 @@ def emit_lookup(emitter: Emitter, op: LookupOp) -> None:
             [source.buffer, table, view.buffer],
             **row_strides("input", source),
             **row_strides("output", view),
-            **_extent(view),
+            **extent(view),
             element=element_name(op.result),
             pages=pages or 0,
         )
@@ -129,7 +128,7 @@ def _emit_rescale(
             [source.buffer, parameters, view.buffer],
             **row_strides("input", source),
             **row_strides("output", view),
-            **_extent(view),
+            **extent(view),
             parameters_offset=8 * first if per_channel else 0,
             per_channel=per_channel,
             element=element_name(op.result),
@@ -233,37 +232,8 @@ def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
         part = channels.sample(sample)
         places = {**row_strides("input", part), **row_strides("output", part)}
         operands = [part.buffer, table, part.buffer]
-        emitter.add(normalization.SoftmaxOp, operands, element=element_name(op.result), **places, **_extent(part))
+        emitter.add(normalization.SoftmaxOp, operands, element=element_name(op.result), **places, **extent(part))
     emitter.move(channels, whole.permuted(order))
-    emitter.scatter(op.result, whole)
-    emitter.written(op.result)
-
-
-def emit_masked_softmax(emitter: Emitter, op: MaskedSoftmaxOp) -> None:
-    """nn.masked_softmax: the mask is loaded; axes of length 1 of it repeat."""
-    emitter.begin_layer(op, "softmax")
-    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array)
-    full = np.broadcast_to(cast(Constant, op.mask).array, (*op.mask.type.shape[:-1], op.data.type.shape[-1]))
-    mask = emitter.load_constant(emitter.name("mask"), full)
-    own = shape4((1,) * (op.data.type.rank - full.ndim) + full.shape)
-    dense = dense_strides(own, 1)
-    steps = [0 if n == 1 else step for n, step in zip(own[:3], dense[:3], strict=True)]
-    whole = emitter.whole_output(op.result)
-    if any(n not in (1, size) for n, size in zip(own, whole.shape, strict=True)):
-        raise op.error(f"mask {op.mask.type} does not broadcast to {op.data.type} once leading axes merge")
-    for sample in range(whole.shape[0]):
-        source, view = emitter.view(op.data).sample(sample), whole.sample(sample)
-        emitter.add(
-            normalization.MaskedSoftmaxOp,
-            [source.buffer, table, view.buffer, mask],
-            element=element_name(op.result),
-            **row_strides("input", source),
-            **row_strides("output", view),
-            **_extent(view),
-            mask_offset=sample * steps[0],
-            mask_row_stride=steps[1],
-            mask_pixel_stride=steps[2],
-        )
     emitter.scatter(op.result, whole)
     emitter.written(op.result)
 
@@ -321,7 +291,7 @@ def _emit_channelwise(
         source, view = emitter.view(op.data).sample(sample), whole.sample(sample)
         operands = [source.buffer, table, view.buffer]
         places = {**row_strides("input", source), **row_strides("output", view)}
-        emitter.add(instruction, operands, element=element_name(op.result), **places, **_extent(view), **attributes)
+        emitter.add(instruction, operands, element=element_name(op.result), **places, **extent(view), **attributes)
     emitter.scatter(op.result, whole)
     emitter.written(op.result)
 
@@ -360,7 +330,8 @@ def _pairs(emitter: Emitter, data: Value[Any], result: Value[Any]) -> list[tuple
     ]
 
 
-def _extent(view: View) -> dict[str, int]:
+def extent(view: View) -> dict[str, int]:
+    """The attributes for the pixels and channels of one sample of a view."""
     return {"out_h": view.shape[1], "out_w": view.shape[2], "out_c": view.shape[3]}
 
 

@@ -90,6 +90,8 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
         case ArgMaxOp():
             return rank > 0
         case MaskedSoftmaxOp():
+            if op.mask in dependent:
+                return rank > 1 and op.mask.type.rank == rank
             return rank > 1 and (op.mask.type.rank < rank or op.mask.type.shape[0] == 1)
         case SoftmaxOp():
             return op.axis not in (0, -rank)

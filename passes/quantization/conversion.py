@@ -25,7 +25,7 @@ from ...dialects.nn.movement import DATA_MOVEMENT, ReshapeOp, TransposeOp
 from ...dialects.nn.normalization import BatchNormOp, LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
+from ...dialects.nn.softmax import MASK_TYPE, MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.arithmetic import clamp_bounds, pre_shift_for
 from ...dialects.quant.indices import INDEX_TYPE
 from ...dialects.quant.ops import DequantizeOp, LookupOp, RequantizeOp
@@ -384,8 +384,10 @@ def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[A
     axis = op.axis if isinstance(op, SoftmaxOp) else -1
     table = softmax_table(source.scale, op.data.type.shape[axis], source.storage)
     operands = [data]
-    if isinstance(op, MaskedSoftmaxOp):
+    if isinstance(op, MaskedSoftmaxOp) and isinstance(op.mask, Constant):
         operands.append(conversion.constant(op.mask.name, "int8", (fixed_array(op.mask) != 0).astype(np.int8)))
+    elif isinstance(op, MaskedSoftmaxOp):
+        operands.append(conversion.operand(op, 1, type=MASK_TYPE))
     operands.append(conversion.constant(_label(op), "table", table))
     value = conversion.build(op, type(op), operands, natural)
     return value if target == natural else conversion.requantize(op, value, np.asarray(natural.scale))

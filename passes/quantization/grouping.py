@@ -22,6 +22,7 @@ from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.ops import DequantizeOp
 from ...dialects.quant.tables import softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
+from ..framework.matching import COMPARISON_STEPS, is_truth
 from .ranges import Range, activation_type
 from .stored import fixed_array, is_fixed
 
@@ -34,7 +35,6 @@ _NATURAL: dict[type[Operation], Range] = {
     MaskedSoftmaxOp: Range(0.0, 255 / 256),
     **dict.fromkeys(COMPARISONS, _TRUTH),
 }
-_COMPARISON_STEPS = tuple(f"{kind.name.removeprefix('nn.')}(" for kind in COMPARISONS)
 
 LARGEST_RATIO = 2.0**20
 """An operation's real multiplier is at most this; multipliers must be below 2^21."""
@@ -52,11 +52,11 @@ def natural_range(op: Operation | None) -> Range | None:
     if op is None or type(op) in _NATURAL:
         return None if op is None else _NATURAL[type(op)]
     if isinstance(op, ChainOp):
-        return _TRUTH if op.steps[-1].startswith(_COMPARISON_STEPS) else None
+        return _TRUTH if op.steps[-1].startswith(COMPARISON_STEPS) else None
     if isinstance(op, AddOp) and (op.clamp_min, op.clamp_max) == (0.0, 1.0):
-        return _TRUTH if all(map(_is_truth, op.operands)) else None
-    if isinstance(op, MulOp) and any(map(_is_truth, op.operands)):
-        others = [value for value in op.operands if not _is_truth(value)]
+        return _TRUTH if all(map(is_truth, op.operands)) else None
+    if isinstance(op, MulOp) and any(map(is_truth, op.operands)):
+        others = [value for value in op.operands if not is_truth(value)]
         if not others:
             return _TRUTH
         if is_fixed(others[0]):
@@ -68,17 +68,7 @@ def natural_range(op: Operation | None) -> Range | None:
 def compares(op: Operation) -> bool:
     """True for a comparison, alone or in a chain."""
     if isinstance(op, ChainOp):
-        return any(step.startswith(_COMPARISON_STEPS) for step in op.steps)
-    return isinstance(op, COMPARISONS)
-
-
-def _is_truth(value: Value[Any]) -> bool:
-    """True for the result of a comparison, moved or not."""
-    op = value.defining_op
-    while isinstance(op, DATA_MOVEMENT) and len(op.operands) == 1:
-        op = op.operands[0].defining_op
-    if isinstance(op, ChainOp):
-        return op.steps[-1].startswith(_COMPARISON_STEPS)
+        return any(step.startswith(COMPARISON_STEPS) for step in op.steps)
     return isinstance(op, COMPARISONS)
 
 

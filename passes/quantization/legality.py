@@ -18,7 +18,6 @@ from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.nn.onnx import HostOp, OnnxOp
-from ...dialects.nn.softmax import MaskedSoftmaxOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import is_number
 from .conversion import is_convertible
@@ -98,8 +97,6 @@ def problem_of(op: Operation) -> str | None:
         fixed = {"slope": op.slope}
     elif isinstance(op, EmbeddingOp):
         fixed = {"table": op.table}
-    elif isinstance(op, MaskedSoftmaxOp):
-        fixed = {"mask": op.mask}
     elif isinstance(op, LayerNormOp):
         fixed = {"scale": op.scale, "bias": op.bias}
     elif isinstance(op, BatchNormOp):

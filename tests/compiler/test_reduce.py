@@ -14,7 +14,7 @@ from onnx import helper
 
 from accelc.compiler import reduce
 from accelc.compiler.reduce import run_reduce
-from accelc.compiler.reductions import is_valid
+from accelc.compiler.reductions import is_valid, onnx_candidates
 
 node = helper.make_node
 
@@ -58,6 +58,35 @@ def test_a_model_becomes_one_node(place, capsys):
     assert not model.graph.initializer and is_valid(model)
     printed = capsys.readouterr().out
     assert printed.startswith("model.reduced.onnx: 1 nodes, ") and "from 7 nodes" in printed
+
+
+class Pair(reduce.Command):
+    """A command in this process, that fails on a convolution beside a Gemm."""
+
+    def fails(self, data):
+        return {"Conv", "Gemm"} <= {each.op_type for each in onnx.load_model_from_string(data).graph.node}
+
+
+def test_channels_that_belong_together_shrink_together(place):
+    random = np.random.default_rng(1)
+    nodes = [
+        node("Conv", ["x", "w", "b"], ["a"], kernel_shape=[3, 3], group=2),
+        node("Relu", ["a"], ["r"]),
+        node("Reshape", ["r", "shape"], ["flat"]),
+        node("Gemm", ["flat", "m", "n"], ["y"]),
+    ]
+    values = {name: random.standard_normal(shape).astype(np.float32) for name, shape in SIZES.items()}
+    values |= {"shape": np.array([1, 24 * 16], np.int64), "x": (1, 16, 6, 6)}
+    whole = graph_model(nodes, values, ["y"])
+    search = reduce.Search(whole, onnx_candidates, lambda m: m.SerializeToString(deterministic=True), str)
+    search.run(Pair((), ".onnx", place, 1.0, ""), place / "small.onnx")
+    model = onnx.load("small.onnx")
+    assert is_valid(model) and {each.op_type for each in model.graph.node} >= {"Conv", "Gemm"}
+    elements = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
+    assert elements < sum(int(np.prod(shape)) for shape in SIZES.values()) / 20
+
+
+SIZES = {"w": (24, 8, 3, 3), "b": (24,), "m": (24 * 16, 10), "n": (10,)}
 
 
 def test_the_place_of_the_file_and_the_text_to_expect(place):

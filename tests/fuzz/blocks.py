@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 if TYPE_CHECKING:
     from .networks import Network
@@ -91,6 +92,9 @@ def masking(net: Network, x: str) -> None:
     if len(shape) < 2 or prod(shape) < 2:
         return
     rows, columns = shape[-2:]
+    if random.random() < 0.3 and columns > 1:
+        net.apply("Softmax", [hidden_scores(net, x)], shape, axis=-1)
+        return
     if random.random() < 0.5:
         mask = np.tril(np.ones((rows, columns), np.float32), columns - 1 if random.random() < 0.2 else 0)
         hidden = net.constant(np.where(mask > 0, 0, random.choice((-1e4, -1e9, -np.inf))).astype(np.float32))
@@ -100,6 +104,33 @@ def masking(net: Network, x: str) -> None:
     other = net.constant(np.array(random.choice((0.0, 1.0, -2.5)), np.float32))
     operands = [x, other] if random.random() < 0.5 else [other, x]
     net.apply("Where", [condition, *operands], shape)
+
+
+def hidden_scores(net: Network, x: str) -> str:
+    """Scores of which integers from outside hide some, never the first: (1 - m) * -10000, or minus infinity."""
+    shape, random = net.shapes[x], net.random
+    columns = shape[-1]
+    one, zero = (net.constant(np.array(n, np.int64)) for n in (1, 0))
+    low = net.constant(np.array(random.choice((-1e4, -np.inf)), np.float32))
+    first = net.constant(np.eye(1, columns, dtype=np.int64).reshape((1,) * (len(shape) - 1) + (columns,)))
+    given = net.integer_input((1,) * (len(shape) - 1) + (columns,))
+    names = [f"{given}.{step}" for step in ("zero", "sign", "shown", "rest", "real")]
+    for op_type, inputs, name in (
+        ("Abs", [given], names[0]),
+        ("Add", [names[0], first], names[1]),
+        ("Min", [names[1], one], names[2]),
+    ):
+        net.nodes.append(onnx.helper.make_node(op_type, inputs, [name], name=name))
+    if random.random() < 0.5:
+        net.nodes.append(onnx.helper.make_node("Equal", [names[2], zero], [names[3]], name=names[3]))
+        return net.apply("Where", [names[3], low, x], shape)
+    net.nodes.append(onnx.helper.make_node("Sub", [one, names[2]], [names[3]], name=names[3]))
+    net.nodes.append(onnx.helper.make_node("Cast", [names[3]], [names[4]], name=names[4], to=1))
+    lower = net.constant(np.array(-1e4, np.float32))
+    term = net.apply("Mul", [names[4], lower], (1,) * (len(shape) - 1) + (columns,))
+    result = net.apply("Add", [x, term], shape)
+    del net.shapes[term]
+    return result
 
 
 def gelu(net: Network, x: str) -> None:

@@ -39,10 +39,12 @@ def networks(
     *,
     operations: int = 6,
     all_widths: tuple[tuple[Width, ...], ...] = ((8,), (8,), (16,), (8, 16), (16, 8), ("bf16",)),
+    steps: tuple[Any, ...] | None = None,
 ) -> QuantizedNetwork:
     """A network of up to `operations` operations on one image; several values may be returned, some are not used.
 
-    One of `all_widths` is drawn: the width of its numbers, or those that change within it.
+    One of `all_widths` is drawn: the width of its numbers, or those that change within it. `steps` are what operations
+    are drawn from, by default all.
     """
     batch = draw(st.sampled_from([1, 1, 1, 2]))
     shape = (batch, draw(SIZES), draw(SIZES), draw(CHANNELS))
@@ -53,7 +55,7 @@ def networks(
     values = [network.inputs[0]]
     for _ in range(draw(st.integers(1, operations))):
         chosen = values[-draw(st.integers(1, min(3, len(values))))]
-        step = draw(st.sampled_from(_STEPS))
+        step = draw(st.sampled_from(steps or _STEPS))
         result = step(draw, network, chosen, values)
         if result is not None and 0 < result.type.size <= LARGEST:
             values.append(result)
@@ -216,6 +218,11 @@ def _index(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values:
     return network.named_rows(data, draw(st.sampled_from([1, 5, 64])), last=draw(st.booleans()))
 
 
+def _shown(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any] | None:
+    repeat = draw(st.booleans())
+    return None if bits_of(data) == "bf16" else network.softmax_of_shown(data, repeat=repeat)
+
+
 def _concat(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], values: list[Value[Any]]) -> Value[Any]:
     axis = draw(st.sampled_from([data.type.rank - 1] * 4 + list(range(data.type.rank))))
 
@@ -290,7 +297,7 @@ def _constant(draw: st.DrawFn, network: QuantizedNetwork, data: Value[Any], valu
     return network.constant(network.integers(*data.type.shape, bits=bits), COMMON[bits])
 
 
-_STEPS = (
+EXPRESSIBLE = (
     _conv,
     _conv,
     _conv,
@@ -301,7 +308,6 @@ _STEPS = (
     _mean,
     _binary,
     _unary,
-    _index,
     _concat,
     _concat,
     _slice,
@@ -309,3 +315,6 @@ _STEPS = (
     _reorder,
     _constant,
 )
+"""Steps of which most have a form in ONNX."""
+
+_STEPS = (*EXPRESSIBLE, _index, _shown)

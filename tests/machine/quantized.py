@@ -21,6 +21,7 @@ from accelc.dialects.nn import (
     SliceOp,
     SoftmaxOp,
 )
+from accelc.dialects.nn.softmax import MASK_TYPE
 from accelc.dialects.quant.arithmetic import pre_shift_for
 from accelc.dialects.quant.bfloat16 import rounded
 from accelc.dialects.quant.bfloat16_tables import brain_float_lrn_table, brain_float_table, exponential_table
@@ -172,6 +173,18 @@ class QuantizedNetwork:
 
     def masked_softmax(self, data: Value[Any], mask: np.ndarray) -> Value[Any]:
         return self.add(MaskedSoftmaxOp, [data, self.constant(mask.astype(np.int8)), self.exponentials(data, -1)])
+
+    def softmax_of_shown(self, data: Value[Any], *, repeat: bool) -> Value[Any]:
+        """A softmax of integers with a mask that is computed from its first row, or from all rows."""
+        source = data
+        if repeat and data.type.rank > 1:
+            rows = [0] * data.type.rank, [*data.type.shape[:-2], 1, data.type.shape[-1]], [1] * data.type.rank
+            source = self.cut(data, *rows)
+        if bits_of(data) != 8:
+            source = self.rescale(source, COMMON[8])
+        kind = source.type.with_element(MASK_TYPE)
+        mask = self.add(LookupOp, [source, self.constant(self.random.integers(0, 2, 256).astype(np.int8))], kind)
+        return self.add(MaskedSoftmaxOp, [data, mask, self.exponentials(data, -1)])
 
     def named_rows(self, data: Value[Any], rows: int, *, last: bool) -> Value[Any]:
         """The row of a table that the largest channel of every pixel names."""

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from endtoend.networks import DIGITS, network
 from hypothesis import HealthCheck, given, settings
-from machine.networks import networks
+from machine.networks import EXPRESSIBLE, networks
 from machine.quantized import QuantizedNetwork
 from models import shared_model
 from reference import reference_outputs
@@ -85,7 +85,7 @@ def make_expressible(module):
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(networks(all_widths=((8,),)))
+@given(networks(all_widths=((8,),), steps=EXPRESSIBLE))
 def test_random_networks_come_back_as_the_same_integers(net: QuantizedNetwork):
     module, inputs = net.module, net.samples()
     make_expressible(module)

@@ -45,6 +45,17 @@ def test_indices_are_moved_and_computed_before_they_are_used():
     agrees(model, i=RNG.integers(0, 3, (1, 6)))
 
 
+@pytest.mark.parametrize(("axis", "result"), [(-1, "2, 6, 5"), (1, "2, 5, 6")])
+def test_one_of_several_numbers_is_another_one(axis, result):
+    model = parsed(
+        "int64[2, 6] i", f"float[{result}] y", f"y = OneHot <axis = {axis}> (i, n, v)", n=np.array(5), v=ENDS
+    )
+    agrees(model, i=RNG.integers(-5, 5, (2, 6)))
+
+
+ENDS = np.float32([-0.5, 2.0])
+
+
 @pytest.mark.parametrize("op_type", ["ArgMax", "ArgMin"])
 @pytest.mark.parametrize("attributes", ["axis = 1", "axis = -1, keepdims = 0", "select_last_index = 1, axis = 2"])
 def test_the_place_of_the_largest_or_smallest_element(op_type, attributes):
