@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..dialects.core.operation import Module, Value
@@ -43,7 +44,7 @@ class FuseResiduals(Pass):
                         fused = module.main.body.insert_before(producer, _fused(producer, op, side, other))
                         for at, gone in ((found, producer), (position, op)):
                             for value in dict.fromkeys(gone.operands):
-                                touches[value].pop(at)
+                                touches[value].remove(at)
                             gone.erase()
                         operations[found] = fused
                         _record(touches, found, fused)
@@ -53,15 +54,35 @@ class FuseResiduals(Pass):
                 op.erase()
 
 
-_Touches = dict[int, list[tuple[int, int]]]
-"""Of one buffer: by the position of an instruction the bytes that it touches, each from an offset to an end."""
+@dataclass
+class _Touches:
+    """Of one buffer: by the position of an instruction the bytes that it touches, each from an offset to an end."""
+
+    positions: list[int] = field(default_factory=list[int])
+    spans: dict[int, list[tuple[int, int]]] = field(default_factory=dict[int, list[tuple[int, int]]])
+
+    def add(self, position: int) -> list[tuple[int, int]]:
+        """The spans of an instruction, to be filled."""
+        if position not in self.spans:
+            insort(self.positions, position)
+        return self.spans.setdefault(position, [])
+
+    def remove(self, position: int) -> None:
+        """Forget an instruction."""
+        self.positions.remove(position)
+        del self.spans[position]
+
+    def last_before(self, position: int) -> int | None:
+        """The last instruction before one."""
+        index = bisect_left(self.positions, position)
+        return self.positions[index - 1] if index else None
 
 
 def _record(touches: dict[Value[Any], _Touches], position: int, op: InstructionOp) -> None:
     for value in op.operands:
-        touches.setdefault(value, {}).setdefault(position, [])
+        touches.setdefault(value, _Touches()).add(position)
     for region in op.regions():
-        touches[_buffer(op, region)][position].append((region.offset, region.end))
+        touches[_buffer(op, region)].add(position).append((region.offset, region.end))
 
 
 def _producer(
@@ -72,16 +93,11 @@ def _producer(
     assert isinstance(op, BinaryOp)
     region, output = _region(op, side), _region(op, "output")
     tensor, buffers = _buffer(op, region), {_buffer(op, each) for each in op.regions()}
-    touching = [
-        at
-        for at, spans in touches[tensor].items()
-        if at != position and any(offset < region.end and region.offset < end for offset, end in spans)
-    ]
-    before = [at for at in touching if at < position]
-    overwritten = _buffer(op, output) is tensor and (output.offset, output.end) == (region.offset, region.end)
-    if len(before) != 1 or (len(touching) > 1 and not overwritten):
-        return None
-    producer = operations[before[0]]
+    last = [touches[buffer].last_before(position) for buffer in buffers]
+    found = touches[tensor].last_before(position)
+    if found is None or any(at is not None and at > found for at in last):
+        return None  # something comes between
+    producer = operations[found]
     if not isinstance(producer, RequantizeOp) or isinstance(producer, RequantizeAddOp) or producer.groups != 1:
         return None
     written = _region(producer, "output")
@@ -92,8 +108,15 @@ def _producer(
         return None
     if not same or not alike or getattr(op, f"{other}_channel_stride") != op.size_of(other):
         return None
-    meanwhile = any(before[0] < at < position for buffer in buffers for at in touches[buffer])
-    return None if meanwhile else before[0]
+    touching = [
+        at
+        for at, spans in touches[tensor].spans.items()
+        if at not in (found, position) and any(offset < region.end and region.offset < end for offset, end in spans)
+    ]
+    overwritten = _buffer(op, output) is tensor and (output.offset, output.end) == (region.offset, region.end)
+    if min(touching, default=position) < position or (touching and not overwritten):
+        return None
+    return found
 
 
 def _fused(requantize: RequantizeOp, add: BinaryOp, side: str, other: str) -> RequantizeAddOp:

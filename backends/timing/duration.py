@@ -93,7 +93,7 @@ def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
     place = machine.banks.canonical(addresses["input"], shape.input_span)
     cost = matmul_cost(shape, machine, place, not set(held_input).isdisjoint(held_weights))
     block = machine.lanes * machine.columns
-    dense = shape.macs // op.pack
+    dense = -(-shape.macs // op.pack)
     if op.useful_macs > dense:
         raise CompileError(f"tile.matmul: useful_macs is {op.useful_macs}, expected at most {dense}")
     slots = {
