@@ -38,8 +38,9 @@ def execute(
         if op.name == "nn.host":
             values.update(zip(op.results, on_host(op, [values[value] for value in op.operands]), strict=True))
             continue
-        result = _compute(op, [_read(value, values) for value in op.operands])
+        operands = [_read(value, values) for value in op.operands]
         kind = op.result.type
+        result = cast(*operands, kind.element.dtype) if op.name == "nn.cast" else _compute(op, operands)
         assert result.shape == kind.shape, f"{op.name}: {result.shape} is not {kind}"
         values[op.result] = stored(result) if kind.element == BF16 else result.astype(kind.element.dtype)
         if kind.element.dtype.kind == "i":
@@ -48,6 +49,17 @@ def execute(
             observer(op, values[op.result])
     returned = [_read(value, values) for value in function.returns]
     return dict(zip(function.output_names, returned, strict=True))
+
+
+def cast(array: np.ndarray, to: np.dtype) -> np.ndarray:
+    """What the host makes of inputs and outputs: to integers the nearest in range, NaN as 0; to truth from 1/2 on."""
+    if to.kind == "f":
+        return array.astype(to)
+    if to.kind == "b":
+        return np.abs(array) >= 0.5
+    known = np.where(np.isnan(array), 0, array).astype(np.float64)
+    limits = np.iinfo(to)
+    return np.array([min(max(round(x), limits.min), limits.max) for x in known.reshape(-1)], to).reshape(array.shape)
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
