@@ -48,4 +48,6 @@ def bound_product(rows: Array, packed: Any, out: Array) -> Callable[[], object]:
 def multiply(rows: Array, packed: Any, out: Array) -> None:
     """Out [M, N] = rows [M, depth] @ weights, int32 of int8."""
     if rows.size and out.size:
-        bound_product(rows if rows.flags.writeable else rows.copy(), packed, out)()  # DLPack refuses what is read-only
+        dense = rows.strides[1] == rows.itemsize and rows.strides[0] >= 0
+        # DLPack refuses what is read-only, the kernels rows with gaps.
+        bound_product(rows if dense and rows.flags.writeable else np.array(rows, order="C"), packed, out)()

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from accelc.dialects.core.operation import Constant, Module, Operation, Value
 from accelc.dialects.core.types import BF16
@@ -93,7 +94,21 @@ def on_host(call: Operation, arrays: list[np.ndarray]) -> list[np.ndarray]:
     graph = helper.make_graph(nodes, "host", *ends, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     feeds = dict(zip([names[value] for value in function.arguments], arrays, strict=True))
-    return [np.asarray(array) for array in ReferenceEvaluator(model).run(wanted, feeds)]
+    return [np.asarray(array) for array in ReferenceEvaluator(model, new_ops=[GatherElements]).run(wanted, feeds)]
+
+
+class GatherElements(OpRun):
+    """The evaluator's own cannot do all of the standard: result[i, j] = data[i, indices[i, j]] along axis 1."""
+
+    op_domain = ""
+
+    def _run(self, data, indices, axis=None):
+        result = np.empty(indices.shape, data.dtype)
+        for place in np.ndindex(*indices.shape):
+            source = list(place)
+            source[axis or 0] = indices[place]
+            result[place] = data[tuple(source)]
+        return (result,)
 
 
 def _read(value: Value[Any], values: Mapping[Value[Any], np.ndarray]) -> np.ndarray:
