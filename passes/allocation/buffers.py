@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,18 +205,23 @@ class _Conflicts:
             self.partners[a][b] = self.partners[a].get(b, 0.0) + weight
             self.partners[b][a] = self.partners[b].get(a, 0.0) + weight
 
-    def cost(self, index: int, address: int, addresses: Array) -> float:
-        """The weight of placed partners that share a bank group with buffer `index` at `address`."""
-        first = address // self.group_bytes
-        last = (address + int(self.sizes[index]) - 1) // self.group_bytes
-        total = 0.0
-        for other, weight in self.partners[index].items():
-            where = int(addresses[other])
-            if where >= 0:
-                low = where // self.group_bytes
-                high = (where + int(self.sizes[other]) - 1) // self.group_bytes
+    def cost(self, index: int, addresses: Array) -> Callable[[int], float]:
+        """The weight of placed partners that share a bank group with buffer `index` at an address."""
+        size, group = int(self.sizes[index]), self.group_bytes
+        placed = [
+            (where // group, (where + int(self.sizes[other]) - 1) // group, weight)
+            for other, weight in self.partners[index].items()
+            if (where := int(addresses[other])) >= 0
+        ]
+
+        def total(address: int) -> float:
+            first, last = address // group, (address + size - 1) // group
+            found = 0.0
+            for low, high, weight in placed:
                 if low <= last and first <= high:
-                    total += weight
+                    found += weight
+            return found
+
         return total
 
 

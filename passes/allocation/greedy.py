@@ -14,8 +14,8 @@ from .items import Item
 LASTING_SPANS = 64
 """Items that live through more spans of the calendar than this are kept in one list of their own."""
 
-Cost = Callable[[int, int, Array], float]
-"""Cost of item `index` at an address, given the addresses of all items (-1: not placed yet)."""
+Cost = Callable[[int, Array], Callable[[int], float]]
+"""Of an item, given the addresses of all (-1: not placed yet): what it costs at an address."""
 
 
 def place(items: Sequence[Item], capacity: int, *, alignment: int = 1, cost: Cost | None = None) -> list[int] | None:
@@ -50,10 +50,10 @@ def place_at_ends(items: Sequence[Item], capacity: int) -> list[int] | None:
     both = [replace(item, from_top=True) for item in items]
     order = sorted(range(len(items)), key=lambda i: (begin[i], -size[i]))
 
-    def distance(index: int, address: int, _: Array) -> float:
+    def distance(index: int, _: Array) -> Callable[[int], float]:
         """From the nearest end; of equal distances that from the lower one is less."""
-        above = capacity - address - int(size[index])
-        return min(address, above + 0.5)
+        highest = capacity - int(size[index])
+        return lambda address: min(address, highest - address + 0.5)
 
     attempt = _place(both, order, begin, end, size, capacity, distance)
     return attempt.addresses if attempt.stuck is None else place(items, capacity)
@@ -111,11 +111,10 @@ def _place(
         free = candidates(addresses[together], size[together], int(size[index]), items[index], capacity)
         if not free:
             return _Attempt(addresses.tolist(), index)
-        if cost is None:
-            choice = free[0]
-        else:
-            sign = -1 if items[index].from_top else 1
-            choice = min(free, key=lambda address: (cost(index, address, addresses), sign * address))
+        choice = free[0]
+        if cost is not None and len(free) > 1:
+            price, sign = cost(index, addresses), -1 if items[index].from_top else 1
+            choice = min((price(address), sign * address, address) for address in free)[2]
         addresses[index] = choice
         calendar.add(index, int(begin[index]), int(end[index]))
     return _Attempt(addresses.tolist(), None)

@@ -33,18 +33,19 @@ def settle(
     rounded = -(-size // alignment) * alignment
     places = np.array(addresses, np.int64)
     for _ in range(ROUNDS):
-        costs = [cost(index, int(places[index]), places) for index in range(len(items))]
+        costs = [cost(index, places)(int(places[index])) for index in range(len(items))]
         moved = False
         for index in sorted(range(len(items)), key=lambda i: -costs[i]):
-            now = cost(index, int(places[index]), places)
+            price = cost(index, places)
+            now = price(int(places[index]))
             if not now:
                 continue
             near = (begin < end[index]) & (end > begin[index])
             near[index] = False
             item = replace(items[index], from_top=True)
             free = candidates(places[near], rounded[near], int(rounded[index]), item, capacity, grid=grid)
-            price, place = min(((cost(index, a, places), a) for a in free), default=(now, 0))
-            if price < now:
+            least, place = min(((price(address), address) for address in free), default=(now, 0))
+            if least < now:
                 places[index] = place
                 moved = True
         if not moved:

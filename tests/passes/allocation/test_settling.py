@@ -17,7 +17,9 @@ def test_packings_stay_valid_and_get_no_dearer(items: list[Item], seed: int, gri
     addresses = place(items, 60)
     if addresses is None:
         return
-    settled = settle(items, addresses, 60, 1, lambda index, address, placed: float(prices[index, address]), grid=grid)
+    settled = settle(
+        items, addresses, 60, 1, lambda index, placed: lambda address: float(prices[index, address]), grid=grid
+    )
     assert_valid(items, settled, 60)
     for index, (before, after) in enumerate(zip(addresses, settled, strict=True)):
         assert prices[index, after] <= prices[index, before]
@@ -26,22 +28,29 @@ def test_packings_stay_valid_and_get_no_dearer(items: list[Item], seed: int, gri
 def test_a_buffer_moves_to_the_cheapest_gap() -> None:
     items = [Item(0, 2, 4), Item(0, 2, 4), Item(1, 3, 4)]
     far = [0.0, 0.0, 1.0]
-    settled = settle(items, [0, 4, 8], 40, 4, lambda index, address, placed: far[index] * abs(address - 20))
+    settled = settle(items, [0, 4, 8], 40, 4, lambda index, placed: lambda address: far[index] * abs(address - 20))
     assert settled == [0, 4, 8], "8 and 36 are the gap's ends, and 8 is nearer"
-    settled = settle(items, [0, 4, 8], 40, 4, lambda index, address, placed: far[index] * abs(address - 30))
+    settled = settle(items, [0, 4, 8], 40, 4, lambda index, placed: lambda address: far[index] * abs(address - 30))
     assert settled == [0, 4, 36]
 
 
 def test_a_buffer_moves_to_the_middle_of_a_gap_where_a_group_begins_or_ends() -> None:
     items = [Item(0, 2, 4), Item(0, 2, 3)]
     costs = {0: 1.0, 4: 1.0, 37: 1.0, 16: 0.0, 13: 0.5}
-    assert settle(items, [36, 0], 40, 1, lambda index, address, placed: index * costs.get(address, 2.0)) == [36, 0]
-    assert settle(items, [36, 0], 40, 1, lambda index, address, placed: index * costs.get(address, 2.0), grid=16) == [
+    assert settle(items, [36, 0], 40, 1, lambda index, placed: lambda address: index * costs.get(address, 2.0)) == [
+        36,
+        0,
+    ]
+    assert settle(
+        items, [36, 0], 40, 1, lambda index, placed: lambda address: index * costs.get(address, 2.0), grid=16
+    ) == [
         36,
         16,
     ]
     costs[16] = 2.0
-    assert settle(items, [36, 0], 40, 1, lambda index, address, placed: index * costs.get(address, 2.0), grid=16) == [
+    assert settle(
+        items, [36, 0], 40, 1, lambda index, placed: lambda address: index * costs.get(address, 2.0), grid=16
+    ) == [
         36,
         13,
     ]
