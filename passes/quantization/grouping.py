@@ -14,6 +14,7 @@ from ...dialects.nn.chain import ChainOp
 from ...dialects.nn.comparison import COMPARISONS
 from ...dialects.nn.elementwise import AddOp, DivOp, MulOp, SubOp
 from ...dialects.nn.indexing import EmbeddingOp
+from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.movement import DATA_MOVEMENT, PadOp
 from ...dialects.nn.normalization import LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
@@ -163,6 +164,10 @@ class TypeGroups:
             case PReluOp():
                 assert isinstance(op.slope, Constant)
                 return scale(op.data) * max(1.0, float(np.abs(op.slope.array).max(initial=0.0))) / LARGEST_RATIO
+            case LayerNormOp():
+                parameters = (op.scale, op.bias)
+                gain, offset = (float(np.abs(fixed_array(each)).max(initial=0.0)) for each in parameters)
+                return max(gain, offset / 2**9) / LARGEST_RATIO
             case LrnOp():
                 return scale(op.data) * op.bias**-op.beta / LARGEST_RATIO
             case _:
