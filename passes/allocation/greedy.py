@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -121,7 +122,7 @@ def _place(
 
 
 class _Calendar:
-    """Placed items by time, in equal spans, so that those alive around an interval are found without looking at all."""
+    """Placed items by the time they begin, in equal spans, so that those alive around an interval are found quickly."""
 
     def __init__(self, end: int, items: int) -> None:
         self.span = max(1, end // max(items, 1))
@@ -130,17 +131,12 @@ class _Calendar:
 
     def add(self, index: int, begin: int, end: int) -> None:
         first, last = begin // self.span, (end - 1) // self.span
-        if last - first > LASTING_SPANS:
-            self.lasting.append(index)
-            return
-        for day in range(first, last + 1):
-            self.days[day].append(index)
+        (self.lasting if last - first > LASTING_SPANS else self.days[first]).append(index)
 
     def around(self, begin: int, end: int) -> Array:
-        """Indices of the placed items that may be alive at some time in [begin, end)."""
-        days = self.days[begin // self.span : (end - 1) // self.span + 1]
-        found = set[int]().union(self.lasting, *days)
-        return np.fromiter(found, np.int64, len(found))
+        """Indices of the placed items that may be alive at some time in [begin, end), each once."""
+        first, last = max(0, begin // self.span - LASTING_SPANS), (end - 1) // self.span
+        return np.array([*self.lasting, *chain.from_iterable(self.days[first : last + 1])], np.int64)
 
 
 def candidates(
