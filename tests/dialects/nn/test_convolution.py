@@ -11,17 +11,7 @@ from accelc.dialects.nn import products
 from accelc.dialects.nn.convolution import Conv2dOp
 from accelc.dialects.quant.types import QuantizedType
 
-
-@pytest.fixture(autouse=True, scope="module", params=["integer kernels", "float kernels"])
-def kernels(request):
-    """Every test of this file with the kernels of the extra `fast`, and without them."""
-    integer = request.param == "integer kernels"
-    if integer:
-        pytest.importorskip("numkong", reason="numkong is not installed (extra `fast`)")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "has_integer_kernels", lambda: integer)
-        patch.setattr(products, "KERNEL_DEPTH", 1)
-        yield
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 @st.composite
