@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,15 @@ class Answer:
     """The class of every sample, the noise of the logits, and what noise like this costs on average.
 
     `chance` is the loss in points, mean and standard deviation, when the same errors fall on other samples: a loss
-    that is far from it comes from the errors, one near it from the samples that happen to lie at a border.
+    that is far from it comes from the errors, one near it from the samples that happen to lie at a border. `noise` is
+    the power of the error of each sample's logits.
     """
 
     classes: list[int]
     sqnr_db: float | None
     chance: tuple[float, float] | None
     seconds: float
+    noise: list[float] = field(default_factory=list[float])
 
 
 class Answers:
@@ -80,6 +82,7 @@ def answer(outputs: np.ndarray, logits: np.ndarray, reference: np.ndarray, label
         sqnr_db=None if quiet else noise,
         chance=None if quiet else chance(reference, logits - reference, labels),
         seconds=time.perf_counter() - start,
+        noise=[float(f"{power:.6g}") for power in np.square(logits - reference).mean(axis=1)],
     )
 
 

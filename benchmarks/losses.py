@@ -16,6 +16,7 @@ import onnxruntime
 import rivals
 from answers import Answer, Answers, answer, digest, source_digest
 from catalogue import NETWORKS
+from draws import Drawn, compare_draws, halves
 from topologies import TOPOLOGIES, inputs_for, write
 
 from accelc.backends.target import load_target
@@ -72,6 +73,7 @@ class KeepIntegers(Instrumentation):
 def compare(options: argparse.Namespace) -> int:
     """Print the table; 1 if a limit is missed or onnxruntime is better."""
     rows: list[Row] = []
+    drawn: list[Drawn] = []
     kept = Answers(options.cache)
     skipped: dict[str, str] = {}
     print(
@@ -80,15 +82,23 @@ def compare(options: argparse.Namespace) -> int:
     for name in options.networks:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                rows += _network(name, _subject(name, Path(folder), options), options, kept)
+                subject = _subject(name, Path(folder), options)
+                rows += _network(name, subject, options, kept)
+                if options.draws:
+                    drawn += _draws(name, subject, options.draws, kept)
         except (CompileError, FileNotFoundError) as error:
             skipped[name] = str(error).splitlines()[0]
             print(f"{name:22} skipped: {skipped[name]}", flush=True)
-    missed = [row for row in rows if row.verdict not in ("", "yes")]
+    missed = [row for row in (*rows, *drawn) if row.verdict not in ("", "yes")]
     for row in missed:
         print(f"missed: {row.network} {row.variant}: {row.verdict}")
     if options.json:
-        data = {"rows": [asdict(row) for row in rows], "skipped": skipped, "options": _plain(options)}
+        data = {
+            "rows": [asdict(row) for row in rows],
+            "draws": [asdict(row) for row in drawn],
+            "skipped": skipped,
+            "options": _plain(options),
+        }
         options.json.write_text(json.dumps(data, indent=1), encoding="utf-8")
     return 1 if missed or not rows else 0
 
@@ -148,6 +158,18 @@ def _network(name: str, subject: Subject, options: argparse.Namespace, kept: Ans
     return rows
 
 
+def _draws(name: str, subject: Subject, count: int, kept: Answers) -> list[Drawn]:
+    """The comparison over `count` random halves of the calibration samples, printed."""
+    benches = [Bench(replace(subject, calibration=half), kept) for half in halves(subject.calibration, count)]
+    ours = [bench.program("int8") for bench in benches]
+    found: dict[str, list[Answer]] = {}
+    for bench in benches:
+        for variant, rival in bench.rivals("min-max"):
+            found.setdefault(variant, []).append(rival)
+    signal = benches[0].signal
+    return compare_draws(name, benches[0].reference, ours, found, subject.labels, signal)
+
+
 def _against(name: str, hits: np.ndarray, best: np.ndarray) -> Row:
     low, high = paired_interval(best, hits)
     change = float(hits.mean() - best.mean())
@@ -181,6 +203,11 @@ class Bench:
     @cached_property
     def _float(self) -> tuple[np.ndarray, np.ndarray]:
         return rivals.answers(self._path, self._samples)
+
+    @property
+    def signal(self) -> float:
+        """The mean power of the logits of the float model."""
+        return float(np.square(self._float[1]).mean())
 
     def _measured(self, outputs: np.ndarray, logits: np.ndarray, start: float) -> Answer:
         return answer(outputs, logits, self._float[1], self._labels, start)

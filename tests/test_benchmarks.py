@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from answers import Answer, Answers, chance, digest
 from catalogue import DEFAULT_NETWORKS, NETWORKS, TOPOLOGY_NAMES
+from crossed import crossed, decibels, student_95
 from depth import STAGES, deviation, resnet
 from goals import GOALS, Results, judged
 from mobilenet import mobilenet_v2
@@ -194,11 +195,23 @@ def test_the_keyword_transformer_is_one_and_keeps_its_signals():
 
 def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
     path = tmp_path / "accuracy.json"
-    command = [sys.executable, "benchmarks/accuracy.py", "--networks", "digits_depthwise", "--samples", "120"]
-    options = ["--precisions", "int8", "--calibration", "64", "--rivals", "min-max", "--json", str(path)]
+    command = [sys.executable, "benchmarks/accuracy.py", "--networks", "digits_cnn", "--samples", "120"]
+    options = [
+        "--precisions",
+        "int8",
+        "--calibration",
+        "64",
+        "--rivals",
+        "min-max",
+        "--draws",
+        "3",
+        "--json",
+        str(path),
+    ]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = {row["variant"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+    data = json.loads(path.read_text(encoding="utf-8"))
+    rows = {row["variant"]: row for row in data["rows"]}
     assert list(rows) == [
         "float32, onnxruntime",
         "int8",
@@ -213,6 +226,15 @@ def test_accuracy_stands_beside_onnxruntime_on_the_same_samples(tmp_path):
         assert f"{row['network']:22} {row['variant']}" in done.stdout
     assert rows["int8"]["sqnr_db"] > 25.0
     assert rows["int8"]["verdict"] == rows["int8 less best onnxruntime"]["verdict"] == "yes"
+    assert [row["variant"] for row in data["draws"]] == [
+        f"int8 against ort {k}, min-max" for k in ("tensor", "channel")
+    ]
+    for row in data["draws"]:
+        ours, theirs = np.mean(row["losses"], axis=0)
+        mean, low, high = row["worse"]
+        assert len(row["losses"]) == 3 and mean == pytest.approx(ours - theirs) and low <= mean <= high
+        assert row["sqnr_db"][0] - row["sqnr_db"][1] == pytest.approx(row["gain_db"][0])
+        assert row["sqnr_db"][0] > 25.0 and row["verdict"] == "yes"
 
 
 def test_answers_are_measured_once_and_kept(tmp_path):
@@ -241,6 +263,27 @@ def test_errors_on_other_samples_cost_what_samples_at_a_border_make_of_them():
     assert chance(reference, errors * 0.4, labels) == (0.0, 0.0)
     mean, deviation = chance(reference, errors, labels)
     assert 4.0 < mean < 6.0 and 0.0 < deviation < 3.0, "half of the ten errors point at the other class"
+
+
+def test_an_interval_over_draws_and_samples_covers_both():
+    for freedom, quantile in ((2, 4.303), (4, 2.776), (10, 2.228), (1e9, 1.960)):
+        assert student_95(freedom) == pytest.approx(quantile, rel=0.01)
+    random = np.random.default_rng(1)
+    covered = 0
+    for _ in range(400):
+        parts = random.normal(0, 0.3, (5, 1)), random.normal(0, 1.0, (1, 60)), random.normal(0, 2.0, (5, 60))
+        _, low, high = crossed(7.0 + sum(parts))
+        covered += low <= 7.0 <= high
+    assert 370 <= covered <= 395, "95 % of 400 are 380, with a standard deviation of 4"
+    same = np.tile(random.normal(0, 1.0, 60), (5, 1))
+    mean, low, high = crossed(same)
+    assert high - mean == pytest.approx(1.959964 * same[0].std(ddof=1) / 60**0.5), "draws that agree are one"
+
+
+def test_decibels_of_samples_add_up_to_those_of_their_draw():
+    noise = np.array([[1.0, 2.0, 6.0], [0.5, 0.5, 0.5]])
+    assert decibels(300.0, noise).mean(axis=1) == pytest.approx(10 * np.log10([100.0, 600.0]))
+    assert decibels(300.0, noise)[0].argmin() == 2
 
 
 def test_packing_prints_peaks_and_refuses_what_does_not_fit(tmp_path):
