@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto
 
 from ...dialects.builtin import ReturnOp
@@ -172,6 +173,8 @@ class _Importer:
         """The value of an output; known data becomes a constant of its own type."""
         value = self.values[name]
         if isinstance(value, Known):
+            if value.array.dtype.kind == "f" and not np.isfinite(value.array).all():
+                raise CompileError(f"{self.model.source}: output '{name}' is a constant with NaN or infinity in it")
             return self.module.add_constant(name, value.array)
         if value is None:
             raise CompileError(f"{self.model.source}: output '{name}' is not available")

@@ -112,7 +112,7 @@ def compare_floats(model: onnx.ModelProto, module: Module, inputs: dict[str, np.
     expected = dict(zip(names, session.run(names, inputs), strict=True))
     with np.errstate(all="ignore"):
         actual = run(module, inputs)
-    # Equal numbers that cancel, as in the normalization of a constant row, leave an error of the size of what cancelled.
+    # Numbers that cancel, as in the normalization of a constant row, leave an error of the size of what cancelled.
     size = max((float(np.abs(array).max(initial=0)) for array in inputs.values()), default=0.0)
     for name, wanted in expected.items():
         array = actual[name]
