@@ -63,10 +63,12 @@ def check_kinds(node: Node, inputs: Sequence[Imported | None], kinds: Sequence[s
 
     The same for integers of a type that the IR does not have, such as int2, even where they are constants.
     """
+    if node.domain or node.op_type in _QUANTIZED:
+        return
     for name, kind in zip(node.inputs, kinds, strict=True):
         if kind is not None and kind not in DTYPES.values():
             raise Unsupported(f"reads '{name}', which is {kind}, a type that the IR does not have")
-    if node.domain or node.op_type in _ACCEPTED or node.op_type in _QUANTIZED:
+    if node.op_type in _ACCEPTED:
         return
     for index, (value, kind) in enumerate(zip(inputs, kinds, strict=True)):
         if kind is None or value is None or isinstance(value, Known) or (node.op_type, index) in _INDICES:

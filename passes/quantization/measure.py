@@ -72,11 +72,15 @@ class Fidelity:
         return runs(module, self._samples)
 
     def errors_of(self, found: Sequence[Array]) -> Array:
-        """The error of every sample, from what is `compared` of every output, [count, elements] each."""
-        parts = [
-            np.square(actual - expected).sum(axis=1) / power
-            for actual, expected, power in zip(found, self._expected, self._powers, strict=True)
-        ]
+        """The error of every sample, from what is `compared` of every output, [count, elements] each.
+
+        NaN, which is no improvement on anything, for a sample whose outputs overflow in float32.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            parts = [
+                np.square(actual - expected).sum(axis=1) / power
+                for actual, expected, power in zip(found, self._expected, self._powers, strict=True)
+            ]
         return np.sum(parts, axis=0)
 
     def error(self, module: Module) -> float:
