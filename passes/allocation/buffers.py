@@ -7,11 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ...backends.target import Target
 from ...dialects.core.operation import Operation, Value
-from ...dialects.core.types import Array
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp
@@ -159,7 +156,7 @@ class _Conflicts:
     def __init__(self, buffers: list[Value[Any]], operations: list[Operation], target: Target) -> None:
         self.group_bytes = target.group_bytes
         self.index = {value: i for i, value in enumerate(buffers)}
-        self.sizes = np.array([value.type.size for value in buffers], np.int64)
+        self.sizes = [value.type.size for value in buffers]
         self.partners: list[dict[int, float]] = [{} for _ in buffers]
         recent: list[tuple[str, list[tuple[int, bool]]]] = []
         for op in operations:
@@ -205,22 +202,25 @@ class _Conflicts:
             self.partners[a][b] = self.partners[a].get(b, 0.0) + weight
             self.partners[b][a] = self.partners[b].get(a, 0.0) + weight
 
-    def cost(self, index: int, addresses: Array) -> Callable[[int], float]:
+    def cost(self, index: int, addresses: Sequence[int]) -> Callable[[int], float]:
         """The weight of placed partners that share a bank group with buffer `index` at an address."""
-        size, group = int(self.sizes[index]), self.group_bytes
+        size, group = self.sizes[index], self.group_bytes
         placed = [
-            (where // group, (where + int(self.sizes[other]) - 1) // group, weight)
+            (where // group, (where + self.sizes[other] - 1) // group, weight)
             for other, weight in self.partners[index].items()
-            if (where := int(addresses[other])) >= 0
+            if (where := addresses[other]) >= 0
         ]
+        known: dict[tuple[int, int], float] = {}
 
         def total(address: int) -> float:
-            first, last = address // group, (address + size - 1) // group
-            found = 0.0
-            for low, high, weight in placed:
-                if low <= last and first <= high:
-                    found += weight
-            return found
+            span = first, last = address // group, (address + size - 1) // group
+            if span not in known:
+                found = 0.0
+                for low, high, weight in placed:  # one by one: `sum` rounds differently from Python 3.12 on
+                    if low <= last and first <= high:
+                        found += weight
+                known[span] = found
+            return known[span]
 
         return total
 

@@ -64,14 +64,11 @@ def _culprit(rows: Sequence[Item], items: Sequence[Item], target: Target, search
         index = stuck(rows, target.accumulators.rows)
         return None if index is None else rows[index]
     line, capacity = target.sram.line_bytes, target.sram_bytes
-    alignments, index = (line * target.sram.interleave, line), None
-    for alignment in alignments:
-        index = stuck(items, capacity, alignment=alignment)
-        if index is None:
-            return None
-    if search and packed(items, capacity, alignments)[1] is not None:
+    alignments = (line * target.sram.interleave, line)
+    index = stuck(items, capacity, alignments=alignments)
+    if index is None or (search and packed(items, capacity, alignments)[1] is not None):
         return None
-    return None if index is None else items[index]
+    return items[index]
 
 
 def _live(items: Sequence[Item], length: int, alignment: int) -> Array:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from .greedy import Cost, candidates
+from .greedy import Cost
 from .items import Item
+from .room import Lives, Room
 
 ROUNDS = 4
 """Times that every buffer may move; most of what can be gained is gained in the first two."""
@@ -27,27 +25,25 @@ def settle(
 
     Places at the ends of gaps are tried, and those that begin or end at multiples of `grid`, where costs change. Of the
     places that cost the same a buffer takes the lowest, and stays if no place costs less. Addresses, ranges, `capacity`
-    and `grid` are multiples of `alignment`. Quadratic in the items, with a small constant.
+    and `grid` are multiples of `alignment`.
     """
-    begin, end, size = (np.array([getattr(i, name) for i in items], np.int64) for name in ("begin", "end", "size"))
-    rounded = -(-size // alignment) * alignment
-    places = np.array(addresses, np.int64)
+    lives = Lives(items)
+    room = Room(lives, -(-lives.size // alignment) * alignment, capacity)
+    for index, address in enumerate(addresses):
+        room.put(index, address)
     for _ in range(ROUNDS):
-        costs = [cost(index, places)(int(places[index])) for index in range(len(items))]
+        costs = [cost(index, room.addresses)(address) for index, address in enumerate(room.addresses)]
         moved = False
         for index in sorted(range(len(items)), key=lambda i: -costs[i]):
-            price = cost(index, places)
-            now = price(int(places[index]))
+            price = cost(index, room.addresses)
+            now = price(room.addresses[index])
             if not now:
                 continue
-            near = (begin < end[index]) & (end > begin[index])
-            near[index] = False
-            item = replace(items[index], from_top=True)
-            free = candidates(places[near], rounded[near], int(rounded[index]), item, capacity, grid=grid)
+            free = room.candidates(index, both_ends=True, grid=grid)
             least, place = min(((price(address), address) for address in free), default=(now, 0))
             if least < now:
-                places[index] = place
+                room.put(index, place)
                 moved = True
         if not moved:
             break
-    return [int(place) for place in places]
+    return room.addresses

@@ -60,9 +60,9 @@ def prefetch(operations: list[Operation], capacity: int | Array) -> list[Operati
 def _earliest(free: Array, begin: int, slot: int, floor: int, size: int) -> int:
     """The first slot from `floor` on, up to `slot`, from which the buffer may be live; it is so already at `begin`."""
     target = max(floor, min(begin, slot))
-    while target > floor and free[target - 1] >= size:
-        target -= 1
-    return min(target, slot)
+    full = free[floor:target] < size
+    behind = int(full[::-1].argmax()) if full.any() else len(full)
+    return min(target - behind, slot)
 
 
 def _uses(slots: list[Operation]) -> tuple[dict[Value[Any], int], dict[Value[Any], int]]:

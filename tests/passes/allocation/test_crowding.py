@@ -61,3 +61,10 @@ def test_items_of_which_two_live_together_always_fit_from_both_ends(seed: int) -
 def test_the_item_that_is_stuck_is_named() -> None:
     assert stuck([Item(0, 2, 6), Item(2, 4, 6), Item(1, 3, 5)], 10) == 2
     assert stuck([Item(0, 2, 5), Item(1, 3, 5)], 10) is None
+
+
+def test_an_item_is_stuck_only_if_it_is_with_every_alignment() -> None:
+    items = [Item(0, 2, 5), Item(1, 3, 5)]
+    assert stuck(items, 10, alignments=(4,)) == 1
+    assert stuck(items, 10, alignments=(4, 1)) is None
+    assert stuck([Item(0, 2, 4), Item(1, 3, 8)], 11, alignments=(4, 2)) == 0, "the larger one is placed"
