@@ -1,12 +1,13 @@
-"""Prints whether all forms of a program compute the same bits: one row a network, target and level.
+"""Prints whether all forms of a program compute the same bits: one row a network, precision, target and level.
 
-    python benchmarks/matrix.py [--networks NAME ...] [--targets NAME ...] [--levels O0 ...] [--precision int8]
-        [--samples 8] [--json FILE]
+    python benchmarks/matrix.py [--networks NAME ...] [--targets NAME ...] [--levels O0 ...]
+        [--precisions int8 ...] [--samples 8] [--json FILE]
 
 `quantized`, `tile` and `simulator` compare the interpreted quantized IR (every operation), the interpreted tile IR
 (after lower-to-tile and after insert-tokens) and the encoded program with the int64 oracle of the tests; `checked` says
 that checked mode finds no hazard, `ledger` that every MAC slot is charged. The exit status is 1 if a row disagrees.
-Of the largest networks the forms before insert-tokens, and the plain mode of the simulator, run on one or two samples.
+With precision mixed every other layer computes in 16 bits. Of the largest networks the forms before insert-tokens, and
+the plain mode of the simulator, run on one or two samples.
 
 With --json every row is appended to FILE as one line of JSON as soon as it is known. A run that is begun again with the
 same FILE leaves out the rows that passed with the same sources and samples, and prints them from there.
@@ -21,6 +22,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,10 @@ def main() -> int:
     """Print the table; 1 if anything disagrees."""
     options = arguments()
     sources, known = fingerprint(), earlier(options.json)
-    print(f"{'network':28} {'target':8} {'level':5} {' '.join(COLUMNS)} samples   cycles    util  values  seconds")
+    print(
+        f"{'network':28} {'precision':9} {'target':8} {'level':5} {' '.join(COLUMNS)}"
+        " samples   cycles    util  values  seconds"
+    )
     wrong = rows = 0
     start = time.perf_counter()
     for name in options.networks:
@@ -50,27 +55,26 @@ def main() -> int:
         except UnavailableError as error:
             print(f"{name:28} skipped: {error}")
             continue
-        for level in options.levels:
-            for target in options.targets:
-                key = (name, target, level, options.precision, options.samples, sources)
-                found = known.get(key)
-                if found is None or not found["passed"]:
-                    found = {**dict(zip(KEY, key, strict=True)), **outcome(name, target, level, options)}
-                    append(options.json, found)
-                print(line(found), flush=True)
-                rows += 1
-                wrong += not found["passed"]
+        for precision, level, target in product(options.precisions, options.levels, options.targets):
+            key = (name, target, level, precision, options.samples, sources)
+            found = known.get(key)
+            if found is None or not found["passed"]:
+                found = {**dict(zip(KEY, key, strict=True)), **outcome(name, target, level, precision, options.samples)}
+                append(options.json, found)
+            print(line(found), flush=True)
+            rows += 1
+            wrong += not found["passed"]
         quantized.cache_clear()
         network.cache_clear()
     print(f"{rows} rows, {wrong} with a difference, {time.perf_counter() - start:.0f} s, sources {sources}")
     return 1 if wrong else 0
 
 
-def outcome(name: str, target: str, level: str, options: argparse.Namespace) -> dict[str, Any]:
+def outcome(name: str, target: str, level: str, precision: str, samples: int) -> dict[str, Any]:
     """One row as data; `failed` is the message where it does not even compile."""
-    precision, thorough = options.precision, name not in LARGE_LIGHT
+    thorough = name not in LARGE_LIGHT
     try:
-        found = check(name, target, level, precision=precision, count=options.samples, thorough=thorough)
+        found = check(name, target, level, precision=precision, count=samples, thorough=thorough)
     except CompileError as error:
         return {"passed": False, "failed": str(error)}
     return {
@@ -87,7 +91,7 @@ def outcome(name: str, target: str, level: str, options: argparse.Namespace) -> 
 
 def line(row: Mapping[str, Any]) -> str:
     """A row of the table, and under it what is wrong."""
-    head = f"{row['network']:28} {row['target']:8} {row['level']:5}"
+    head = f"{row['network']:28} {row['precision']:9} {row['target']:8} {row['level']:5}"
     if "failed" in row:
         return f"{head} failed: {row['failed']}"
     marks = " ".join(f"{'yes' if good else 'NO':{len(title)}}" for title, good in row["verdicts"].items())
@@ -134,7 +138,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, metavar="NAME")
     parser.add_argument("--targets", nargs="+", default=(*TARGETS, "tile64"), metavar="NAME")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=LEVELS)
-    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="what to quantize to (default int8)")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["int8"], help="default int8")
     parser.add_argument("--samples", type=int, default=8, help="samples of each network (default 8)")
     parser.add_argument(
         "--json", metavar="FILE", type=Path, help="append every row; rows that passed are not run again"
