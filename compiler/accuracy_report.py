@@ -1,4 +1,4 @@
-"""`--accuracy-report`: which layers the error of the integers comes from, and why, as data and as a table."""
+"""`--accuracy-report`: which layers the error of integers or bf16 comes from, and why, as data and as a table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
+from ..passes.bfloat16.attribution import attribute_bf16_error
 from ..passes.framework.base import Pass
 from ..passes.framework.environment import Baseline, Environment, Progress
 from ..passes.framework.pass_manager import Instrumentation
@@ -21,13 +22,14 @@ NAME_COLUMNS = 56
 LEGEND = (
     "share: how much of the error goes when the layer alone computes in reals; then when only its weights are\n"
     "not rounded, its results not rounded, not clipped, or rescaled by the real factor; interplay: the rest of the\n"
-    "share. Negative: makes up for errors of other layers. The shares of all layers need not add up to 100 %."
+    "share. Negative: makes up for errors of other layers. The shares of all layers need not add up to 100 %.\n"
+    "bf16 has no ranges and no factors: nothing is clipped or rescaled."
 )
 
 
 @dataclass
 class MeasureLosses(Instrumentation):
-    """Measures the integers of a pipeline just before the passes for the machine change them.
+    """Measures the integers, or bf16, of a pipeline just before the passes for the machine change them.
 
     `source` is the word for the model in messages. CompileError before the first pass without calibration samples.
     """
@@ -35,6 +37,7 @@ class MeasureLosses(Instrumentation):
     source: str
     progress: Progress
     baseline: Baseline | None = None
+    precision: str = ""
     result: Attribution | None = None
 
     def before_pipeline(self, module: Module, environment: Environment) -> None:
@@ -43,12 +46,13 @@ class MeasureLosses(Instrumentation):
                 f"{self.source}: no calibration samples, which the accuracy report measures on; "
                 "give --calibration-data FILE.npz"
             )
-        self.baseline = environment.baseline
+        self.baseline, self.precision = environment.baseline, environment.precision
 
     def before_pass(self, index: int, running: Pass, module: Module) -> None:
         known = self.baseline
         if self.result is None and running.name in MACHINE_PASSES and known and known.module and known.measured:
-            self.result = attribute_error(module, known, progress=self.progress)
+            attribute = attribute_bf16_error if self.precision == "bf16" else attribute_error
+            self.result = attribute(module, known, progress=self.progress)
 
 
 def measured_losses(compiled: Compiled) -> dict[str, Any]:

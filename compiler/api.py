@@ -256,7 +256,7 @@ def compile(
     )
     goal = Goal(max_accuracy_loss, max_cycles_factor)
     given = {"promoted": promoted is not None, "a goal of mixed precision": goal != Goal()}
-    _check_choices(settings, [name for name, is_given in given.items() if is_given], accuracy_report)
+    _check_choices(settings, [name for name, is_given in given.items() if is_given])
     if accuracy_report:
         settings = replace(settings, instrumentation=(MeasureLosses(word_for(model), progress),))
 
@@ -280,15 +280,13 @@ def compile(
     return program
 
 
-def _check_choices(settings: Settings, mixed: Sequence[str], accuracy_report: bool) -> None:
+def _check_choices(settings: Settings, mixed: Sequence[str]) -> None:
     """Raise CompileError for what does not go together; `mixed` is what was given that mixed precision alone takes."""
     unknown = sorted(settings.skipped - {each.name for each in PASSES})
     if unknown:
         raise CompileError(f"skip_passes names '{unknown[0]}', expected one of {', '.join(p.name for p in PASSES)}")
     if settings.precision != "mixed" and mixed:
         raise CompileError(f"{mixed[0]} is given for precision '{settings.precision}', expected precision 'mixed'")
-    if accuracy_report and settings.precision == "bf16":
-        raise CompileError("accuracy_report is given for precision 'bf16', which has nothing to calibrate")
 
 
 def _warn_caller(message: str) -> None:

@@ -112,7 +112,6 @@ def _check_usage(options: argparse.Namespace) -> None:
         "--calibration-method": options.calibration_method,
         "--save-calibration": options.save_calibration,
         "--load-calibration": options.load_calibration,
-        "--accuracy-report": options.accuracy_report or None,
     }
     for flag, value in calibrating.items():
         if value is not None and options.precision == "bf16":

@@ -17,6 +17,7 @@ from .framework.base import Pass
 from .framework.environment import Environment
 from .quantization.decided import erase_unused
 from .quantization.host import epilogue, prologue
+from .quantization.measure import held_back
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,16 @@ class InsertBf16(Pass):
         if not operations:
             return
         check_convertible(operations)
+        baseline = environment.baseline
+        if environment.calibration is not None:  # only to tell afterwards where the error comes from
+            baseline.module = module.clone()
+            _, baseline.measured = held_back(module, environment.calibration)
+        copies = dict(zip(main.body, baseline.module.main.body, strict=True)) if baseline.module else {}
         conversion = Conversion(module, balanced if self.weights == "balanced" else rounded)
         _round_inputs(module, operations, conversion)
         for op in operations:
             conversion.convert(op)
+        baseline.origins = {conversion.twins[op.result]: copies[op] for op in operations if op in copies}
         _restore_outputs(module, operations, conversion)
         for op in reversed(operations):
             op.erase()

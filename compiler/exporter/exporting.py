@@ -27,6 +27,9 @@ IR_VERSION = 8
 
 PRODUCER = "accelc"
 
+NO_BF16 = "onnxruntime's CPU provider casts and moves bfloat16 but computes nothing in it"
+"""As of version 1.32: Conv and pools refuse the type, MatMul, Add, Mul and Softmax have no implementation."""
+
 
 def export_model(module: Module, name: str = "model") -> onnx.ModelProto:
     """The ONNX model of a module whose @main computes in 8-bit integers between quantize and dequantize.
@@ -41,7 +44,10 @@ def export_model(module: Module, name: str = "model") -> onnx.ModelProto:
     for op in main.body:
         for value in op.results:
             element = value.type.element if isinstance(value.type, TensorType) else None
-            if element == BF16 or (isinstance(element, QuantizedType) and element.dtype.itemsize != 1):
+            if element == BF16:
+                message = f"the result is bf16, expected 8-bit integers: {NO_BF16}"
+                raise op.error(message, notes=("export integers: --precision int8",))
+            if isinstance(element, QuantizedType) and element.dtype.itemsize != 1:
                 raise op.error(f"the result is {element}, only 8-bit integers are exported")
     graph = GraphWriter()
     for argument in main.arguments:

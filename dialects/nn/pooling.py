@@ -9,6 +9,7 @@ from ..core.operation import Operation
 from ..core.tensor import TensorOperation
 from ..core.types import Array, ElementType, TensorType
 from ..quant.arithmetic import fixed_point, rescale
+from ..quant.bfloat16 import BFLOAT16
 from ..quant.types import QuantizedType, is_brain_float, quantized_element
 from .elements import (
     ClampedOperation,
@@ -84,7 +85,7 @@ class MaxPoolOp(WindowOperation, TensorOperation):
 
     def evaluate(self, data: Array) -> Array:
         element = self.data.type.element
-        if is_brain_float(self.data):
+        if data.dtype == BFLOAT16:
             return ordered_maximum(data, self.kernel, self.strides, self.pads, self.dilations)
         lowest = element.low if isinstance(element, QuantizedType) else -np.inf
         image = pad_image(data, self.pads, lowest, data.dtype)

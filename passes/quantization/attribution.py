@@ -17,7 +17,7 @@ all others as they are: they need not add up to 1, and a negative one makes up f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,17 +84,24 @@ def attribute_error(module: Module, baseline: Baseline, *, progress: Progress = 
 
     Costs at most 5 runs of the rest of the network for each step and sample; a cause that changes nothing costs none.
     """
+    return attribute_steps(module, baseline, Walk, rounding_step, progress)
+
+
+def attribute_steps(
+    module: Module, baseline: Baseline, kind: type[Walk], step_of: StepOf, progress: Progress
+) -> Attribution:
+    """`attribute_error` for the steps that `step_of` finds, executed and varied by a `kind` of walk."""
     assert baseline.module is not None and baseline.measured is not None
     fidelity = Fidelity(baseline.module, baseline.measured)
     copy = module.clone()
     twins = dict(zip(copy.main.body, module.main.body, strict=True))
     axes = return_logits(copy)
-    known = [rounding_step(twins.get(op, op), baseline) for op in copy.main.body]
+    known = [step_of(twins.get(op, op), baseline) for op in copy.main.body]
     count = sum(step is not None for step in known)
     found: dict[tuple[int, str], list[list[Array]]] = {}
     with progress("switching causes of error off", count * fidelity.count) as advance, np.errstate(all="ignore"):
         for run in fidelity.runs(copy):
-            walk = Walk(run, known, axes)
+            walk = kind(run, known, axes)
             base = walk.finish(-1, walk.inputs())
             found.setdefault((-1, ""), []).append(base)
             values = walk.inputs()
@@ -133,6 +140,10 @@ def _label(op: Operation) -> str:
     return f"input '{source.name}'" if isinstance(op, QuantizeOp) and source.defining_op is None else op.location.layer
 
 
+StepOf = Callable[[Operation, Baseline], RoundingStep | None]
+"""Finds out whether an operation rounds, as `rounding_step` does."""
+
+
 def rounding_step(op: Operation, baseline: Baseline) -> RoundingStep | None:
     """What is known of an operation of the module if it rounds; None if it only moves, sums or converts back."""
     if op.has_trait(Terminator) or isinstance(op, MOVING) or not isinstance(op.result.type.element, QuantizedType):
@@ -143,12 +154,13 @@ def rounding_step(op: Operation, baseline: Baseline) -> RoundingStep | None:
         if isinstance(product, (Conv2dOp, MatmulOp)):
             return RoundingStep(op, origin, product, baseline.layers.get(product))
         return RoundingStep(op, origin, None, None)
-    if isinstance(op, QuantizeOp) or (origin is not None and _computed(op.operands) == _computed(origin.operands)):
+    if isinstance(op, QuantizeOp) or (origin is not None and computed(op.operands) == computed(origin.operands)):
         return RoundingStep(op, origin, None, None)
     return None
 
 
-def _computed(values: Iterable[Value[Any]]) -> int:
+def computed(values: Iterable[Value[Any]]) -> int:
+    """How many of the values are no constants."""
     return sum(not is_fixed(value) for value in values)
 
 
@@ -159,12 +171,12 @@ class Walk:
     """
 
     def __init__(self, run: Run, steps: list[RoundingStep | None], axes: list[int | None]) -> None:
-        self._run, self._known, self._axes = run, steps, axes
-        self._ops = list(run.module.main.body)
+        self._run, self.known, self._axes = run, steps, axes
+        self.ops = list(run.module.main.body)
         final: dict[Value[Any], int] = {}
-        for index, op in enumerate(self._ops):
-            final.update(dict.fromkeys((*op.operands, *op.results, *self._product_operands(index)), index))
-        self._unread: dict[int, list[Value[Any]]] = {index: [] for index in range(len(self._ops))}
+        for index, op in enumerate(self.ops):
+            final.update(dict.fromkeys((*op.operands, *op.results, *self.product_operands(index)), index))
+        self._unread: dict[int, list[Value[Any]]] = {index: [] for index in range(len(self.ops))}
         for value, index in final.items():
             self._unread[index].append(value)
 
@@ -174,18 +186,18 @@ class Walk:
 
     def finish(self, index: int, values: Values) -> list[Array]:
         """What is compared of the outputs, from the `values` after operation `index`, which are used up."""
-        for later in range(index + 1, len(self._ops)):
+        for later in range(index + 1, len(self.ops)):
             self.advance(later, values)
-        returned = [_array(value, values) for value in self._run.module.main.returns]
+        returned = [array_of(value, values) for value in self._run.module.main.returns]
         return compared(returned, self._axes, self._run.size)
 
     def replaced(self, index: int, values: Values, result: Array) -> Values:
         """The values after operation `index` if it gave `result`."""
-        return values | {self._ops[index].result: result}
+        return values | {self.ops[index].result: result}
 
     def advance(self, index: int, values: Values) -> None:
         """Execute operation `index`, and forget what nobody reads any more."""
-        op = self._ops[index]
+        op = self.ops[index]
         if op.has_trait(Terminator):
             return
         values[op.result] = self.step(index, values)
@@ -194,8 +206,8 @@ class Walk:
 
     def step(self, index: int, values: Values) -> Array:
         """The result of operation `index`: as `evaluate` says for integers, rounded and clipped for reals."""
-        op = self._ops[index]
-        arguments = [_array(value, values) for value in op.operands]
+        op = self.ops[index]
+        arguments = [array_of(value, values) for value in op.operands]
         if not any(_is_real(v, a) for v, a in zip(op.operands, arguments, strict=True)):
             return cast(Array, op.evaluate(*arguments))
         if isinstance(op, MOVING):
@@ -204,16 +216,16 @@ class Walk:
             return _real(op.data, arguments[0]).astype(np.float32)
         if isinstance(op, (Conv2dOp, MatmulOp)):
             return _accumulated(op, [_centred(v, a) for v, a in zip(op.operands, arguments, strict=True)])
-        step = self._known[index]
+        step = self.known[index]
         if step is None:
             return cast(Array, op.evaluate(*(_stored(v, a) for v, a in zip(op.operands, arguments, strict=True))))
         return _rounded(op, self._steps(step, op, arguments))
 
     def variants(self, index: int, values: Values, result: Array) -> dict[str, Array]:
         """What step `index` gives instead of `result` without each cause, and without all of them together."""
-        op, step = self._ops[index], self._known[index]
+        op, step = self.ops[index], self.known[index]
         assert step is not None
-        arguments = [_array(value, values) for value in op.operands]
+        arguments = [array_of(value, values) for value in op.operands]
         low, high = _clamp(op, step)
         element = quantized_element(op.result.type)
         plain, exact = self._steps(step, op, arguments), self._steps(step, op, arguments, exact=True)
@@ -226,7 +238,7 @@ class Walk:
         }
         real = exact
         if step.source is not None:
-            product = self._ops[index].operands[0].defining_op
+            product = self.ops[index].operands[0].defining_op
             assert isinstance(product, (Conv2dOp, MatmulOp))
             data = product.operands[0]
             weights = [fixed_array(value).astype(np.float64) for value in step.source.operands[1:]]
@@ -235,9 +247,9 @@ class Walk:
             found["weight rounding"] = _rounded(op, real)
         return found | {TOGETHER: np.clip(real, low, high)}
 
-    def _product_operands(self, index: int) -> tuple[Value[Any], ...]:
+    def product_operands(self, index: int) -> tuple[Value[Any], ...]:
         """What `variants` of operation `index` reads besides its own operands."""
-        step, op = self._known[index], self._ops[index]
+        step, op = self.known[index], self.ops[index]
         product = op.operands[0].defining_op if step is not None and step.source is not None else None
         return () if product is None else product.operands
 
@@ -294,7 +306,8 @@ def _rounded(op: Operation, steps: Array) -> Array:
     return np.clip(np.rint(steps), *_bounds(op)).astype(quantized_element(op.result.type).dtype)
 
 
-def _array(value: Value[Any], values: Values) -> Array:
+def array_of(value: Value[Any], values: Values) -> Array:
+    """A constant's array, or what was computed."""
     return value.array if isinstance(value, Constant) else values[value]
 
 

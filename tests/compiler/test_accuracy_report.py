@@ -39,9 +39,16 @@ def test_the_same_from_python():
     assert program.report()["accuracy_report"] == program.losses
 
 
-def test_bfloat16_has_nothing_to_rank():
-    with pytest.raises(accelc.CompileError, match="accuracy_report is given for precision 'bf16'"):
-        accelc.compile(MODEL, precision="bf16", calibration=DATA[1], accuracy_report=True)
+def test_bfloat16_is_ranked_too(tmp_path):
+    path = tmp_path / "report.json"
+    command = [MODEL, *DATA, "--precision", "bf16", "--accuracy-report", "--report-json", str(path)]
+    assert run_cli(command) == 0
+    found = json.loads(path.read_text())["accuracy_report"]
+    assert found["sqnr_db"] > 40 and len(found["layers"]) == 7
+    for layer in found["layers"]:
+        assert layer["clipping"] == layer["requantization"] == 0.0
+        assert layer["share"] == pytest.approx(sum(layer[part] for part in PARTS))
+    assert found["layers"][0]["share"] > 0.1
 
 
 def test_samples_are_needed(capsys):

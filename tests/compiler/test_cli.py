@@ -105,10 +105,6 @@ USAGE = [
         "model.onnx --precision bf16 --load-calibration a.json",
         "--load-calibration is given for precision bf16, which has nothing to calibrate",
     ),
-    (
-        "model.onnx --precision bf16 --accuracy-report",
-        "--accuracy-report is given for precision bf16, which has nothing to calibrate",
-    ),
     ("model.onnx --precision bf16 --bf16-sums blas", "--bf16-sums blas is given without --run or --evaluate"),
     ("model.onnx --precision mixed --pareto a.txt", "--pareto a.txt: expected a name that ends in .json, .csv, .png"),
     ("model.onnx --emti nn", "unrecognized arguments: --emti"),

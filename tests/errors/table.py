@@ -167,6 +167,7 @@ ARRAYS = {
     "model.accel --evaluate float_labels.npz": "labels that are no integers",
     "model.accel --evaluate eleventh.npz": "a label that no output stands for",
     "model.onnx --accuracy-report": "an accuracy report without calibration samples",
+    "model.onnx --precision bf16 --emit=onnx -o out/model.onnx": "an ONNX file of a network in bf16",
     "model.onnx --calibration-data absent.npz": "calibration data that does not exist",
     "model.onnx --calibration-data folder": "a folder without calibration data",
     "model.onnx --calibration-data name.npz": "calibration data of another name",
