@@ -30,6 +30,7 @@ from ..passes.quantization.calibration_table import CalibrationTable, load_table
 from ..passes.quantization.legality import float_operations
 from ..passes.registry import PASSES
 from .arrays import checked_samples, read_samples
+from .collecting import collecting_seldom
 from .feasibility import check_memory
 from .importer import import_model
 from .notes import Notes, product_shapes, shuffle_notes
@@ -216,6 +217,7 @@ def passes_between(passes: Sequence[Pass], start: str, stop: str | None) -> list
     return list(passes[first:last])
 
 
+@collecting_seldom()
 def compile_module(
     source: Source,
     settings: Settings,
@@ -275,6 +277,7 @@ def compile_module(
     )
 
 
+@collecting_seldom()
 def emit(compiled: Compiled) -> Program:
     """The program of a compiled module; CompileError if its passes have not led down to scheduled instructions."""
     level, settings = level_of(compiled.module), compiled.settings
