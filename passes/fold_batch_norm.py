@@ -129,7 +129,8 @@ def rescale_producer(op: Operation, data: Value[Any], factor: Array | None, offs
     new_bias = old_bias * (1.0 if factor is None else factor) + offset
     module = rewriter.module
     if factor is not None:
-        scaled = (weight.array.astype(np.float64) * factor).astype(np.float32)
+        scaled = np.empty_like(weight.array)  # in float64, block by block: float64 weights are never held as a whole
+        np.multiply(weight.array, factor, out=scaled, dtype=np.float64, casting="same_kind")
         weight = module.add_constant(str(weight.name), scaled)
     if bias is not None or np.any(new_bias):
         name = str(bias.name) if bias is not None else f"{weight.name}.bias"

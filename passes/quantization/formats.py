@@ -36,7 +36,8 @@ class Format:
 
     def largest(self, weights: Array, bias: Array) -> Array:
         """The magnitude [C] that no partial sum with stored `weights` [..., C] and `bias` [C] exceeds."""
-        sums = np.abs(weights.astype(np.int64)).reshape(-1, weights.shape[-1]).sum(axis=0)
+        magnitudes = np.abs(weights.astype(np.int32))  # the smallest int8 and int16 have no magnitude of their own
+        sums = magnitudes.reshape(-1, weights.shape[-1]).sum(axis=0, dtype=np.int64)
         return self.activation_span * sums + np.abs(bias)
 
     @property

@@ -13,6 +13,9 @@ from .formats import INT8, Format
 ZERO_CHANNEL_BIAS = 2**20
 """The stored bias of a channel without weights: fine enough for any result type."""
 
+_CHUNK = 1 << 14
+"""Weights that are divided at once, so that their float64 quotients stay in the cache."""
+
 
 @dataclass(frozen=True)
 class QuantizedWeights:
@@ -46,20 +49,26 @@ def quantize_weights(weight: Array, bias: Array | None, input_scale: float, form
     if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
         raise ValueError("the weights or the bias hold NaN or infinity")
     channels = weight.shape[-1]
-    rows = weight.reshape(-1, channels).astype(np.float64)
+    rows = weight.reshape(-1, channels)
+    magnitudes = np.abs(rows)
     offsets = np.zeros(channels) if bias is None else np.abs(bias.astype(np.float64))
-    scales = np.abs(rows).max(axis=0, initial=0.0) / format.weight_limit
-    floor = accumulator_floor(np.abs(rows).sum(axis=0), len(rows), offsets / input_scale, format)
+    scales = magnitudes.max(axis=0, initial=0.0).astype(np.float64) / format.weight_limit
+    sums = magnitudes.sum(axis=0, dtype=np.float64)
+    floor = accumulator_floor(sums, len(rows), offsets / input_scale, format)
     raised = int(np.count_nonzero((floor > scales) & (scales > 0.0)))
     empty = scales == 0.0
     scales = np.maximum(scales, floor)
     stand_in = np.where(offsets > 0.0, offsets / (input_scale * ZERO_CHANNEL_BIAS), 1.0)
     scales = np.where(empty, stand_in, scales)
-    stored = np.clip(np.rint(rows / scales), -format.weight_limit, format.weight_limit)
+    stored = np.empty(rows.shape, format.weight.dtype)
+    step = max(1, _CHUNK // max(1, channels))
+    for first in range(0, len(rows), step):
+        part = rows[first : first + step] / scales
+        stored[first : first + step] = np.clip(np.rint(part, out=part), -format.weight_limit, format.weight_limit)
     accumulator_scales = input_scale * scales
     stored_bias = np.zeros(channels) if bias is None else np.rint(bias.astype(np.float64) / accumulator_scales)
     return QuantizedWeights(
-        stored.astype(format.weight.dtype).reshape(weight.shape),
+        stored.reshape(weight.shape),
         None if bias is None else stored_bias.astype(format.bias_dtype),
         accumulator_scales,
         raised,
