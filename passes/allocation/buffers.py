@@ -118,11 +118,11 @@ def lifetimes(operations: Sequence[Operation], space: str) -> dict[Value[Any], t
 
 def item_of(value: Value[Any], span: tuple[int, int], target: Target) -> Item:
     """Buffers that the DMA fills grow from the top of the memory, those that the vector unit fills from the bottom."""
-    by_array = any(isinstance(op, MatmulOp) for op in value.users)
+    uses = [op for op, _ in value.uses]
     ranges: tuple[tuple[int, int], ...] = ()
-    if by_array and len(target.reachable_groups) < target.groups:
+    if any(isinstance(op, MatmulOp) for op in uses) and len(target.reachable_groups) < target.groups:
         ranges = _joined(sorted(target.reachable_groups), target.group_bytes)
-    loaded = any(isinstance(op, LoadOp) and op.destination is value for op in value.users)
+    loaded = any(isinstance(op, LoadOp) and op.destination is value for op in uses)
     return Item(*span, value.type.size, ranges, from_top=loaded)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.instruction import InstructionOp, Region
 from ..lowering.mapping import Geometry, strip_shape
 from .layers import Program, Unit
 from .strips import cut_rows
@@ -75,15 +76,11 @@ def chunking(op: MatmulOp, target: Target, largest_rows: int, limit: int) -> Chu
     return Chunking(rows, tiles, groups, depth, apart)
 
 
-def rows_touched(op: InstructionOp, value: Value[Any], row_stride: int, operand: str | None = None) -> tuple[int, int]:
-    """The buffer rows [first, last) of `value` that an instruction touches; the row it points at if it touches none.
-
-    Of one `operand` only, if that is given.
-    """
-    names = [f.name for f, v in zip(op.operand_fields, op.operands, strict=False) if v is value]
-    names = [operand] if operand else names
-    spans = [(region.offset, max(region.end, region.offset + 1)) for region in op.regions() if region.operand in names]
-    return min(low for low, _ in spans) // row_stride, -(-max(high for _, high in spans) // row_stride)
+def rows_touched(regions: Sequence[Region], row_stride: int) -> tuple[int, int]:
+    """The buffer rows [first, last) that regions of one buffer touch; the row they point at if they touch none."""
+    low = min(region.offset for region in regions)
+    high = max(max(region.end, region.offset + 1) for region in regions)
+    return low // row_stride, -(-high // row_stride)
 
 
 def all_rows_touched(program: Program, op: InstructionOp) -> dict[Value[Any], tuple[int, int]]:

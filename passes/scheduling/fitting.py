@@ -13,7 +13,7 @@ from ...dialects.tile.memory import LoadOp
 from ..allocation.crowding import crowding
 from .emission import StripEmitter
 from .layers import Program
-from .prefetch import prefetch
+from .prefetch import Prefetcher
 from .residency import Reserve, Residency
 from .tracks import Track
 
@@ -100,10 +100,11 @@ def _packable(
 def _loaded_ahead(operations: list[Operation], plan: Residency, lookahead: float) -> list[Operation]:
     """The operations with loads as early as the share `lookahead` of the budget allows and buffers can be packed."""
     slots = sum(not isinstance(op, LoadOp) for op in operations) + 1
+    loads = Prefetcher(operations)
     for fraction in LOOKAHEADS:
         limits = np.full(slots, int(plan.budget * lookahead * fraction))
         for retreat in range(RETREATS):
-            ahead = prefetch(operations, limits)
+            ahead = loads.within(limits)
             crowded = crowding(ahead, plan.target, search=False, accumulators=False)
             if crowded is None:
                 return ahead

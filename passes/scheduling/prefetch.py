@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,48 +14,59 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp, StoreOp
 
 
-def prefetch(operations: list[Operation], capacity: int | Array) -> list[Operation]:
-    """The same operations with every load as early as `capacity` bytes of live SRAM buffers allow.
-
-    That is one number, or one for every slot: the operations that are no loads, and the end.
+class Prefetcher:
+    """The loads of scheduled operations, which can move ahead as far as there is room: more than one room is tried.
 
     Loads keep their order (the DMA queue is in order), stay behind the stores of what they read, and move only while
     nothing else has touched their buffer. Other operations keep their order among themselves. Linear in the
     operations plus the distances loads move, and in stores times loads of one DRAM buffer.
     """
-    slots = [op for op in operations if not isinstance(op, LoadOp)]
-    loads: list[tuple[LoadOp, int]] = []
-    position = 0
-    for op in operations:
-        if isinstance(op, LoadOp):
-            loads.append((op, position))
-        else:
-            position += 1
-    touched, last = _uses(slots)
-    begin = _begins(loads, touched)
-    usage = np.zeros(len(slots) + 1, np.int64)
-    for buffer, start in begin.items():
-        usage[start : last.get(buffer, start) + 1] += buffer.type.size
-    free = capacity - usage
-    stores = _stores(slots)
-    chosen: list[list[LoadOp]] = [[] for _ in range(len(slots) + 1)]
-    earliest = 0
-    for load, slot in loads:
-        buffer = load.destination
-        target = slot
-        if slot <= touched.get(buffer, slot):
-            floor = max(earliest, _behind_stores(load, slot, stores))
-            target = _earliest(free, begin[buffer], slot, floor, buffer.type.size)
-            if target < begin[buffer]:
-                free[target : begin[buffer]] -= buffer.type.size
-                begin[buffer] = target
-        earliest = max(earliest, target)
-        chosen[target].append(load)
-    ordered: list[Operation] = []
-    for index, op in enumerate(slots):
-        ordered += chosen[index]
-        ordered.append(op)
-    return ordered + list[Operation](chosen[len(slots)])
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._slots = [op for op in operations if not isinstance(op, LoadOp)]
+        loads: list[tuple[LoadOp, int]] = []
+        position = 0
+        for op in operations:
+            if isinstance(op, LoadOp):
+                loads.append((op, position))
+            else:
+                position += 1
+        touched, last = _uses(self._slots)
+        self._begin = _begins(loads, touched)
+        self._usage = np.zeros(len(self._slots) + 1, np.int64)
+        for buffer, start in self._begin.items():
+            self._usage[start : last.get(buffer, start) + 1] += buffer.type.size
+        stores = _stores(self._slots)
+        # A load stays where it is, floor None, if something else has touched its buffer before.
+        self._loads = [
+            (load, slot, _behind_stores(load, slot, stores) if slot <= touched.get(load.destination, slot) else None)
+            for load, slot in loads
+        ]
+
+    def within(self, capacity: int | Array) -> list[Operation]:
+        """The same operations with every load as early as `capacity` bytes of live SRAM buffers allow.
+
+        That is one number, or one for every slot: the operations that are no loads, and the end.
+        """
+        begin, free = dict(self._begin), capacity - self._usage
+        chosen: list[list[LoadOp]] = [[] for _ in range(len(self._slots) + 1)]
+        earliest = 0
+        for load, slot, floor in self._loads:
+            target = slot
+            if floor is not None:
+                buffer = load.destination
+                size, start = buffer.type.size, begin[buffer]
+                target = _earliest(free, start, slot, max(earliest, floor), size)
+                if target < start:
+                    free[target:start] -= size
+                    begin[buffer] = target
+            earliest = max(earliest, target)
+            chosen[target].append(load)
+        ordered: list[Operation] = []
+        for index, op in enumerate(self._slots):
+            ordered += chosen[index]
+            ordered.append(op)
+        return ordered + list[Operation](chosen[-1])
 
 
 def _earliest(free: Array, begin: int, slot: int, floor: int, size: int) -> int:

@@ -31,7 +31,7 @@ class Rolling:
         tensor, operand = op.operands[index], op.operand_fields[index].name
         roll, stride = self.plan.rolls[tensor], self.plan.row_stride(tensor)
         regions = [region for region in op.regions() if region.operand == operand]
-        first, last = rows_touched(op, tensor, stride, operand)
+        first, last = rows_touched(regions, stride)
         number = (last - 1) // roll.rows
         copies: list[Operation] = []
         if first < number * roll.rows and (tensor, number) in self.stale:

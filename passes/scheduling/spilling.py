@@ -70,27 +70,26 @@ class Spills:
     def strips(self, operations: Sequence[InstructionOp], name: str, layer: int, location: Location) -> Strips:
         """Buffers and transfers for the spilled operands of cut instructions."""
         strips = Strips()
-        for tensor in dict.fromkeys(v for op in operations for v in op.operands if v in self.plan.spilled):
+        spilled = self.plan.spilled
+        touched = {v: list[Region]() for op in operations for v in op.operands if v in spilled}
+        for op in operations if touched else ():
+            for region in op.regions():
+                if (tensor := operand_of(op, region)) in touched:
+                    touched[tensor].append(region)
+        for tensor, regions in touched.items():
             stride = self.plan.row_stride(tensor)
-            spans = [rows_touched(op, tensor, stride) for op in operations if tensor in op.operands]
-            first, last = min(s[0] for s in spans), max(s[1] for s in spans)
+            first, last = rows_touched(regions, stride)
             alloc = AllocOp((), (BufferType("sram", (last - first) * stride),))
             alloc.buffer.name = name
             buffer, base = alloc.buffer, first * stride
             strips.buffers[tensor] = (buffer, base)
-            reads = dict.fromkeys(
-                _once(region)
-                for op in operations
-                for region in op.regions()
-                if operand_of(op, region) is tensor and region.size and not region.writes
-            )
+            reads = dict.fromkeys(_once(region) for region in regions if region.size and not region.writes)
             if reads and tensor in self.inputs:
                 strips.loads += self._load_input(tensor, buffer, first, last)
             elif reads:
                 strips.loads += self._transfers(LoadOp, _distinct(list(reads)), tensor, buffer, base)
-            for op in operations:
-                written = [r for r in op.regions() if r.writes and operand_of(op, r) is tensor]
-                strips.stores += self._transfers(StoreOp, written, tensor, buffer, base)
+            written = [region for region in regions if region.writes]
+            strips.stores += self._transfers(StoreOp, written, tensor, buffer, base)
         for op in (*strips.loads, *strips.stores):
             assert isinstance(op, InstructionOp)
             op.layer, op.location = layer, location

@@ -8,7 +8,7 @@ from accelc.dialects.core.operation import Operation, Value
 from accelc.dialects.tile.memory import AllocOp, LoadOp, StoreOp
 from accelc.dialects.tile.movement import MoveOp
 from accelc.dialects.tile.types import BufferType
-from accelc.passes.scheduling.prefetch import prefetch
+from accelc.passes.scheduling.prefetch import Prefetcher
 
 SIZE = 64
 
@@ -53,7 +53,7 @@ def most_alive(operations: list[Operation]) -> int:
 @pytest.mark.parametrize("capacity", [SIZE, 2 * SIZE, 3 * SIZE, 100 * SIZE])
 def test_loads_run_ahead_as_far_as_the_capacity_allows(capacity: int) -> None:
     operations = pairs_of_load_and_move(6)
-    ahead = prefetch(operations, capacity)
+    ahead = Prefetcher(operations).within(capacity)
     assert [op for op in ahead if isinstance(op, LoadOp)] == [op for op in operations if isinstance(op, LoadOp)]
     assert [op for op in ahead if not isinstance(op, LoadOp)] == [op for op in operations if not isinstance(op, LoadOp)]
     assert most_alive(ahead) <= max(capacity, most_alive(operations))
@@ -68,7 +68,7 @@ def test_a_load_stays_behind_the_store_of_what_it_reads() -> None:
     stored = store(a, spilled)
     again = load(spilled, c)
     operations: list[Operation] = [load(buffer("dram"), a), stored, move(a, b), move(b, b), again, move(c, d)]
-    ahead = prefetch(operations, 100 * SIZE)
+    ahead = Prefetcher(operations).within(100 * SIZE)
     assert ahead.index(again) == ahead.index(stored) + 1
 
 
@@ -76,4 +76,4 @@ def test_a_load_into_a_buffer_that_is_in_use_stays() -> None:
     a, b = buffer(), buffer()
     again = load(buffer("dram"), a)
     operations: list[Operation] = [load(buffer("dram"), a), move(a, b), again, move(a, b)]
-    assert prefetch(operations, 100 * SIZE) == operations
+    assert Prefetcher(operations).within(100 * SIZE) == operations
