@@ -17,7 +17,7 @@ from .quantization.formats import format_of
 from .quantization.lockstep import Layer, Visit, accumulator_scales, requantization
 from .quantization.patches import input_rows
 from .quantization.refinement import LayerRefinement, Refinement
-from .quantization.rounding import Moments, clip_scales, joint_parts, nearest, round_jointly
+from .quantization.rounding import Moments, clip_scales, in_steps, joint_parts, nearest, round_jointly
 
 FEWEST_ROWS = 4096
 """Output positions that a Hessian is estimated from, where there are as many, and half as many judge the result."""
@@ -74,7 +74,7 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     columns, column_scales = _columns(weight, groups).copy(), (scales / step).reshape(groups, -1)
     reals = _columns(real, groups)
     for group in range(groups):
-        found = _best(columns[group], column_scales[group], reals[group], seen[group], judged[group], parts)
+        found = best_rounding(columns[group], column_scales[group], reals[group], seen[group], judged[group], parts)
         columns[group], column_scales[group] = found
     stored = columns.transpose(1, 0, 2).reshape(weight.shape)
     new_scales = column_scales.reshape(-1) * step
@@ -95,7 +95,7 @@ def _round(module: Module, visit: Visit, fitted: int) -> int:
     return int(changed.sum())
 
 
-def _best(
+def best_rounding(
     stored: Array, scales: Array, reals: Array, seen: Array, judged: Array, parts: Sequence[Array]
 ) -> tuple[Array, Array]:
     """Integers [K, C] and scales [C] for the weights `reals` of one group.
@@ -109,22 +109,23 @@ def _best(
     for part in parts:
         rows = seen[:, part]
         moments = Moments.of(rows.T @ rows / len(rows))
-        joint[part] = round_jointly(reals[part] / scales, moments)
-        joint_clipped[part] = round_jointly(reals[part] / clipped, moments)
+        joint[part] = round_jointly(in_steps(reals[part], scales), moments)
+        joint_clipped[part] = round_jointly(in_steps(reals[part], clipped), moments)
     candidates = [(joint, scales), (nearest(reals / clipped), clipped), (joint_clipped, clipped)]
     best, best_scales = stored.astype(np.float64), scales.copy()
-    least = _squared_error(judged, reals - best * scales) * CLEARLY_BETTER
+    units = np.ldexp(1.0, np.frexp(scales)[1])  # powers of two: errors are the same, and finite whatever the scales
+    least = _squared_error(judged, reals, best * scales, units) * CLEARLY_BETTER
     for integers, tried in candidates:
-        error = _squared_error(judged, reals - integers * tried)
+        error = _squared_error(judged, reals, integers * tried, units)
         better = error < least
         least[better], best_scales[better] = error[better], tried[better]
         best[:, better] = integers[:, better]
     return best, best_scales
 
 
-def _squared_error(rows: Array, errors: Array) -> Array:
-    """The mean square of the outputs that weight errors [K, C] cause, [C]."""
-    return np.square(rows @ errors.astype(np.float32)).mean(axis=0)
+def _squared_error(rows: Array, reals: Array, found: Array, units: Array) -> Array:
+    """The mean square of the outputs that errors of the weights [K, C] cause, [C], each in its unit."""
+    return np.square(rows @ in_steps(reals - found, units).astype(np.float32)).mean(axis=0)
 
 
 def _columns(weight: Array, groups: int) -> Array:

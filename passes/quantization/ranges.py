@@ -58,15 +58,14 @@ class Range:
         return max(abs(self.low), abs(self.high))
 
 
-def activation_type(
-    interval: Range, *, smallest_scale: float = SMALLEST_SCALE, storage: ScalarType = I8
-) -> QuantizedType:
+def activation_type(interval: Range, *, smallest_scale: float = 0.0, storage: ScalarType = I8) -> QuantizedType:
     """The type whose integers span `interval` extended to hold 0, which is represented exactly.
 
     int16 is symmetric: scale = float32(largest |x| / 32767), zero point 0. int8 is not: scale = float32((high - low) /
     255), zero point = rint(-128 - low / scale). An interval of width 0 (a tensor that was always zero) takes scale 1
-    and zero point 0. `smallest_scale` is a floor that raises the scale.
+    and zero point 0. `smallest_scale` is a floor that raises the scale, which is never below `SMALLEST_SCALE`.
     """
+    smallest_scale = max(smallest_scale, SMALLEST_SCALE)
     low, high = min(interval.low, 0.0), max(interval.high, 0.0)
     if low == high:
         return QuantizedType(storage, max(1.0, representable(smallest_scale)), 0)

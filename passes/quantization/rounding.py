@@ -24,6 +24,15 @@ RATIOS = np.linspace(1.0, 0.75, 11)
 CLIPPED_AT_ONCE = 1 << 16
 """Weights whose clipping is searched at once: float32 copies of so many stay in the cache."""
 
+FARTHEST = 2.0**30
+"""Steps at which weights are cut: beside so many no rounding matters, and their squares stay finite in float32."""
+
+
+def in_steps(weights: Array, scales: Array) -> Array:
+    """Weights [..., C] in steps of their scales, float64, cut at `FARTHEST`."""
+    with np.errstate(over="ignore"):  # what is infinite is cut as well
+        return np.clip(weights / scales, -FARTHEST, FARTHEST)
+
 
 def clip_scales(weights: Array, scales: Array, importance: Array) -> Array:
     """The scale among `RATIOS` * `scales` [C] with the least error of each output channel, float64 [C].
@@ -38,7 +47,7 @@ def clip_scales(weights: Array, scales: Array, importance: Array) -> Array:
     for start in range(0, len(scales), width):
         part = np.s_[start : start + width]
         # In units of the largest scale tried, so that one factor serves all channels of a ratio.
-        steps = (weights[:, part] / scales[part]).T.astype(np.float32, order="C")
+        steps = in_steps(weights[:, part], scales[part]).T.astype(np.float32, order="C")
         best, ratios = np.full(len(steps), np.inf, np.float32), np.ones(len(steps))
         for ratio in RATIOS:
             errors = steps * np.float32(1.0 / ratio)

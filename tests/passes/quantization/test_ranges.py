@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelc.dialects.core.types import I16
-from accelc.passes.quantization.ranges import Range, activation_type
+from accelc.passes.quantization.ranges import SMALLEST_SCALE, Range, activation_type
 
 numbers = st.floats(-(2.0**60), 2.0**60, width=32)
 
@@ -43,6 +43,11 @@ def test_headroom_is_for_what_may_still_be_larger() -> None:
 
 def test_a_tensor_that_is_always_zero_has_a_type() -> None:
     assert str(activation_type(Range(0.0, 0.0))) == "!quant.i8<1.0:0>"
+
+
+def test_ranges_too_small_for_a_scale_take_the_smallest() -> None:
+    assert activation_type(Range(-1e-38, 1e-38)).scale == SMALLEST_SCALE
+    assert activation_type(Range(-1e-38, 1e-38), smallest_scale=0.0, storage=I16).scale == SMALLEST_SCALE
 
 
 def test_a_floor_raises_the_scale() -> None:

@@ -8,7 +8,16 @@ import pytest
 from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
 from accelc.passes.quantization.patches import input_rows
-from accelc.passes.quantization.rounding import BLOCK, Moments, clip_scales, joint_parts, nearest, round_jointly
+from accelc.passes.quantization.rounding import (
+    BLOCK,
+    Moments,
+    clip_scales,
+    in_steps,
+    joint_parts,
+    nearest,
+    round_jointly,
+)
+from accelc.passes.round_weights import best_rounding
 
 
 def cost(steps: np.ndarray, stored: np.ndarray, hessian: np.ndarray) -> np.ndarray:
@@ -117,3 +126,30 @@ def test_rows_times_weights_are_the_accumulators() -> None:
     assert few.shape == (2, 5, 24)
     assert np.array_equal(few, input_rows(layer, data, 5))
     assert all((rows[0] == row).all(axis=1).any() for row in few[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_far_beyond_their_scale_overflow_nothing() -> None:
+    """Float32 squares end at 1.8e19 steps; such a channel keeps its scale, and the others get theirs."""
+    weights = np.random.default_rng(3).standard_normal((64, 4))
+    weights[0] *= 4
+    scales, importance = np.abs(weights).max(axis=0) / 127, np.full(64, 255.0**2)
+    usual = clip_scales(weights, scales, importance)
+    weights[:, 1] *= 1e30
+    weights[:, 2] *= 1e300
+    found = clip_scales(weights, np.where(np.arange(4) == 2, 1e-300, scales), importance)
+    np.testing.assert_array_equal(found, [usual[0], scales[1], 1e-300, usual[3]])
+    assert np.isfinite(round_jointly(in_steps(weights, scales), Moments.of(np.eye(64)))).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [2.0**90, 2.0**-90])
+def test_errors_are_compared_alike_at_all_magnitudes(size: float) -> None:
+    random = np.random.default_rng(4)
+    reals, seen = random.standard_normal((48, 8)), random.integers(0, 255, (512, 48)).astype(np.float32)
+    scales = np.abs(reals).max(axis=0) / 127
+    stored, parts = nearest(reals / scales), [np.arange(48)]
+    usual, _ = best_rounding(stored, scales, reals, seen, seen, parts)
+    found, _ = best_rounding(stored, scales * size, reals * size, seen, seen, parts)
+    assert (usual != stored).any()
+    np.testing.assert_array_equal(found, usual)
