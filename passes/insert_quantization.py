@@ -16,7 +16,7 @@ from .quantization.calibration_table import CalibratedTensor, CalibrationTable, 
 from .quantization.clipping import NAMED_METHODS, Method, range_method
 from .quantization.formats import FORMATS, INT8
 from .quantization.legality import float_operations
-from .quantization.measure import decibels, held_back
+from .quantization.measure import decibels, held_back, judging
 from .quantization.network import FloatNetwork
 from .quantization.range_search import choose_ranges
 from .quantization.ranges import Range
@@ -40,9 +40,9 @@ class InsertQuantization(Pass):
     what an average sample reaches, `percentile` leaves 100 - `percentile` percent of the values outside on either side,
     `mse` has the smallest expected squared error, `entropy` the smallest loss of information, and `auto` takes for
     each tensor the one with which the executed integers are closest to the float network, on samples that are held
-    back for this. `samples` limits how many samples are used (0: all). Without calibration data `synthetic` samples of
-    standard normal noise from `seed` stand in, with a warning (0: from 2 large to 64 small ones), and `auto` is
-    `percentile`.
+    back for this and others. `samples` limits how many samples are used (0: all). Without calibration data `synthetic`
+    samples of standard normal noise from `seed` stand in, with a warning (0: from 2 large to 64 small ones), and `auto`
+    is `percentile`.
     """
 
     name: ClassVar[str] = "insert-quantization"
@@ -139,11 +139,12 @@ class InsertQuantization(Pass):
         """The method and percentile that every source takes its range from."""
         wanted = self._wanted(network)
         if wanted == "auto" and environment.calibration is not None:
-            choice = choose_ranges(network, statistics, measured, progress=environment.progress)
+            judges = judging(network.module, environment.baseline.calibration, measured)
+            choice = choose_ranges(network, statistics, judges, progress=environment.progress)
             counts = ", ".join(f"{count} {name}" for name, count in Counter(choice.names.values()).most_common())
             message = (
                 f"ranges of {len(choice.names)} tensors: {counts}; signal to noise of the outputs "
-                f"{decibels(choice.error):.1f} dB on {measured.count} held-back samples after {choice.trials} trials"
+                f"{decibels(choice.error):.1f} dB on {judges.count} samples after {choice.trials} trials"
             )
             environment.remark(self.name, "analysis", message, error=choice.error, trials=choice.trials)
             return {value: NAMED_METHODS[name] for value, name in choice.names.items()}

@@ -99,9 +99,7 @@ def held_back(module: Module, data: CalibrationData) -> tuple[CalibrationData, C
     As many are held back as `MEASURED_MACS` pays for, within the limits above, spread evenly over the data; where
     there are only a few samples all of them serve both purposes.
     """
-    macs = sum(getattr(op, "macs_total", 0) for op in module.main.body)
-    wanted = min(max(MEASURED_MACS // max(macs, 1), FEWEST_MEASURED), MOST_MEASURED)
-    count = min(wanted, max(int(data.count * LARGEST_SHARE), FEWEST_MEASURED))
+    count = min(_affordable(module), max(int(data.count * LARGEST_SHARE), FEWEST_MEASURED))
     if data.count < 2 * count:
         return data, CalibrationData({name: array[:count] for name, array in data.samples.items()})
     measured = np.arange(count) * data.count // count
@@ -111,6 +109,26 @@ def held_back(module: Module, data: CalibrationData) -> tuple[CalibrationData, C
         CalibrationData({name: array[rest] for name, array in samples}),
         CalibrationData({name: array[measured] for name, array in samples}),
     )
+
+
+def _affordable(module: Module) -> int:
+    """How many samples may be measured."""
+    macs = sum(getattr(op, "macs_total", 0) for op in module.main.body)
+    return min(max(MEASURED_MACS // max(macs, 1), FEWEST_MEASURED), MOST_MEASURED)
+
+
+def judging(module: Module, fitted: CalibrationData | None, held: CalibrationData) -> CalibrationData:
+    """The samples that networks are compared on: those held back, and others.
+
+    As many others as `MEASURED_MACS` pays for, at least as many as were held back. Whether one of a few samples is loud
+    decides about clipping: what is measured on more of them clips less by chance. Ranges are no more than two numbers a
+    tensor, which hardly fit the others by chance. Where `held_back` split nothing there are no others.
+    """
+    if fitted is None or any(np.shares_memory(rows, fitted.samples[name]) for name, rows in held.samples.items()):
+        return held
+    others = max(_affordable(module) - held.count, held.count)
+    samples = {name: np.concatenate([rows, fitted.samples[name][:others]]) for name, rows in held.samples.items()}
+    return CalibrationData(samples)
 
 
 def expose_logits(module: Module) -> Module:

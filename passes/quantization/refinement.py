@@ -15,7 +15,7 @@ from ...dialects.nn.matmul import MatmulOp
 from ..framework.base import Pass, at_least
 from ..framework.environment import Baseline, CalibrationData, Environment
 from .lockstep import Visit, walk, walk_capacity, weighted_layers
-from .measure import Fidelity, decibels
+from .measure import Fidelity, decibels, judging
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Judge:
         known, operands = baseline.judge, _operands(module)
         if isinstance(known, Judge) and known.operands == operands:
             return known
-        judges = _judges(baseline.calibration, baseline.measured)
+        judges = judging(baseline.module, baseline.calibration, baseline.measured)
         fidelity = known.fidelity if isinstance(known, Judge) else Fidelity(baseline.module, judges)
         return cls(fidelity, operands, fidelity.error(module))
 
@@ -86,8 +86,7 @@ class Judge:
 class Refinement:
     """One attempt to bring integers closer to the float network: begin, change constant operands, finish.
 
-    `finish` takes everything back if the network is not closer than it was at `begin`, on the held-back samples and as
-    many others.
+    `finish` takes everything back if the network is not closer than it was at `begin`, on the samples of `judging`.
     """
 
     pass_name: str
@@ -172,14 +171,3 @@ class Refinement:
 
 def _operands(module: Module) -> dict[Operation, tuple[Value[Any], ...]]:
     return {op: op.operands for op in module.main.body}
-
-
-def _judges(fitted: CalibrationData | None, held: CalibrationData) -> CalibrationData:
-    """The held-back samples and as many of the others.
-
-    Ranges were chosen by the held-back samples alone: on these an improvement has to outdo what fits them by chance.
-    """
-    if fitted is None:
-        return held
-    samples = {name: np.concatenate([rows, fitted.samples[name][: len(rows)]]) for name, rows in held.samples.items()}
-    return CalibrationData(samples)

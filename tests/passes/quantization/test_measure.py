@@ -8,7 +8,7 @@ from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
 from accelc.passes.framework.environment import CalibrationData, Environment
 from accelc.passes.insert_quantization import InsertQuantization
-from accelc.passes.quantization.measure import Fidelity, expose_logits, held_back
+from accelc.passes.quantization.measure import Fidelity, expose_logits, held_back, judging
 
 
 def scaled(factor: float, last: str = "") -> Module:
@@ -118,3 +118,13 @@ def test_some_samples_are_held_back(count: int, rest: int, measured: int) -> Non
     if rest < count:
         union = np.concatenate([calibration.samples["x"], measurement.samples["x"]])
         assert np.array_equal(np.sort(union[:, 0]), data.samples["x"][:, 0])
+
+
+def test_others_than_those_held_back_judge_too() -> None:
+    module, data = scaled(1.0), noise(64)
+    fitted, held = held_back(module, data)
+    together = judging(module, fitted, held)
+    assert (held.count, together.count) == (16, 64), "a small network is measured on all there are"
+    assert np.array_equal(together.samples["x"][:16], held.samples["x"])
+    few, same = held_back(module, noise(8))
+    assert judging(module, few, same) is same and judging(module, None, held) is held

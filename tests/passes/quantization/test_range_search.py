@@ -114,7 +114,7 @@ def test_the_choice_is_the_same_every_time_and_is_told() -> None:
         (remark,) = [remark for remark in environment.remarks if remark.kind == "analysis"]
         texts.append(remark.message)
     assert texts[0] == texts[1]
-    assert texts[0].startswith("ranges of 3 tensors: ") and "dB on 16 held-back samples" in texts[0]
+    assert texts[0].startswith("ranges of 3 tensors: ") and "dB on 64 samples" in texts[0]
 
 
 def test_held_back_samples_widen_the_ranges_in_the_end() -> None:
