@@ -84,14 +84,15 @@ class Visibility:
         if len(self._sums[op]) > 1:
             reaches = [np.maximum(-np.sign(excess) * term, 0) for term in terms]
             blame = reaches[0] + reaches[1]
-            shares = [reach / np.where(blame > 0, blame, 1) for reach in reaches]
+            np.maximum(blame, np.finfo(blame.dtype).smallest_subnormal, out=blame)
+            shares = [reach / blame for reach in reaches]
+        # What a clamp from below raised goes up to 0 at most, and down to it what one from above lowered; choosing by
+        # `np.where` takes ten times as long.
+        largest = np.finfo(total.dtype).max
+        low, high = -largest * (excess >= 0), largest * (excess <= 0)
         for index in self._sums[op]:
-            share = shares[index]
-            least = terms[index] + share * excess
-            counts = np.where(
-                excess > 0, np.minimum(least, 0), np.where(excess < 0, np.maximum(least, 0), terms[index])
-            )
-            see(op.operands[index], signs[index] * counts)
+            counts = terms[index] + shares[index] * excess
+            see(op.operands[index], signs[index] * np.clip(counts, low, high, out=counts))
         for value in {*op.operands} & self._waiting.keys():
             self._readers[value] -= 1
             if not self._readers[value]:
