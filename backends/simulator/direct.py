@@ -15,7 +15,7 @@ from .analysis import Weights
 from .kernels import flat, has_kernels, offset_pairs, offsets
 from .memory import Scratch
 from .plain import Step, sequence
-from .windows import PaddedInput, unfold_step
+from .windows import unfold_step, windows_of_chunks
 
 SHORTEST_RUN = 4
 """Bytes that the machine code multiplies at once; shorter runs are gathered first."""
@@ -40,16 +40,11 @@ def direct_product(op: MatmulOp, weights: Weights, sram: Array, result: Array, s
 
     Every sum must fit int32, and a reduction must have at least SHORTEST_RUN products.
     """
-    span, apart = op.channel_span
     need_h, need_w = op.padded_size
-    together = max(1, BLOCK // (need_h * need_w * span))
+    together = max(1, BLOCK // (need_h * need_w * op.channel_span[0]))
     steps: list[Step] = []
-    for first in range(0, len(sram), together):
-        chosen = slice(first, min(first + together, len(sram)))
-        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, np.int8, copy=False)
-        if padded.borders or padded.copies:
-            steps.append(padded.fill)
-        windows = padded.windows(op, op.groups, apart, op.in_c)
+    for chosen, filling, windows in windows_of_chunks(op, sram, together, scratch):
+        steps += filling
         if _run_axes(windows) is None:
             steps += _gathered(op, weights, windows, result[chosen], scratch)
         else:

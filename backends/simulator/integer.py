@@ -12,7 +12,7 @@ from ...dialects.nn.integer_kernels import bound_product
 from ...dialects.tile.array import MatmulOp
 from .memory import Scratch
 from .plain import Step, sequence
-from .windows import PaddedInput, unfold_step
+from .windows import unfold_step, windows_of_chunks
 
 UNFOLDED = 1 << 20
 """Elements of the unfolded matrix at a time: 1 MiB, which stays in the second cache level."""
@@ -34,12 +34,8 @@ def integer_product(op: MatmulOp, packed: Sequence[Any], sram: Array, result: Ar
     together = max(1, UNFOLDED // (row * op.out_h))
     height = max(1, min(op.out_h, UNFOLDED // row))
     steps: list[Step] = []
-    for first in range(0, len(sram), together):
-        chosen = slice(first, min(first + together, len(sram)))
-        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, np.int8, copy=False)
-        if padded.borders or padded.copies:
-            steps.append(padded.fill)
-        windows = padded.windows(op, op.groups, apart, op.in_c)
+    for chosen, filling, windows in windows_of_chunks(op, sram, together, scratch):
+        steps += filling
         for top in range(0, op.out_h, height):
             window = windows[:, :, top : top + height]
             count = window.shape[2] * op.out_w

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ...dialects.core.types import Array
+from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.window import WindowOp
 from .kernels import copy_kernel
 from .memory import Scratch
@@ -61,6 +63,18 @@ class PaddedInput:
         """One view [samples, out_h, out_w, channels] for every window position, in the order of the weights."""
         windows = self.windows(op, 1, 0, channels)[:, 0]
         return [windows[:, :, :, i, j] for i in range(op.kernel_h) for j in range(op.kernel_w)]
+
+
+def windows_of_chunks(
+    op: MatmulOp, sram: Array, together: int, scratch: Scratch
+) -> Iterator[tuple[slice, list[Step], Array]]:
+    """The int8 windows of a product for `together` samples at a time: which, what fills them, and the view of them."""
+    span, apart = op.channel_span
+    for first in range(0, len(sram), together):
+        chosen = slice(first, min(first + together, len(sram)))
+        padded = PaddedInput(op, sram[chosen], span, op.zero_point, scratch, np.int8, copy=False)
+        steps: list[Step] = [padded.fill] if padded.borders or padded.copies else []
+        yield chosen, steps, padded.windows(op, op.groups, apart, op.in_c)
 
 
 def unfold_step(windows: Array, matrix: Array, scratch: Scratch) -> Step:

@@ -209,6 +209,12 @@ class Operation:
         (result,) = self.results
         return result
 
+    @property
+    def label(self) -> str:
+        """What its constants are called after: its first ONNX node, or its kind."""
+        nodes = self.location.nodes
+        return nodes[0] if nodes else self.name.rpartition(".")[2]
+
     def has_trait(self, trait: Trait) -> bool:
         """True if the class declares the trait."""
         return trait in self.traits

@@ -179,7 +179,7 @@ def _with_parameters(op: PReluOp | LayerNormOp, conversion: Conversion) -> Value
 
 
 def _unary(op: UnaryOperation, conversion: Conversion) -> Value[Any]:
-    table = conversion.constant(_label(op), "table", brain_float_table(op.apply))
+    table = conversion.constant(op.label, "table", brain_float_table(op.apply))
     return conversion.insert(op, LookupOp.build(conversion.number(op.data), table)).result
 
 
@@ -194,7 +194,7 @@ def _mean(op: ReduceMeanOp, conversion: Conversion) -> Value[Any]:
     samples = 1 if 0 in op.axes else op.data.type.shape[0]
     rows = (samples, op.data.type.size // (samples * op.count), op.count)
     data = conversion.insert(op, ReshapeOp.build(data, shape=rows)).result
-    ones = conversion.constant(_label(op), "ones", rounded(np.ones((op.count, 1), np.float32)))
+    ones = conversion.constant(op.label, "ones", rounded(np.ones((op.count, 1), np.float32)))
     product = conversion.insert(op, MatmulOp.build(data, ones, factor=op.factor / op.count, macs=0))
     product.attributes |= {name: op.attributes[name] for name in ("clamp_min", "clamp_max") if name in op.attributes}
     return conversion.insert(op, ReshapeOp.build(product.result, shape=op.out.type.shape)).result
@@ -202,7 +202,7 @@ def _mean(op: ReduceMeanOp, conversion: Conversion) -> Value[Any]:
 
 def _lrn(op: LrnOp, conversion: Conversion) -> Value[Any]:
     table = brain_float_lrn_table(size=op.size, alpha=op.alpha, beta=op.beta, bias=op.bias)
-    operands: list[Value[Any]] = [conversion.number(op.data), conversion.constant(_label(op), "table", table)]
+    operands: list[Value[Any]] = [conversion.number(op.data), conversion.constant(op.label, "table", table)]
     return conversion.build(op, operands)
 
 
@@ -219,7 +219,7 @@ def _softmax(op: SoftmaxOp | MaskedSoftmaxOp, conversion: Conversion) -> Value[A
 def _softmax_of_shown(op: MaskedSoftmaxOp, conversion: Conversion) -> Value[Any]:
     """A computed mask is bf16: it lowers the scores that it hides beyond reach, and is a factor of the result."""
     mask = conversion.number(op.mask)
-    hiding = conversion.constant(_label(op), "hiding", brain_float_table(lambda x: np.where(x > 0.5, 0.0, HIDDEN)))
+    hiding = conversion.constant(op.label, "hiding", brain_float_table(lambda x: np.where(x > 0.5, 0.0, HIDDEN)))
     lowered = conversion.insert(op, LookupOp.build(mask, hiding)).result
     scores = conversion.insert(op, AddOp.build(conversion.number(op.data), lowered)).result
     table = conversion.constant("softmax", "table", exponential_table())
@@ -256,8 +256,3 @@ _CONVERTERS: dict[type[Operation], Converter] = {
 def _array(value: Value[Any]) -> Array:
     assert isinstance(value, Constant)
     return value.array
-
-
-def _label(op: TensorOperation) -> str:
-    """What the constants of `op` are called after: its first ONNX node, or its kind."""
-    return op.location.nodes[0] if op.location.nodes else op.name.replace("nn.", "")

@@ -440,9 +440,9 @@ _CONVERTERS: dict[type[Operation], Converter] = {
 
 
 def _label(op: Operation) -> str:
-    """What the constants of `op` are called after: its weight, its first ONNX node, or its kind."""
+    """What the constants of `op` are called after: its weight, or what it is called itself."""
     weights = [name for value in op.operands if is_fixed(value) and (name := fixed_name(value)) is not None]
-    return weights[0] if weights else op.location.nodes[0] if op.location.nodes else op.name.replace("nn.", "")
+    return weights[0] if weights else op.label
 
 
 def _suffix(storage: ScalarType) -> str:
