@@ -146,7 +146,7 @@ class Operation:
         self.parent: Block | None = None
         self.previous: Operation | None = None
         self.next: Operation | None = None
-        self.results: tuple[OpResult[Any], ...] = tuple(OpResult(t, self, i) for i, t in enumerate(result_types))
+        self.results: tuple[OpResult[Any], ...] = tuple([OpResult(t, self, i) for i, t in enumerate(result_types)])
         self._operands: tuple[Value[Any], ...] = ()
         self.set_operands(operands)
 
