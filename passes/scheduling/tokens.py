@@ -65,12 +65,12 @@ class _Memory:
                     self.bases[value] = (value.type.space, source.address)
         sizes = {"sram": -(-target.sram_bytes // self.line), "acc": target.accumulators.rows, "dram": dram}
         shape = (2, len(ENGINES))
-        self.last: dict[str, Array] = {space: np.full((*shape, size), -1, np.int64) for space, size in sizes.items()}
+        self.last: dict[str, Array] = {space: np.full((*shape, size), -1, np.int32) for space, size in sizes.items()}
 
     def touch(self, position: int, op: InstructionOp) -> dict[str, int]:
         """Record an instruction; returns for every engine the last instruction it must come after."""
         names = [f.name for f in op.operand_fields]
-        after = np.full(len(ENGINES), -1, np.int64)
+        after = np.full(len(ENGINES), -1, np.int32)
         spans: list[tuple[str, slice, bool]] = []
         for region in op.regions():
             value = op.operands[names.index(region.operand)]
@@ -78,10 +78,8 @@ class _Memory:
                 space, base = self.bases[value]
                 spans.append((space, self._span(space, base, region.offset, region.end, op), region.writes))
         for space, span, writes in spans:
-            table = self.last[space]
-            after = np.maximum(after, table[1, :, span].max(axis=-1))
-            if writes:
-                after = np.maximum(after, table[0, :, span].max(axis=-1))
+            before = self.last[space][0 if writes else 1 :, :, span]
+            np.maximum(after, before.max(axis=(0, 2)), out=after)
         own = ENGINES.index(op.engine)
         for space, span, writes in spans:
             self.last[space][int(writes), own, span] = position
