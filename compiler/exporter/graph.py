@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import Array
+from ...dialects.quant.indices import INDEX_TYPE
 from ...dialects.quant.types import QuantizedType, quantized_element
 
 AS_IS, CHANNELS_FIRST = "", "nchw"
@@ -22,7 +23,8 @@ TO_CHANNELS_FIRST, TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 class GraphWriter:
     """Collects a graph; what is asked for twice in one layout is written once."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._names: set[str] = set()
@@ -70,7 +72,7 @@ class GraphWriter:
         return CHANNELS_FIRST if first and op.result.type.rank == 4 else AS_IS
 
     def stored(self, op: Operation, value: Value[Any], layout: str = AS_IS) -> str:
-        """The name of what is stored of a value: integers, or floats on the side of the host."""
+        """The name of what is stored of a value: integers; floats on the side of the host and where it is an index."""
         if isinstance(value, Constant):
             return self.constant(_in_layout(value.array, layout), str(value.name))
         if (value, layout) not in self._stored:
@@ -81,7 +83,7 @@ class GraphWriter:
 
     def real(self, op: Operation, value: Value[Any], layout: str = AS_IS) -> str:
         """The name of the reals that a quantized value stands for; of a float value itself."""
-        if not isinstance(value.type.element, QuantizedType):
+        if not isinstance(value.type.element, QuantizedType) or value.type.element == INDEX_TYPE:
             return self.stored(op, value, layout)
         if (value, layout) not in self._reals:
             inputs = [self.stored(op, value, layout), *self.parameters(quantized_element(value.type))]
@@ -91,6 +93,9 @@ class GraphWriter:
     def quantize(self, op: Operation, name: str, layout: str = AS_IS, bounds: tuple[int, int] | None = None) -> None:
         """Let `name` (reals), clamped to integer `bounds`, be the result of `op`."""
         element = quantized_element(op.result.type)
+        if element == INDEX_TYPE:
+            self.store(op.result, name, layout)
+            return
         low, high = bounds or (element.low, element.high)
         if (low, high) == (element.zero_point, element.high) and low != element.low:
             name = self.node(op, "Relu", [name])

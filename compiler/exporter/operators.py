@@ -6,24 +6,35 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from ...dialects.core.operation import Constant, Operation
-from ...dialects.core.types import Array
+from ...dialects.core.types import F32, Array
 from ...dialects.nn.activation import PReluOp
+from ...dialects.nn.cast import CastOp
 from ...dialects.nn.convolution import Conv2dOp
 from ...dialects.nn.elementwise import AddOp, BinaryOperation, DivOp, MulOp, SubOp
+from ...dialects.nn.indexing import ArgMaxOp, EmbeddingOp
 from ...dialects.nn.layer_normalization import LayerNormOp
 from ...dialects.nn.matmul import MatmulOp
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
 from ...dialects.nn.normalization import LrnOp
 from ...dialects.nn.pooling import AveragePoolOp, MaxPoolOp
 from ...dialects.nn.reduction import ReduceMeanOp
-from ...dialects.nn.softmax import SoftmaxOp
+from ...dialects.nn.softmax import MaskedSoftmaxOp, SoftmaxOp
 from ...dialects.quant.arithmetic import fixed_point
+from ...dialects.quant.indices import INDEX_TYPE
 from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, RequantizeOp
+from ...dialects.quant.tables import looked_up
 from ...dialects.quant.types import QuantizedType, quantized_element
 from ..importer.reading import EXPORTED
 from .graph import AS_IS, CHANNELS_FIRST, GraphWriter, axis_in, order_in
+
+AXES_INPUT_OPSET = 18
+"""From this opset on ReduceMean takes its axes as an input, as ReduceSum does already."""
+
+HIDDEN = -1e9
+"""What is added to hidden scores: the softmax of the rest is what it is without them."""
 
 Exporter = Callable[[Any, GraphWriter], None]
 
@@ -47,7 +58,8 @@ def requantize(op: RequantizeOp, graph: GraphWriter) -> None:
         _product(source, op, graph)
     else:
         ratio = quantized_element(op.data.type).scale / quantized_element(op.out.type).scale
-        _require_factor(op, ratio)
+        if not _is_ratio(op, ratio):
+            raise op.error("a factor other than the ratio of the scales has no form in ONNX")
         layout = graph.layout(op)
         graph.quantize(op, graph.real(op, op.data, layout), layout, op.bounds)
 
@@ -57,8 +69,6 @@ def accumulate(op: Conv2dOp | MatmulOp, graph: GraphWriter) -> None:
 
 
 def _convolution(op: Conv2dOp, end: RequantizeOp, graph: GraphWriter) -> None:
-    if isinstance(op.data, Constant):
-        raise op.error("a convolution of a constant has no form in ONNX, expected it folded")
     weight, bias = _dequantized_constants(op, end, graph, op.weight, quantized_element(op.data.type), (3, 2, 0, 1))
     result = graph.node(
         end,
@@ -95,20 +105,23 @@ def _product_of_activations(op: MatmulOp, end: RequantizeOp, graph: GraphWriter)
         raise op.error("a bias of two computed operands has no form in ONNX")
     if not isinstance(op.rhs.type.element, QuantizedType):
         raise op.error(f"rhs is {op.rhs.type}, which has no form in ONNX, expected a matrix or a quantized type")
-    scales = [quantized_element(value.type).scale for value in (op.lhs, op.rhs, end.out)]
-    _require_factor(end, scales[0] * scales[1] / scales[2])
     rhs = graph.real(op, op.rhs)
     if op.transpose_rhs:
         rank = op.rhs.type.rank
         rhs = graph.node(end, "Transpose", [rhs], perm=[*range(rank - 2), rank - 1, rank - 2])
-    graph.quantize(end, graph.node(end, "MatMul", [graph.real(op, op.lhs), rhs]), AS_IS, end.bounds)
-
-
-def _require_factor(end: RequantizeOp, ratio: float) -> None:
-    """Refuse a factor other than the one that dequantizing and quantizing are together."""
+    product = graph.node(end, "MatMul", [graph.real(op, op.lhs), rhs])
     assert isinstance(end.scale, Constant)
-    if not np.allclose(end.scale.array, ratio, rtol=2.0**-20, atol=0.0):
-        raise end.error("a factor other than the ratio of the scales has no form in ONNX")
+    left, right, result = (quantized_element(value.type).scale for value in (op.lhs, op.rhs, end.out))
+    if not _is_ratio(end, left * right / result):
+        factor = weight_scales(end.scale.array, left * right, result)
+        product = graph.node(end, "Mul", [product, graph.constant(factor.reshape(()), "factor")])
+    graph.quantize(end, product, AS_IS, end.bounds)
+
+
+def _is_ratio(end: RequantizeOp, ratio: float) -> bool:
+    """True if the factor is the one that dequantizing and quantizing are together."""
+    assert isinstance(end.scale, Constant)
+    return bool(np.allclose(end.scale.array, ratio, rtol=2.0**-20, atol=0.0))
 
 
 def _dequantized_constants(
@@ -130,12 +143,15 @@ def _dequantized_constants(
     inputs = [
         graph.constant(weight.array.transpose(order), name),
         graph.constant(scales, f"{name}.scale"),
-        graph.constant(np.zeros(channels, np.int8), "zero_points"),
+        graph.constant(np.zeros(channels, weight.array.dtype), "zero_points"),
     ]
     real = graph.node(op, "DequantizeLinear", inputs, axis=axis)
     if op.bias is None:
         return real, []
     assert isinstance(op.bias, Constant)
+    if op.bias.array.dtype != np.int32:  # DequantizeLinear takes no wider integers
+        reals = op.bias.array * (data.scale * scales.astype(np.float64))
+        return real, [graph.constant(reals.astype(np.float32), str(op.bias.name))]
     inputs = [
         graph.constant(op.bias.array, str(op.bias.name)),
         graph.constant((np.float32(data.scale) * scales).astype(np.float32), f"{op.bias.name}.scale"),
@@ -186,12 +202,15 @@ def prelu(op: PReluOp, graph: GraphWriter) -> None:
 
 
 def lookup(op: LookupOp, graph: GraphWriter) -> None:
-    """A function of this model: Gather(table, integer + 128), exact for any function of one number."""
-    element = quantized_element(op.out.type)
-    if quantized_element(op.data.type).dtype.itemsize != 1:
-        raise op.error("a table over more than 8 bits has no form in ONNX")
+    """A function of this model: Gather(table, integer + half its entries), exact for any function of one number."""
+    element, source = quantized_element(op.out.type), quantized_element(op.data.type)
+    assert isinstance(op.table, Constant)
+    table = op.table.array
+    if source.dtype.itemsize != 1:  # the straight lines between the knots, at every integer
+        lowest, highest = np.iinfo(source.dtype).min, np.iinfo(source.dtype).max
+        table = looked_up(np.arange(lowest, highest + 1).astype(source.dtype), table)
     layout = graph.layout(op)
-    inputs = [graph.stored(op, op.data, layout), graph.stored(op, op.table)]
+    inputs = [graph.stored(op, op.data, layout), graph.constant(table, str(op.table.name))]
     scale, zero_point = element.scale, element.zero_point
     result = graph.node(op, "Lookup", inputs, domain=EXPORTED, scale=scale, zero_point=zero_point)
     graph.store(op.out, result, layout)
@@ -224,11 +243,11 @@ def mean(op: ReduceMeanOp, graph: GraphWriter) -> None:
     layout = graph.layout(op) if op.keepdims else AS_IS
     axes = [axis_in(layout, axis) for axis in op.axes]
     data, keepdims = graph.real(op, op.data, layout), int(op.keepdims)
-    if op.factor == 1.0:
-        reduced = graph.node(op, "ReduceMean", [data], axes=axes, keepdims=keepdims)
+    kind = "ReduceMean" if op.factor == 1.0 else "ReduceSum"
+    if kind == "ReduceMean" and graph.opset < AXES_INPUT_OPSET:
+        reduced = graph.node(op, kind, [data], axes=axes, keepdims=keepdims)
     else:
-        inputs = [data, graph.constant(np.array(axes, np.int64), "axes")]
-        reduced = graph.node(op, "ReduceSum", inputs, keepdims=keepdims)
+        reduced = graph.node(op, kind, [data, _integers(graph, axes, "axes")], keepdims=keepdims)
     graph.quantize(op, reduced, layout, op.integer_bounds)
 
 
@@ -242,11 +261,27 @@ def lrn(op: LrnOp, graph: GraphWriter) -> None:
 
 
 def layer_norm(op: LayerNormOp, graph: GraphWriter) -> None:
-    """LayerNormalization of the reals over the last axis."""
+    """LayerNormalization of the reals over the last axis; without a mean the arithmetic of x / sqrt(mean(x x) + e)."""
     if not op.centred:
-        raise op.error("a normalisation without a mean has no form in ONNX before opset 23")
+        _root_mean_square(op, graph)
+        return
     inputs = [graph.real(op, op.data), graph.stored(op, op.scale), graph.stored(op, op.bias)]
     graph.quantize(op, graph.node(op, "LayerNormalization", inputs, axis=-1, epsilon=op.epsilon))
+
+
+def _root_mean_square(op: LayerNormOp, graph: GraphWriter) -> None:
+    data = graph.real(op, op.data)
+    two, epsilon = (graph.constant(np.float32(number), "number") for number in (2.0, op.epsilon))
+    squares, last = graph.node(op, "Pow", [data, two]), [-1]
+    if graph.opset < AXES_INPUT_OPSET:
+        mean = graph.node(op, "ReduceMean", [squares], axes=last, keepdims=1)
+    else:
+        mean = graph.node(op, "ReduceMean", [squares, _integers(graph, last, "axes")], keepdims=1)
+    root = graph.node(op, "Sqrt", [graph.node(op, "Add", [mean, epsilon])])
+    result = graph.node(op, "Mul", [graph.node(op, "Div", [data, root]), graph.stored(op, op.scale)])
+    if not isinstance(op.bias, Constant) or op.bias.array.any():
+        result = graph.node(op, "Add", [result, graph.stored(op, op.bias)])
+    graph.quantize(op, result)
 
 
 def softmax(op: SoftmaxOp, graph: GraphWriter) -> None:
@@ -254,6 +289,41 @@ def softmax(op: SoftmaxOp, graph: GraphWriter) -> None:
     layout = graph.layout(op)
     axis = axis_in(layout, op.axis) if op.data.type.rank == 4 else op.axis
     graph.quantize(op, graph.node(op, "Softmax", [graph.real(op, op.data, layout)], axis=axis), layout)
+
+
+def masked_softmax(op: MaskedSoftmaxOp, graph: GraphWriter) -> None:
+    """Softmax of the reals and a constant that hides those which the mask leaves out."""
+    if not isinstance(op.mask, Constant):
+        raise op.error("a computed mask has no form in ONNX, expected a constant")
+    shown = op.mask.array != 0
+    if not shown.any(axis=-1).all():
+        raise op.error("a mask that hides a whole row has no form in ONNX")
+    bias = graph.constant(np.where(shown, 0, HIDDEN).astype(np.float32), str(op.mask.name))
+    scores = graph.node(op, "Add", [graph.real(op, op.data), bias])
+    graph.quantize(op, graph.node(op, "Softmax", [scores], axis=-1))
+
+
+def embedding(op: EmbeddingOp, graph: GraphWriter) -> None:
+    """Gather of the reals of rows."""
+    index = graph.node(op, "Cast", [graph.stored(op, op.indices)], to=TensorProto.INT64)
+    graph.quantize(op, graph.node(op, "Gather", [graph.real(op, op.table), index], axis=0))
+
+
+def arg_max(op: ArgMaxOp, graph: GraphWriter) -> None:
+    """ArgMax of the reals."""
+    axis, last = op.data.type.rank - 1, int(op.last)
+    index = graph.node(op, "ArgMax", [graph.real(op, op.data)], axis=axis, keepdims=0, select_last_index=last)
+    graph.store(op.result, graph.node(op, "Cast", [index], to=TensorProto.FLOAT))
+
+
+def cast(op: CastOp, graph: GraphWriter) -> None:
+    """Cast on the side of the host, to integers from the nearest one; an index is one already."""
+    data, dtype = graph.stored(op, op.data), op.result.type.element.dtype
+    source = op.data.defining_op
+    whole = isinstance(source, DequantizeOp) and source.data.type.element == INDEX_TYPE
+    if dtype.kind in "biu" and op.data.type.element == F32 and not whole:
+        data = graph.node(op, "Round", [data])
+    graph.store(op.result, graph.node(op, "Cast", [data], to=helper.np_dtype_to_tensor_dtype(dtype)))
 
 
 def concat(op: ConcatOp, graph: GraphWriter) -> None:
@@ -275,6 +345,11 @@ def pad(op: PadOp, graph: GraphWriter) -> None:
     """Pad of the integers with the integer that stands for the value."""
     layout = graph.layout(op)
     pads = _integers(graph, [*order_in(layout, op.low), *order_in(layout, op.high)], "pads")
+    element = op.data.type.element
+    if isinstance(element, QuantizedType) and element.dtype.itemsize != 1:  # onnxruntime pads no 16-bit integers
+        value = graph.constant(np.float32((op.stored_value - element.zero_point) * element.scale), "value")
+        graph.quantize(op, graph.node(op, "Pad", [graph.real(op, op.data, layout), pads, value]), layout)
+        return
     value = graph.constant(op.data.type.element.dtype.type(op.stored_value), "value")
     graph.store(op.out, graph.node(op, "Pad", [graph.stored(op, op.data, layout), pads, value]), layout)
 
@@ -321,6 +396,10 @@ EXPORTERS: dict[type[Operation], Exporter] = {
     LrnOp: lrn,
     LayerNormOp: layer_norm,
     SoftmaxOp: softmax,
+    MaskedSoftmaxOp: masked_softmax,
+    EmbeddingOp: embedding,
+    ArgMaxOp: arg_max,
+    CastOp: cast,
     ConcatOp: concat,
     SliceOp: cut,
     PadOp: pad,

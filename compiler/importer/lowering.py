@@ -271,9 +271,9 @@ class Lowering:
             raise Unsupported(f"'{known.name}' holds integers beyond {LARGEST_INTEGER}, which float32 does not hold")
         return Known(known.name, known.array.astype(np.float32))
 
-    def integer_constant(self, name: str, array: Array) -> Constant:
-        """A constant that keeps its element type, for operations that ask for integers."""
-        return self._pool.module.add_constant(printable(name), array)
+    def integer_constant(self, name: str, array: Array, type: TensorType | None = None) -> Constant:
+        """A constant that keeps its element type, or has that of `type`, for operations that ask for integers."""
+        return self._pool.module.add_constant(printable(name), array, type)
 
     def emit(self, kind: type[Operation], *operands: Imported | None, **attributes: Any) -> Value[TensorType]:
         """Append one operation and return its result; raises located errors if it is malformed."""

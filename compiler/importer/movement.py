@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...dialects.core.types import TensorType
 from ...dialects.nn.movement import ConcatOp, GatherOp, PadOp, SliceOp
 from ...dialects.quant.types import QuantizedType
 from .indexing import lower_embedding
 from .lowering import INDEX_LIMIT, Imported, Known, Lowering, Unsupported, shape_of
-from .steps import real_number
+from .steps import SHIFTS, real_number
 
 
 def lower_concat(lowering: Lowering) -> Imported:
@@ -27,7 +28,19 @@ def lower_concat(lowering: Lowering) -> Imported:
                 f"input {index} has shape {list(shape)}, which does not join {list(first)} on axis {axis}"
             )
     filled = [value for value in inputs if shape_of(value)[axis]]
+    elements = {value.type.element for value in filled if not isinstance(value, Known)}
+    if len(elements) == 1 and isinstance(element := elements.pop(), QuantizedType):
+        filled = [_as_stored(lowering, value, element) if isinstance(value, Known) else value for value in filled]
     return filled[0] if len(filled) == 1 else lowering.emit(ConcatOp, *filled, axis=axis)
+
+
+def _as_stored(lowering: Lowering, known: Known, element: QuantizedType) -> Imported:
+    """A constant of integers beside tensors of a quantized type, which it shares."""
+    storage, shift = SHIFTS.get(known.array.dtype.name, (None, 0))
+    if storage != element.storage or known.steps is not None:
+        return known
+    array = (known.array.astype(np.int64) - shift).astype(element.dtype)
+    return lowering.integer_constant(known.name, array, TensorType(known.shape, element))
 
 
 def lower_split(lowering: Lowering) -> Sequence[Imported | None]:

@@ -10,6 +10,7 @@ from ...dialects.nn import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, Reshape
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp
 from ...dialects.quant.types import number_of
 from ...dialects.tile.memory import LoadOp, StoreOp
+from .axes import axis_strides, dense, dense_output, move_axes, move_block
 from .emission import Emitter
 from .placement import is_reshape, operand_place, slice_view, view_axes
 from .views import View, axis4, dense_view, element_name, number_size, shape4
@@ -17,6 +18,9 @@ from .views import View, axis4, dense_view, element_name, number_size, shape4
 
 def emit_concat(emitter: Emitter, op: ConcatOp) -> None:
     """nn.concat: operands that were not written in place are copied there."""
+    if axis4(op.out.type.rank, op.axis) is None:
+        _join_leading(emitter, op)
+        return
     places = [view for _, _, view in emitter.outputs(op.out)]
     missing = [(i, value) for i, value in enumerate(op.inputs) if (op, i) not in emitter.placement.placed]
     if missing:
@@ -24,9 +28,22 @@ def emit_concat(emitter: Emitter, op: ConcatOp) -> None:
     for index, value in missing:
         for place in places:
             part = operand_place(op, index, place)
-            if part is None:
-                raise op.error(f"joins axis {op.axis} of {value.type}, expected one of its last four axes")
+            assert part is not None
             emitter.move(emitter.view(value), part)
+    emitter.written(op.out)
+
+
+def _join_leading(emitter: Emitter, op: ConcatOp) -> None:
+    """A concat along an axis that others are merged with."""
+    emitter.begin_layer(op, "move")
+    whole, position = dense_output(emitter, op.out), 0
+    for value in op.inputs:
+        shape = value.type.shape
+        at = tuple(position if own == op.axis else 0 for own in range(len(shape)))
+        source = dense(emitter, emitter.view(value))
+        move_block(emitter, (source, shape), (whole, op.out.type.shape), shape, write_at=at)
+        position += shape[op.axis]
+    emitter.scatter(op.out, whole)
     emitter.written(op.out)
 
 
@@ -34,10 +51,20 @@ def emit_pad(emitter: Emitter, op: PadOp) -> None:
     """nn.pad: the border is filled; the inside is copied unless it was written in place."""
     emitter.begin_layer(op, "move")
     value = number_of(op.data.type).integer(op.value)
+    shape, rank = op.data.type.shape, op.data.type.rank
+    if any(
+        (low or high) and axis4(rank, own) is None for own, (low, high) in enumerate(zip(op.low, op.high, strict=True))
+    ):
+        whole = dense_output(emitter, op.out)
+        emitter.fill(whole, element_name(op.data), value)
+        source = dense(emitter, emitter.view(op.data))
+        move_block(emitter, (source, shape), (whole, op.out.type.shape), shape, write_at=op.low)
+        emitter.scatter(op.out, whole)
+        emitter.written(op.out)
+        return
     for _, _, place in emitter.outputs(op.out):
         inside = operand_place(op, 0, place)
-        if inside is None:
-            raise op.error(f"pads leading axes of {op.data.type}, expected only its last four axes")
+        assert inside is not None
         for border in _borders(op, place):
             emitter.fill(border, element_name(op.data), value)
         if (op, 0) not in emitter.placement.placed:
@@ -55,17 +82,18 @@ def emit_slice(emitter: Emitter, op: SliceOp) -> None:
         emitter.written(op.out, view)
         return
     emitter.begin_layer(op, "move")
-    rank = len(op.data.type.shape)
-    for own, (start, step) in enumerate(zip(op.starts, op.steps, strict=True)):
-        axis = axis4(rank, own)
-        size = op.out.type.shape[own]
-        if axis is None:
-            if size != op.data.type.shape[own]:
-                raise op.error(f"cuts axis {own} of {op.data.type}, expected one of its last four axes")
-            continue
-        source = source.narrowed(axis, start, size, step)
-    whole = emitter.whole_output(op.out)
-    emitter.move(source, whole)
+    shape, cut = op.data.type.shape, op.out.type.shape
+    axes = [own for own in range(len(shape)) if cut[own] != shape[own]]
+    if any(axis4(len(shape), own) is None for own in axes):
+        source, whole = dense(emitter, source), dense_output(emitter, op.out)
+        move_block(emitter, (source, shape), (whole, cut), cut, read_at=op.starts, steps=op.steps)
+    else:
+        for own in axes:
+            axis = axis4(len(shape), own)
+            assert axis is not None
+            source = source.narrowed(axis, op.starts[own], cut[own], op.steps[own])
+        whole = emitter.whole_output(op.out)
+        emitter.move(source, whole)
     emitter.scatter(op.out, whole)
     emitter.written(op.out)
 
@@ -88,8 +116,9 @@ def emit_gather(emitter: Emitter, op: GatherOp | PermuteChannelsOp) -> None:
     own = len(op.data.type.shape) - 1 if isinstance(op, PermuteChannelsOp) else op.axis
     indices = op.permutation if isinstance(op, PermuteChannelsOp) else op.indices
     axis = axis4(len(op.data.type.shape), own)
-    if axis is None or len(op.out.type.shape) != len(op.data.type.shape):
-        raise op.error(f"gathers along axis {own} of {op.data.type}, expected one of its last four axes")
+    if axis is None:
+        _gather_leading(emitter, op, own, indices)
+        return
     source, whole = emitter.view(op.data), emitter.whole_output(op.out)
     groups = _regular_shuffle(indices)
     if axis == 3 and groups:
@@ -104,6 +133,23 @@ def emit_gather(emitter: Emitter, op: GatherOp | PermuteChannelsOp) -> None:
     emitter.written(op.out)
 
 
+def _gather_leading(emitter: Emitter, op: GatherOp | PermuteChannelsOp, own: int, indices: tuple[int, ...]) -> None:
+    """A gather along an axis that others are merged with."""
+    shape, out = op.data.type.shape, op.out.type.shape
+    source, whole, position = dense(emitter, emitter.view(op.data)), dense_output(emitter, op.out), 0
+
+    def along(value: int, other: int) -> tuple[int, ...]:
+        return tuple(value if axis == own else other for axis in range(len(shape)))
+
+    for start, step, count in _runs(indices):
+        sizes = (*out[:own], count, *out[own + 1 :])
+        places = {"read_at": along(start, 0), "steps": along(step, 1), "write_at": along(position, 0)}
+        move_block(emitter, (source, shape), (whole, out), sizes, **places)
+        position += count
+    emitter.scatter(op.out, whole)
+    emitter.written(op.out)
+
+
 def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
     """nn.transpose: a view where the channels stay last, else strided moves."""
     if is_reshape(op):
@@ -114,19 +160,14 @@ def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
         emitter.written(op.out, emitter.view(op.data).permuted(axes))
         return
     emitter.begin_layer(op, "move")
-    source = emitter.view(op.data)
-    if not source.is_dense and op.data.type.rank > 4:
-        copy = emitter.temporary(source.shape, "dense", source.size, 1)
-        emitter.move(source, copy)
-        source = copy
-    whole = emitter.whole_output(op.out)
-    if not whole.is_dense and op.out.type.rank > 4:
-        whole = emitter.temporary(whole.shape, "transposed", whole.size, 1)
-    source_strides = _axis_strides(op.data.type.shape, source)
-    target_strides = _axis_strides(op.out.type.shape, whole)
+    source, whole = emitter.view(op.data), emitter.whole_output(op.out)
+    if op.data.type.rank > 4:
+        source, whole = dense(emitter, source), dense_output(emitter, op.out)
+    source_strides = axis_strides(op.data.type.shape, source)
+    target_strides = axis_strides(op.out.type.shape, whole)
     sizes = op.out.type.shape
     moved = tuple(source_strides[axis] for axis in op.permutation)
-    _move_axes(emitter, source, whole, sizes, moved, target_strides)
+    move_axes(emitter, source, whole, sizes, moved, target_strides)
     emitter.scatter(op.out, whole)
     emitter.written(op.out)
 
@@ -216,40 +257,6 @@ def _emit_shuffle(emitter: Emitter, source: View, target: View, groups: int) -> 
         a, b = source.sample(sample), target.sample(sample)
         sizes, size = (a.shape[1], a.shape[2], n, groups), a.size
         emitter.strided_move(a, b, sizes, (*a.strides[1:3], size, n * size), (*b.strides[1:3], groups * size, size))
-
-
-def _axis_strides(shape: tuple[int, ...], view: View) -> tuple[int, ...]:
-    """The stride in bytes of each own axis of a tensor; one of more than four axes must be dense."""
-    if view.is_dense:
-        strides: list[int] = []
-        step = view.size
-        for size in reversed(shape):
-            strides.append(step)
-            step *= size
-        return tuple(reversed(strides))
-    axes = [axis4(len(shape), own) for own in range(len(shape))]
-    return tuple(view.strides[axis] for axis in axes if axis is not None)
-
-
-def _move_axes(
-    emitter: Emitter,
-    source: View,
-    target: View,
-    sizes: tuple[int, ...],
-    source_strides: tuple[int, ...],
-    target_strides: tuple[int, ...],
-) -> None:
-    """A strided move over any number of axes; axes beyond four become separate instructions."""
-    axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != 1]
-    if len(axes) <= 4:
-        emitter.strided_move(source, target, sizes, source_strides, target_strides)
-        return
-    count, step_in, step_out = axes[0]
-    rest = [tuple(column) for column in zip(*axes[1:], strict=True)]
-    for index in range(count):
-        a = replace(source, offset=source.offset + index * step_in)
-        b = replace(target, offset=target.offset + index * step_out)
-        _move_axes(emitter, a, b, rest[0], rest[1], rest[2])
 
 
 def emit_movement(emitter: Emitter, op: Operation) -> bool:
