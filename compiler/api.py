@@ -203,6 +203,7 @@ def compile(
     load_calibration: str | Path | None = None,
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_values: Mapping[str, Any] | None = None,
     allow_host: bool = False,
     passes: str | Sequence[Pass] | None = None,
     skip_passes: Collection[str] = (),
@@ -226,8 +227,9 @@ def compile(
     `max_accuracy_loss` points (default 0.1), or the least error within `max_cycles_factor` times the cycles of int8.
 
     `input_shapes` are the shapes of inputs that have symbolic dimensions, by name; `batch` is the size of other
-    symbolic first dimensions. With `allow_host` what has no integer form runs on the host, in float: the report says
-    what, and what the transfers cost; otherwise it is an error.
+    symbolic first dimensions. `input_values` makes constants of inputs, as in {"sampling_rate": 16000}. With
+    `allow_host` what has no integer form runs on the host, in float: the report says what, and what the transfers
+    cost; otherwise it is an error.
 
     `passes` (pipeline text or passes) replaces the pipeline of `opt_level` 0 to 3; those named in `skip_passes` are
     left out. With `accuracy_report` the layers are ranked by their share of the error, which needs `calibration`: see
@@ -245,6 +247,7 @@ def compile(
         promoted=promoted or (),
         batch=batch,
         input_shapes=input_shapes or {},
+        input_values=input_values or {},
         allow_host=allow_host,
         calibration=calibration,
         calibration_method=calibration_method,

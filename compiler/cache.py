@@ -157,6 +157,8 @@ def _content(name: str, value: Any) -> Any:
         return _calibration(value)
     if name == "input_shapes":
         return sorted([each, list(sizes)] for each, sizes in value.items())
+    if name == "input_values":
+        return sorted([each, str(np.asarray(given).dtype), np.asarray(given).tolist()] for each, given in value.items())
     if name == "load_calibration":
         return None if value is None else _file(Path(value))
     return value if isinstance(value, (str, int)) or value is None else sorted(value)

@@ -74,9 +74,15 @@ def _check_usage(options: argparse.Namespace) -> None:
     listing = options.list_targets or options.list_passes or options.list_ops
     if options.batch < 1:
         raise UsageError(f"--batch is {options.batch}, expected at least 1")
-    shaped = [name for name, _ in options.input_shape]
-    if twice := next((name for name in shaped if shaped.count(name) > 1), None):
-        raise UsageError(f"--input-shape gives the shape of '{twice}' twice, expected once")
+    for flag, what, given in (
+        ("--input-shape", "the shape", options.input_shape),
+        ("--input-value", "the value", options.input_value),
+    ):
+        names = [name for name, _ in given]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"{flag} gives {what} of '{twice}' twice, expected once")
+    if options.input_value and options.compare_onnxruntime:
+        raise UsageError("--compare-onnxruntime runs the model as it is, which --input-value changes, give one")
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs is {options.jobs}, expected at least 1")
     if options.model is None and not listing:
@@ -215,6 +221,8 @@ def _add_compilation(group: Any) -> None:
     add("--batch", metavar="N", type=int, default=1, help="size of a symbolic batch dimension (default 1)")
     shape_help = "shape of an input with dynamic dimensions, as in image=1,3,224,224 (repeatable)"
     add("--input-shape", metavar="NAME=SIZES", type=_input_shape, action="append", default=[], help=shape_help)
+    value_help = "make an input a constant, as in sampling_rate=16000 or training=false (repeatable)"
+    add("--input-value", metavar="NAME=VALUE", type=_input_value, action="append", default=[], help=value_help)
     add("--pass-pipeline", metavar="PASSES", help="run these passes instead, as in fold-constants,pad-channels")
     add("--skip-pass", metavar="PASS", action="append", default=[], help="leave PASS out of the pipeline (repeatable)")
 
@@ -229,6 +237,29 @@ def _input_shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not name or not shape or min(shape) < 1:
         raise argparse.ArgumentTypeError(f"'{text}', expected NAME=SIZE,SIZE,... with sizes of at least 1")
     return name, shape
+
+
+def _input_value(text: str) -> tuple[str, bool | int | float | list[int | float]]:
+    """The name and the number, or the numbers, of NAME=VALUE,VALUE,...; names may hold '=' themselves."""
+    name, _, values = text.rpartition("=")
+    try:
+        numbers = [_number(value) for value in values.split(",")]
+    except ValueError:
+        numbers = []
+    if not name or not numbers:
+        raise argparse.ArgumentTypeError(
+            f"'{text}', expected NAME=VALUE with a number, true, false, or several by commas"
+        )
+    return name, numbers[0] if len(numbers) == 1 else numbers
+
+
+def _number(text: str) -> bool | int | float:
+    if text.strip().lower() in ("true", "false"):
+        return text.strip().lower() == "true"
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _add_results(group: Any) -> None:

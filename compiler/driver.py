@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -66,6 +67,7 @@ class Settings:
     Passes whose names are in `skipped` are left out.
     `promoted` are the layers that work in int16 where the precision is mixed.
     `input_shapes` are the shapes of inputs by name; `batch` is the size of other symbolic first dimensions.
+    `input_values` are the values of inputs that are constants, by name.
     With `allow_host` what has no integer form runs on the host.
     """
 
@@ -75,6 +77,7 @@ class Settings:
     promoted: Collection[str] = ()
     batch: int = 1
     input_shapes: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    input_values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     calibration: Calibration | None = None
     calibration_method: str | None = None
     load_calibration: str | Path | None = None
@@ -137,17 +140,18 @@ def load_module(
     *,
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_values: Mapping[str, Any] | None = None,
     allow_host: bool = False,
 ) -> Module:
     """The module of an ONNX model or of IR text; a Module is copied, so that passes leave it as it is.
 
-    `batch`, `input_shapes` and `allow_host` are those of `import_model`; IR text and a Module have their own shapes.
+    The options are those of `import_model`; IR text and a Module keep their shapes and inputs.
     """
     kind: type = type(source)
     if not issubclass(kind, (str, Path, bytes, ModelProto, Module)):
         raise CompileError(f"model is {kind.__name__}, expected a path, an onnx.ModelProto, its bytes or a Module")
     if isinstance(source, Module):
-        _refuse_shapes("model", input_shapes, batch)
+        _refuse_shapes("model", input_shapes, input_values, batch)
         return source.clone()
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -155,7 +159,7 @@ def load_module(
         if content == "accel":
             raise CompileError(f"{path}: already a program, expected an .onnx or .air file")
         if content == "air":
-            _refuse_shapes(str(path), input_shapes, batch)
+            _refuse_shapes(str(path), input_shapes, input_values, batch)
             module = read_module(path, CONTEXT)
             verify(module)
             try:
@@ -164,15 +168,27 @@ def load_module(
                 raise CompileError(f"{path}: {error.diagnostics[0].message}") from None
             return module
         source = path
-    return import_model(source, batch=batch, input_shapes=input_shapes, allow_host=allow_host)
+    return import_model(
+        source, batch=batch, input_shapes=input_shapes, input_values=input_values, allow_host=allow_host
+    )
 
 
 def load_source(source: Source, settings: Settings) -> Module:
-    """The module of a source, with the shapes that the settings ask for."""
-    return load_module(source, batch=settings.batch, input_shapes=settings.input_shapes, allow_host=settings.allow_host)
+    """The module of a source, with the shapes and constants that the settings ask for."""
+    return load_module(
+        source,
+        batch=settings.batch,
+        input_shapes=settings.input_shapes,
+        input_values=settings.input_values,
+        allow_host=settings.allow_host,
+    )
 
 
-def _refuse_shapes(what: str, shapes: Mapping[str, Sequence[int]] | None, batch: int) -> None:
+def _refuse_shapes(
+    what: str, shapes: Mapping[str, Sequence[int]] | None, values: Mapping[str, Any] | None, batch: int
+) -> None:
+    if values:
+        raise CompileError(f"{what}: a value is given for input '{next(iter(values))}', which IR keeps as an input")
     given = f"a shape is given for input '{next(iter(shapes))}'" if shapes else f"a batch of {batch} is given"
     if shapes or batch != 1:
         raise CompileError(f"{what}: {given}, but IR has the shapes of its inputs")

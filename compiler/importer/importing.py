@@ -15,6 +15,8 @@ from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.operation import BlockArgument, Function, Module, Value
 from ...dialects.core.types import F32, TensorType, scalar_type
 from ...dialects.nn.cast import CastOp
+from .binding import bind_inputs
+from .branches import with_branch
 from .folding import fold, folds
 from .hosting import erase_behind, lower_to_host
 from .kinds import check_kinds, kind_of, result_kind
@@ -34,9 +36,13 @@ def import_model(
     *,
     batch: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    input_values: Mapping[str, Any] | None = None,
     allow_host: bool = False,
 ) -> Module:
     """Import a model; inputs have the `input_shapes` given by name, other symbolic first dimensions become `batch`.
+
+    Those in `input_values` are no inputs but constants. Of an If whose condition is known the branch that it takes is
+    imported.
 
     @main takes the model's inputs and returns its outputs under their names, shapes and layouts (attribute `outputs`).
     Every operation carries the ONNX node it came from. All operations are float32 on NHWC images, with transposes
@@ -45,7 +51,7 @@ def import_model(
     Raises CompileError with one message: for an unreadable or malformed model where the fault is, for unsupported
     nodes a list of all of them with their reasons.
     """
-    model = read_model(source)
+    model = bind_inputs(read_model(source), input_values or {})
     inputs = resolve_inputs(model, batch, input_shapes)
     return _Importer(model, inputs, allow_host).run()
 
@@ -82,10 +88,9 @@ class _Importer:
 
     def run(self) -> Module:
         """Lower all nodes that the outputs need, then end the function."""
-        nodes = ordered_nodes(self.model)
-        used = {name for node in nodes for name in node.inputs} | set(self.model.outputs)
-        for node in nodes:
-            self.values.update(zip(node.outputs, self.outputs_of(_with_used_outputs(node, used)), strict=False))
+        done: set[int] = set()
+        while not self.lower_until_branch(done):
+            pass
         if self.failures:
             raise self.failure()
         returned = [self.returned(name) for name in self.model.outputs]
@@ -93,6 +98,25 @@ class _Importer:
         self.function.body.append(ReturnOp.build(*returned))
         self.module.drop_unused_constants()
         return self.module
+
+    def lower_until_branch(self, done: set[int]) -> bool:
+        """Lower what is not `done` yet, up to an If that its branch takes the place of; True if there was none."""
+        nodes = ordered_nodes(self.model)
+        used = {name for node in nodes for name in node.inputs} | set(self.model.outputs)
+        for node in nodes:
+            if id(node) in done:
+                continue
+            if node.op_type == "If" and not node.domain and len(node.inputs) == 1:
+                condition = self.values[node.inputs[0]]
+                if isinstance(condition, Known):
+                    known = self.model.initializers
+                    self.model = with_branch(self.model, node, condition.array)
+                    added = [name for name in self.model.initializers if name not in known]
+                    self.values.update({name: Known(name, self.model.initializers[name]) for name in added})
+                    return False
+            self.values.update(zip(node.outputs, self.outputs_of(_with_used_outputs(node, used)), strict=False))
+            done.add(id(node))
+        return True
 
     def outputs_of(self, node: Node) -> Sequence[Imported | None]:
         """What the outputs of a node stand for; for a failed node, stand-ins that let the next ones be checked."""
@@ -217,7 +241,7 @@ def _check_supported(node: Node) -> None:
             raise Unsupported(reason)
         return
     if node.op_type in CONTROL_FLOW:
-        raise Unsupported("control flow is not supported")
+        raise Unsupported(reason_of(node.op_type))
     if node.subgraphs:
         raise Unsupported(f"the attribute '{node.subgraphs[0]}' holds a graph, which is not supported")
     since = opset_of_operator(node.op_type)

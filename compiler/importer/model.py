@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ...dialects.core.diagnostics import CompileError, Diagnostic, Location
@@ -108,7 +109,7 @@ class GraphInput:
 class Model:
     """A whole model: `source` is the word for it in messages (the path, or 'model').
 
-    `output_types` are numpy type names, of the outputs that declare one.
+    `output_types` are numpy type names, of the outputs that declare one; `folder` is where external data may lie.
     """
 
     source: str
@@ -118,4 +119,5 @@ class Model:
     outputs: tuple[str, ...]
     initializers: Mapping[str, Array]
     output_types: Mapping[str, str]
+    folder: Path | None = None
     proto: Any = field(default=None, compare=False, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -57,8 +58,16 @@ def _decoded(proto: ModelProto, name: str, folder: Path | None, opsets: dict[str
             for value in graph.output
             if value.type.tensor_type.elem_type
         },
+        folder=folder,
         proto=proto,
     )
+
+
+def read_nodes(protos: Sequence[onnx.NodeProto], model: Model) -> list[Node]:
+    """Decode nodes that come into a model later: those of a branch."""
+    opsets = {_domain(str(entry.domain)): int(entry.version) for entry in model.proto.opset_import}
+    opsets.setdefault("", model.opset)
+    return [_node(proto, opsets, model.source, model.folder) for proto in protos]
 
 
 def _sparse_attributes(graph: onnx.GraphProto) -> list[onnx.SparseTensorProto]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from . import quantized
 
 _CONTROL = "control flow is not supported"
+_BRANCH = (
+    "control flow is not supported where the condition is computed at run time; --input-value makes an input that "
+    "decides it a constant"
+)
 _ORDER = "the order of its result depends on the data, which a program with a fixed schedule cannot follow"
 _SIZE = "the size of its result depends on the data, a program has fixed sizes"
 _RECURRENT = "recurrent layers are not supported: export the network unrolled, or one step with its state as input"
@@ -20,7 +24,8 @@ _RARE = "the operator is not supported on activations, only on inputs that are k
 _IMAGE = "images are not decoded: give the pixels as an array"
 
 _GROUPS = {
-    _CONTROL: "If Loop Scan SequenceMap",
+    _CONTROL: "Loop Scan SequenceMap",
+    _BRANCH: "If",
     _RECURRENT: "GRU LSTM RNN",
     _SIZE: "Compress NonMaxSuppression NonZero Unique",
     _SEQUENCE: "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct "

@@ -25,6 +25,8 @@ MODELS = {
     "dynamic_height.onnx": "a dynamic dimension other than the batch",
     "dynamic_height.onnx --input-shape x0=1,4,8": "a shape that does not fit the model",
     "dynamic_height.onnx --input-shape image=1,3,8": "a shape for an input that the model does not have",
+    "dynamic_height.onnx --input-value rate=16000": "a value for an input that the model does not have",
+    "dynamic_height.onnx --input-value x0=1,2,3": "a value that does not fit its input",
     "no_shape.onnx": "an input without a shape",
     "no_elements.onnx": "an input without elements",
     "giant_input.onnx": "an input of terabytes",
