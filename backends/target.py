@@ -66,8 +66,8 @@ class SramSection:
     """`banks` banks of `bank_lines` lines of `line_bytes`; a bank serves `read_ports` + `write_ports` lines a cycle.
 
     Addresses run through a group of `interleave` banks line by line, then through the next group. With `swizzle` the
-    bank within the group is the exclusive or of the three lowest base-`interleave` digits of the line number, which
-    spreads power-of-two strides over the group.
+    bank within the group is the exclusive or of the three lowest base-`interleave` digits of the line number within the
+    group, which spreads power-of-two strides over the group.
     """
 
     banks: Annotated[int, Range(1, 1024)]

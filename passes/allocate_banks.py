@@ -12,6 +12,7 @@ from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp
 from .allocation.buffers import assign
 from .allocation.parts import Part, is_part, whole
+from .allocation.roomy import RoomyPlacement
 from .framework.base import Pass
 from .framework.environment import Environment
 
@@ -24,7 +25,8 @@ class AllocateBanks(Pass):
     block ports reach. Buffers that different engines read (or write) within a few instructions, and the input and the
     weights of one matmul, are kept in different bank groups where there is room. Where greedy orders leave no room, an
     exact search packs as tightly as needed, and single buffers then move away from conflicts. The attribute `sram_part`
-    of the module, banks and lines of each, says in which part of the SRAM this happens.
+    of the module, banks and lines of each, says in which part of the SRAM this happens; with `sram_groups` it is in the
+    first so many bank groups, from the beginning of each.
     """
 
     name: ClassVar[str] = "allocate-banks"
@@ -33,7 +35,11 @@ class AllocateBanks(Pass):
         """Set the addresses; raises CompileError if the buffers do not fit."""
         target = environment.require_target(self.name)
         operations = [op for op in module.main.body if isinstance(op, InstructionOp)]
-        assignment = assign(list(operations), target, part=_part(module, target), settled=True)
+        groups, part = _groups(module, target), _part(module, target)
+        if groups is None:
+            assignment = assign(list(operations), target, part=part, settled=True)
+        else:
+            assignment = RoomyPlacement(list(operations), target).assign(groups)
         if assignment is None:
             raise CompileError(
                 f"buffers do not fit into {target.sram_bytes} bytes of SRAM and {target.accumulators.rows} accumulator "
@@ -48,6 +54,16 @@ class AllocateBanks(Pass):
             "sram_lower_bound_bytes": assignment.lower_bound,
             "spilled_bytes": module.attributes.get("spilled_bytes", 0),
         }
+
+
+def _groups(module: Module, target: Target) -> int | None:
+    """The number of bank groups that `schedule` has chosen, if it has; CompileError if the target has not so many."""
+    given = module.attributes.get("sram_groups")
+    if given is None or (type(given) is int and 1 <= given <= target.groups):
+        return given
+    raise CompileError(
+        f"'sram_groups' is {given}, expected 1 to {target.groups} bank groups; run the pass 'schedule' for this target"
+    )
 
 
 def _part(module: Module, target: Target) -> Part:

@@ -14,7 +14,7 @@ from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.parts import whole
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .scheduling.candidates import first_candidate, quickest
+from .scheduling.candidates import quick, quickest
 from .scheduling.layers import Program
 from .scheduling.residency import Residency
 
@@ -23,8 +23,9 @@ from .scheduling.residency import Residency
 class Schedule(Pass):
     """Cut layers into strips that fit the SRAM, keep tensors there where possible, and load ahead.
 
-    Tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of
-    the SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
+    Where all tensors and constants find room at once, the buffers go to as many bank groups as take fewest cycles. Else
+    tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of the
+    SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
     run depth-first: what does not fit is spilled. With `effort` 1 schedules for parts of the SRAM are made as well
     (halves of the banks and of their lines, and so on), all are timed, and the quickest is taken.
     """
@@ -39,7 +40,7 @@ class Schedule(Pass):
         """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target."""
         target = environment.require_target(self.name)
         function = module.main
-        choose = quickest if self.effort else first_candidate
+        choose = quickest if self.effort else quick
         found = choose(function, target, self.lookahead, bool(self.fuse))
         if found is None:
             raise CompileError(_too_large(Program.of(function), target))
@@ -57,6 +58,8 @@ class Schedule(Pass):
                 op.set_operands(())
         if found.part != whole(target):
             module.attributes["sram_part"] = (found.part.banks, found.part.bank_lines)
+        if found.groups:
+            module.attributes["sram_groups"] = found.groups
         module.attributes["spilled_bytes"] = sum(program.tensors[tensor] for tensor in spilled)
 
 

@@ -31,15 +31,6 @@ class BankMap(NamedTuple):
         """Capacity of one group of interleaved banks."""
         return self.line_bytes * self.interleave * self.bank_lines
 
-    @property
-    def groups_are_alike(self) -> bool:
-        """Whether equal offsets in two groups lie in the same bank of them; if not, only whole addresses tell banks."""
-        return self.group_bytes % self.period_bytes == 0
-
-    def origin(self, group: int) -> int:
-        """The group from which the groups of an instruction at `canonical` addresses in `group` are counted."""
-        return group if self.groups_are_alike else 0
-
     def fits_one_group(self, address: int, span: int) -> bool:
         """Whether `span` bytes at `address` lie in one bank group."""
         return address % self.group_bytes + span <= self.group_bytes
@@ -49,16 +40,17 @@ class BankMap(NamedTuple):
 
         Costs are the same at both, so memoised functions are called with this one.
         """
-        if not self.groups_are_alike:
-            return address
-        return address % (self.period_bytes if self.fits_one_group(address, span) else self.group_bytes)
+        inside = address % self.group_bytes
+        return inside % self.period_bytes if self.fits_one_group(address, span) else inside
 
     def banks(self, lines: Array) -> Array:
         """The bank of every line number (global: group * interleave + bank within the group)."""
         table = _bank_table(self.interleave, self.swizzle)
-        local = table[lines & (len(table) - 1)]
         group_lines = self.interleave * self.bank_lines
-        return local if lines.max(initial=0) < group_lines else local + lines // group_lines * self.interleave
+        if lines.max(initial=0) < group_lines:
+            return table[lines & (len(table) - 1)]
+        group, local = np.divmod(lines, group_lines)
+        return table[local & (len(table) - 1)] + group * self.interleave
 
     def busiest(self, lines: Array, times: Array | None = None) -> tuple[int, ...]:
         """For every bank group from 0 on, how many of these line accesses the bank serves that serves most of them.

@@ -111,7 +111,7 @@ def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
         latency=target.array.latency_cycles,
         slots={cause: count for cause, count in slots.items() if count},
         bank_stall_cycles=cost.bank_stall_cycles,
-        reads=_matmul_reads(cost, machine.banks.origin(held_input[0]), held_weights, machine.banks),
+        reads=_matmul_reads(cost, held_input[0], held_weights, machine.banks),
         sram_read_lines=cost.input_lines + cost.weight_lines,
     )
 
@@ -142,7 +142,7 @@ def _vector_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> Ins
 def _place(patterns: Sequence[tuple[str, Pattern]], addresses: Mapping[str, int], banks: BankMap) -> tuple[Placed, int]:
     """Patterns at canonical addresses, their groups numbered from the first one, and that bank group."""
     placed: list[tuple[Pattern, int, int]] = []
-    first = banks.origin(min((addresses[name] // banks.group_bytes for name, _ in patterns), default=0))
+    first = min((addresses[name] // banks.group_bytes for name, _ in patterns), default=0)
     for name, pattern in patterns:
         address = addresses[name]
         group = address // banks.group_bytes

@@ -27,19 +27,18 @@ NEIGHBOURS = 6
 LOAD_NEIGHBOURS = 48
 """The same for a load and a vector instruction: loads run far ahead, and a long one holds its banks for long."""
 
-CYCLES_PER_WEIGHT = 100.0
-"""So many cycles of a load beside a result weigh as much as one conflict of neighbours, ..."""
+LINES_PER_WEIGHT = 50.0
+"""So many lines of a load beside a result weigh as much as one conflict of neighbours, however fast they come, ..."""
 
 CYCLES_PER_STOP = 5.0
-"""... and so many of weights that stop the input of their own matmul, which happens for certain."""
+"""... and so many cycles of weights that stop the input of their own matmul, which happens for certain."""
 
 
 @dataclass
 class Assignment:
     """Addresses of all SRAM buffers (bytes) and accumulator buffers (rows).
 
-    Buffers grow from both ends: `peak` is the capacity less the largest range of addresses that is never used.
-    `lower_bound` is the largest sum of live sizes.
+    `peak` counts the bytes that any buffer ever covers, `lower_bound` is the largest sum of live sizes.
     """
 
     addresses: dict[Value[Any], int]
@@ -59,7 +58,7 @@ def assign(
         return _assign_in(part, operations, target, settled)
     sram = lifetimes(operations, "sram")
     items = [item_of(value, span, target) for value, span in sram.items()]
-    conflicts = _Conflicts(list(sram), operations, target)
+    conflicts = Conflicts(list(sram), operations, target)
     line = target.sram.line_bytes
     period = line * target.sram.interleave
     capacity, alignment = target.sram_bytes, period
@@ -68,12 +67,18 @@ def assign(
         alignment, addresses = packed(items, capacity, (period, line))
     if addresses is not None and settled:
         addresses = settle(items, addresses, capacity, alignment, conflicts.cost, grid=target.group_bytes)
-    rows = lifetimes(operations, "acc")
-    accumulators = place_at_ends([Item(*span, v.type.size) for v, span in rows.items()], target.accumulators.rows)
+    accumulators = accumulator_rows(operations, target)
     if addresses is None or accumulators is None:
         return None
-    found = dict(zip(sram, addresses, strict=True)) | dict(zip(rows, accumulators, strict=True))
-    return Assignment(found, _peak(found, target), lower_bound(items))
+    found = dict(zip(sram, addresses, strict=True)) | accumulators
+    return Assignment(found, peak_of(found), lower_bound(items))
+
+
+def accumulator_rows(operations: list[Operation], target: Target) -> dict[Value[Any], int] | None:
+    """The first row of every accumulator buffer, None if they do not fit."""
+    spans = lifetimes(operations, "acc")
+    rows = place_at_ends([Item(*span, v.type.size) for v, span in spans.items()], target.accumulators.rows)
+    return None if rows is None else dict(zip(spans, rows, strict=True))
 
 
 def _assign_in(part: Part, operations: list[Operation], target: Target, settled: bool) -> Assignment | None:
@@ -83,18 +88,17 @@ def _assign_in(part: Part, operations: list[Operation], target: Target, settled:
         return None
     found: dict[Value[Any], int] = {}
     for value, address in inside.addresses.items():
-        is_sram = value.type.space == "sram"
-        place = part.address(address, value.type.size, target) if is_sram else address
-        if place is None:
-            return None
-        found[value] = place
-    return Assignment(found, _peak(found, target), inside.lower_bound)
+        found[value] = part.address(address, target) if value.type.space == "sram" else address
+    return Assignment(found, peak_of(found), inside.lower_bound)
 
 
-def _peak(addresses: dict[Value[Any], int], target: Target) -> int:
-    """The capacity of the SRAM less the largest range of addresses that is never used."""
-    spans = [(address, address + v.type.size) for v, address in addresses.items() if v.type.space == "sram"]
-    return target.sram_bytes - _largest_unused(spans, target.sram_bytes)
+def peak_of(addresses: dict[Value[Any], int]) -> int:
+    """The bytes of the SRAM that any buffer ever covers."""
+    covered = reached = 0
+    for begin, size in sorted((a, v.type.size) for v, a in addresses.items() if v.type.space == "sram"):
+        covered += max(0, begin + size - max(begin, reached))
+        reached = max(reached, begin + size)
+    return covered
 
 
 def packed(items: Sequence[Item], capacity: int, alignments: tuple[int, ...]) -> tuple[int, list[int] | None]:
@@ -126,15 +130,6 @@ def item_of(value: Value[Any], span: tuple[int, int], target: Target) -> Item:
     return Item(*span, value.type.size, ranges, from_top=loaded)
 
 
-def _largest_unused(spans: list[tuple[int, int]], capacity: int) -> int:
-    """The largest range of addresses that no buffer ever covers."""
-    largest = reached = 0
-    for begin, end in sorted(spans):
-        largest = max(largest, begin - reached)
-        reached = max(reached, end)
-    return max(largest, capacity - reached)
-
-
 def _joined(groups: list[int], size: int) -> tuple[tuple[int, int], ...]:
     """Address ranges of bank groups, neighbours joined."""
     ranges: list[tuple[int, int]] = []
@@ -146,7 +141,7 @@ def _joined(groups: list[int], size: int) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
-class _Conflicts:
+class Conflicts:
     """How much two buffers would cost each other in one bank group.
 
     Two accesses conflict if they use the same kind of port (read or write) on different engines within NEIGHBOURS
@@ -187,7 +182,7 @@ class _Conflicts:
                 results.popleft()
             if isinstance(op, LoadOp):
                 mine = self.index[op.destination]
-                weight = op.size / target.dma.bytes_per_cycle / CYCLES_PER_WEIGHT
+                weight = op.size / target.sram.line_bytes / LINES_PER_WEIGHT
                 loads.append((position, mine, weight))
                 for _, theirs in results:
                     self._add(mine, theirs, weight)

@@ -24,16 +24,16 @@ class Part:
             crossbar=replace(crossbar, reach_banks=reach),
         )
 
-    def address(self, address: int, size: int, target: Target) -> int | None:
-        """Where a buffer of `size` bytes at `address` of the part lies in the whole, in the same banks and lines.
+    def address(self, address: int, target: Target) -> int:
+        """Where a buffer at `address` of the part begins in the whole: in the same bank and line.
 
-        None if it spans bank groups that are apart in the whole.
+        All that lies in one bank group stays in its banks and lines. A buffer that goes on in the next groups does so
+        later in the whole, where groups are larger: it takes lines that the part does not have instead, so that buffers
+        that do not overlap in the part do not in the whole.
         """
-        if self.bank_lines == target.sram.bank_lines:
-            return address
         own = self.bank_lines * target.sram.interleave * target.sram.line_bytes
         group, offset = divmod(address, own)
-        return group * target.group_bytes + offset if offset + size <= own else None
+        return group * target.group_bytes + offset
 
 
 def whole(target: Target) -> Part:
@@ -41,24 +41,32 @@ def whole(target: Target) -> Part:
     return Part(target.sram.banks, target.sram.bank_lines)
 
 
-def halves(part: Part, target: Target) -> list[Part]:
-    """The part with half of its banks, and with half of the lines of each, where these are parts of the target.
+def smaller(part: Part, target: Target) -> list[Part]:
+    """The part with half of its banks, and with half of the lines of each, or as many as the next lower power of two.
 
-    Banks are whole groups of which some are reached by all block ports, as in the whole; lines are at least 16.
+    Powers of two are in all larger machines, halves in twice the machine. Banks are whole groups of which some are
+    reached by all block ports, as in the whole; lines are at least 16.
     """
-    found: list[Part] = []
-    if part.banks % (2 * target.sram.interleave) == 0 and target.crossbar.port_stride_banks == 0:
-        found.append(replace(part, banks=part.banks // 2))
-    if part.bank_lines % 2 == 0 and part.bank_lines // 2 >= LEAST_LINES:
-        found.append(replace(part, bank_lines=part.bank_lines // 2))
+    width = target.sram.interleave
+    groups = _smaller(part.banks // width) if target.crossbar.port_stride_banks == 0 else []
+    found = [replace(part, banks=count * width) for count in groups]
+    found += [replace(part, bank_lines=count) for count in _smaller(part.bank_lines) if count >= LEAST_LINES]
     return [each for each in found if each.of(target).reachable_groups]
 
 
+def _smaller(count: int) -> list[int]:
+    """Half of a number, if that is whole, and the largest power of two below it."""
+    if count < 2:
+        return []
+    power = 1 << (count - 1).bit_length() - 1
+    return [power] if count % 2 or power == count // 2 else [power, count // 2]
+
+
 def is_part(part: Part, target: Target) -> bool:
-    """True if halving leads from the whole to the part."""
+    """True if `smaller` leads from the whole to the part."""
     reached = {whole(target)}
     while reached and part not in reached:
-        reached = {half for each in reached for half in halves(each, target)}
+        reached = {each for larger in reached for each in smaller(larger, target)}
     return bool(reached)
 
 

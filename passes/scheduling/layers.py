@@ -98,6 +98,15 @@ class Program:
         born = {tensor for alive in self.alive[first : last + 1] for tensor in alive}
         return sorted(born, key=self.rank.__getitem__)
 
+    @property
+    def bytes_at_once(self) -> int:
+        """The bytes that are live together if all constants are loaded before the first unit runs."""
+        most = constants = 0
+        for unit, alive in zip(reversed(self.units), reversed(self.alive), strict=True):
+            constants += unit.constant_bytes
+            most = max(most, constants + sum(self.tensors[tensor] for tensor in alive))
+        return most
+
     @cached_property
     def rank(self) -> dict[Value[Any], int]:
         """The position of every tensor among all."""

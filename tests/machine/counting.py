@@ -28,7 +28,7 @@ BYTES = {"i8": 1, "i16": 2, "bf16": 2}
 def bank_of(line, target):
     """The bank of a line: (group, bank within the group)."""
     sram = target.sram
-    group = line // (sram.interleave * sram.bank_lines)
+    group, line = divmod(line, sram.interleave * sram.bank_lines)
     if not sram.swizzle:
         return group, line % sram.interleave
     digits = [line // sram.interleave**i % sram.interleave for i in range(3)]

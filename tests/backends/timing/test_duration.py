@@ -168,10 +168,11 @@ def test_operations_with_addresses_become_queued_instructions():
     st.integers(0, 5000),
     st.booleans(),
     st.sampled_from([1, 2, 4]),
+    st.sampled_from([32, 37]),
 )
-def test_lines_agree_with_counting(axes, run, address, swizzle, interleave):
+def test_lines_agree_with_counting(axes, run, address, swizzle, interleave, lines):
     """The busiest bank of a fill whose runs touch: every run of contiguous bytes meets each of its lines once."""
-    sram = replace(TILE32.sram, swizzle=swizzle, interleave=interleave, bank_lines=32)
+    sram = replace(TILE32.sram, swizzle=swizzle, interleave=interleave, bank_lines=lines)
     target = replace(TILE32, sram=sram)
     sizes, strides = [size for size, _ in axes[1:]], [stride for _, stride in axes[1:]]
     op = instruction(

@@ -1,0 +1,88 @@
+"""Placement in bank groups as if each had room for everything: addresses that hold in every larger memory as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ...backends.target import Target
+from ...dialects.core.operation import Operation
+from .buffers import Assignment, Conflicts, accumulator_rows, item_of, lifetimes, peak_of
+from .greedy import place
+from .items import lower_bound
+from .settling import settle
+
+BOUNDLESS_LINES = 2**20
+"""Lines of a bank that has room for everything: the most that a target may have."""
+
+COUNTS = (1, 2, 3, 4, 6, 8)
+"""Numbers of bank groups that are tried; more than eight keep nothing apart that eight do not."""
+
+FINE = 300
+"""Up to so many instructions all of these are tried, else powers of two, ..."""
+
+COARSE = 700
+"""... and beyond so many only the largest: the others take seconds."""
+
+
+def boundless(target: Target) -> Target:
+    """The target with as much memory in each bank group as a target may have."""
+    return replace(target, sram=replace(target.sram, bank_lines=BOUNDLESS_LINES))
+
+
+def group_counts(target: Target, instructions: int) -> list[int]:
+    """How many of its first bank groups a target lets a program of so many instructions try, largest first.
+
+    All but the largest are the same for every target that has them.
+    """
+    most = min(target.groups, COUNTS[-1])
+    tried = COUNTS if instructions <= FINE else [count for count in COUNTS if count & (count - 1) == 0]
+    smaller = [count for count in tried if 1 < count < most and instructions <= COARSE]
+    return [count for count in (most, *reversed(smaller)) if any(group < count for group in target.reachable_groups)]
+
+
+class RoomyPlacement:
+    """The buffers of a scheduled program in the first bank groups of a target, none of which is ever too full.
+
+    Groups are filled from their beginning, the buffers of the array only those that its ports reach. Where a buffer
+    lies depends on the number of groups, not on how large they are. So a program that fits has its operands in the same
+    lines of the same banks of every target with more lines or banks, and takes the same cycles.
+    """
+
+    def __init__(self, operations: list[Operation], target: Target) -> None:
+        self.target, self.open = target, boundless(target)
+        self.sram = lifetimes(operations, "sram")
+        self.items = [item_of(value, span, target) for value, span in self.sram.items()]
+        self.conflicts = Conflicts(list(self.sram), operations, self.open)
+        self.accumulators = accumulator_rows(operations, target)
+
+    def assign(self, groups: int) -> Assignment | None:
+        """The addresses in the first `groups` groups; None if they are more than the target has lines for."""
+        if self.accumulators is None:
+            return None
+        size = self.open.group_bytes
+        period = self.target.sram.line_bytes * self.target.sram.interleave
+        items = [replace(item, ranges=self._ranges(groups, bool(item.ranges)), from_top=False) for item in self.items]
+        if not all(item.ranges for item in items):
+            return None
+        found = place(items, groups * size, alignment=period, cost=self._cost)
+        if found is None:
+            return None
+        found = settle(items, found, groups * size, period, self.conflicts.cost)
+        places = [divmod(address, size) for address in found]
+        if any(offset + item.size > self.target.group_bytes for (_, offset), item in zip(places, items, strict=True)):
+            return None
+        own = [group * self.target.group_bytes + offset for group, offset in places]
+        addresses = dict(zip(self.sram, own, strict=True)) | self.accumulators
+        return Assignment(addresses, peak_of(addresses), lower_bound(items))
+
+    def _ranges(self, groups: int, by_array: bool) -> tuple[tuple[int, int], ...]:
+        """The groups that a buffer may lie in, each a range of its own, so that none spans two."""
+        allowed = self.target.reachable_groups if by_array else range(groups)
+        size = self.open.group_bytes
+        return tuple((group * size, (group + 1) * size) for group in sorted(allowed) if group < groups)
+
+    def _cost(self, index: int, addresses: Sequence[int]) -> Callable[[int], float]:
+        """Conflicts; of groups without a difference the one that is filled least."""
+        conflicts, size = self.conflicts.cost(index, addresses), self.open.group_bytes
+        return lambda address: conflicts(address) + address % size / size
