@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto
 
 from ..backends import program as backend
@@ -176,6 +177,8 @@ class Program:
 
             outputs = self._simulators[kind].run(filled, jobs=jobs or default_jobs(), progress=show)
         count = len(next(iter(samples.values())))
+        if batch and count % batch:
+            _check_rows(self._simulators[kind], {name: rows[-batch:] for name, rows in filled.items()}, count % batch)
         return {name: array[:count] for name, array in outputs.items()} if batch else outputs
 
     @property
@@ -186,6 +189,18 @@ class Program:
 
     def __repr__(self) -> str:
         return f"<accelc.Program {self.compiled.model!r} for {self.target.name}>"
+
+
+def _check_rows(simulator: Simulator, run: Mapping[str, Array], count: int) -> None:
+    """CompileError unless the first `count` rows of a run stay the same beside zeros: else rows are no samples."""
+    beside = {name: np.concatenate([rows[:count], np.zeros_like(rows[count:])]) for name, rows in run.items()}
+    outputs, others = simulator.run(run), simulator.run(beside)
+    for name, array in outputs.items():
+        if array[:count].tobytes() != others[name][:count].tobytes():
+            raise CompileError(
+                f"inputs: {count} rows are left for the last run, expected {len(array)}: "
+                f"the rows of output '{name}' depend on one another"
+            )
 
 
 def compile(

@@ -151,6 +151,22 @@ def test_batches_are_filled_up(small):
     np.testing.assert_array_equal(outputs, single.run(samples)["y"])
 
 
+def test_rows_that_are_no_samples_must_fill_the_runs():
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "t"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["weights"], axis=-1),
+        helper.make_node("MatMul", ["weights", "x"], ["y"]),
+    ]
+    rows = np.random.default_rng(0).standard_normal((32, 8), np.float32)
+    program = accelc.compile(graph_model(nodes, {"x": (16, 8)}, ["y"]), calibration={"x": rows})
+    assert program.run({"x": rows})["y"].shape == (32, 8)
+    for count in (3, 19):
+        message = "inputs: 3 rows are left for the last run, expected 16: the rows of output 'y' depend on one another"
+        with pytest.raises(accelc.CompileError, match=message):
+            program.run({"x": rows[:count]})
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -246,6 +262,11 @@ def test_a_model_that_computes_nothing_is_refused():
     )
     with pytest.raises(accelc.CompileError, match="nothing is left to compute: all outputs are inputs or constants"):
         accelc.compile(model)
+
+
+def test_a_pass_that_was_left_out_is_named(small):
+    with pytest.raises(accelc.CompileError, match=r"the module is at level quant after the passes .*, expected tile"):
+        accelc.compile(small, skip_passes={"lower-to-tile"})
 
 
 def test_progress_is_told(program, images):
