@@ -26,6 +26,10 @@ def test_erf_is_odd_and_saturates():
     assert error_function(np.float64([6.0, 40.0, np.inf])).tolist() == [1.0, 1.0, 1.0]
 
 
+def test_erf_of_nan_is_nan():
+    assert np.isnan(error_function(np.float32([np.nan, 1.0]))).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     ("kind", "attributes", "exact"),
     [
