@@ -18,8 +18,6 @@ from ..host import OutputPort, final_type, stored_bytes
 from ..program import Program
 from .elementwise import region_view
 
-_NEVER = 0
-
 
 def check_hazards(program: Program) -> None:
     """Raise CompileError naming instruction, layer and address of the first poison read or unordered conflict."""
@@ -100,7 +98,7 @@ class _Checker:
                         self.race(index, region, space, numbers, position, other, kind)
         log = space.writes if region.writes else space.reads
         if engine not in log:
-            log[engine] = np.full(space.written.shape, _NEVER, np.int32)
+            log[engine] = np.zeros(space.written.shape, np.int32)  # 0: never; untouched pages take no memory
         region_view(region, log[engine], space.base)[...] = self.numbers[engine]
         if region.writes:
             region_view(region, space.written, space.base)[...] = True
