@@ -16,6 +16,7 @@ from .equalization.classes import ChannelClasses
 from .equalization.extremes import channel_extremes
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
+from .framework.synthetic import synthetic_count, synthetic_samples
 from .insert_quantization import InsertQuantization
 from .quantization.calibration_table import CalibrationTable
 from .quantization.formats import FORMATS
@@ -23,7 +24,6 @@ from .quantization.grouping import TypeGroups
 from .quantization.legality import is_quantizable
 from .quantization.lockstep import walk_capacity
 from .quantization.measure import Fidelity, decibels, held_back
-from .quantization.sampling import synthetic_count, synthetic_samples
 
 INTEGERS = tuple(FORMATS)
 """Precisions at which it matters how large the channels of one tensor are beside each other: in 16 bits too a channel

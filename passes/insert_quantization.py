@@ -11,6 +11,7 @@ from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Function, Module, Operation, Value
 from .framework.base import Pass, at_least
 from .framework.environment import CalibrationData, Environment
+from .framework.synthetic import synthetic_count, synthetic_samples
 from .quantization.calibration import calibrate, observe
 from .quantization.calibration_table import CalibratedTensor, CalibrationTable, tensor_names
 from .quantization.clipping import NAMED_METHODS, Method, range_method
@@ -20,7 +21,6 @@ from .quantization.measure import decibels, held_back, judging
 from .quantization.network import FloatNetwork
 from .quantization.range_search import choose_ranges
 from .quantization.ranges import Range
-from .quantization.sampling import synthetic_count, synthetic_samples
 from .quantization.statistics import TensorStatistics
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
@@ -20,6 +19,7 @@ from .base import Pass
 from .environment import Environment
 from .matching import is_float
 from .pass_manager import Instrumentation
+from .synthetic import synthetic_count, synthetic_samples
 
 
 @runtime_checkable
@@ -136,23 +136,30 @@ def computes_in_floats(module: Module) -> bool:
 
 
 def seeded_inputs(module: Module, environment: Environment, seed: int) -> dict[str, Array]:
-    """One input for @main: calibration samples where there are any, else noise that depends on seed and name only."""
+    """One input for @main: calibration samples where there are any, else noise from the seed.
+
+    float32 noise is the first of the made-up samples that ranges come from without calibration data, so that it lies
+    within them; integers cover their type, of 16 bits or more from -128 to 127.
+    """
     inputs: dict[str, Array] = {}
     for argument in module.main.arguments:
-        name, type = str(argument.name), argument.type
-        if not isinstance(type, TensorType):
-            raise CompileError(f"input '{name}' is {type}; only tensors can be made up to verify semantics")
-        calibration = environment.calibration
-        if calibration is not None and name in calibration.samples and type.rank:
-            inputs[name] = calibration.batch(0, type.shape[0])[name].astype(type.element.dtype)
-            continue
-        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        dtype = type.element.dtype
-        if dtype.kind in "iu":
-            bounds = np.iinfo(dtype)
-            inputs[name] = random.integers(
-                max(bounds.min, -128), min(bounds.max, 127), type.shape, dtype, endpoint=True
+        if not isinstance(argument.type, TensorType):
+            raise CompileError(
+                f"input '{argument.name}' is {argument.type}; only tensors can be made up to verify semantics"
             )
+    reals = synthetic_samples(module.main, synthetic_count(module.main), seed).samples
+    random = np.random.default_rng(seed)
+    for argument in module.main.arguments:
+        name, type = str(argument.name), cast("TensorType", argument.type)
+        calibration, dtype = environment.calibration, type.element.dtype
+        if calibration is not None and name in calibration.samples and type.rank:
+            inputs[name] = calibration.batch(0, type.shape[0])[name].astype(dtype)
+        elif dtype.kind in "iu":
+            bounds = np.iinfo(dtype)
+            low, high = max(bounds.min, -128), min(bounds.max, 127)
+            inputs[name] = random.integers(low, high, type.shape, dtype, endpoint=True)
+        elif dtype == np.float32:
+            inputs[name] = reals[name][0]
         else:
             inputs[name] = np.asarray(random.standard_normal(type.shape)).astype(dtype)
     return inputs

@@ -19,9 +19,6 @@ LARGEST_BATCH = 64
 BATCH_ELEMENTS = 1 << 22
 """Elements of the widest activation over all samples of a batch, at most: keeps them near the cache."""
 
-SYNTHETIC_ELEMENTS = 1 << 18
-"""Input numbers that make the ranges of synthetic calibration steady: two images of 224x224x3, 64 small ones."""
-
 
 class Run(NamedTuple):
     """One execution: `module` takes `size` samples side by side, `inputs` are these."""
@@ -29,28 +26,6 @@ class Run(NamedTuple):
     module: Module
     inputs: dict[str, Array]
     size: int
-
-
-def synthetic_samples(function: Function, count: int, seed: int) -> CalibrationData:
-    """`count` samples for every argument of `function`, from `seed`: standard normal numbers; 0 and 1 for integers.
-
-    Integers are indices and flags that the host reads: these are the ones that hardly any network refuses.
-    """
-    generator = np.random.default_rng(seed)
-    samples: dict[str, Array] = {}
-    for argument in function.arguments:
-        shape, dtype = (count, *argument.type.shape), argument.type.element.dtype
-        if dtype == np.float32:
-            samples[str(argument.name)] = generator.standard_normal(shape, dtype=np.float32)
-        else:
-            samples[str(argument.name)] = generator.integers(0, 2, shape).astype(dtype)
-    return CalibrationData(samples)
-
-
-def synthetic_count(function: Function) -> int:
-    """How many synthetic samples are enough: about `SYNTHETIC_ELEMENTS` numbers in all, 2 to 64 samples."""
-    elements = sum(argument.type.size for argument in function.arguments)
-    return min(max(SYNTHETIC_ELEMENTS // max(elements, 1), 2), LARGEST_BATCH)
 
 
 class Samples:

@@ -11,10 +11,11 @@ from accelc.dialects.core.operation import Module
 from accelc.dialects.core.parser import parse_module
 from accelc.dialects.registry import CONTEXT
 from accelc.passes.framework.environment import Advance, CalibrationData, Environment
+from accelc.passes.framework.synthetic import synthetic_count, synthetic_samples
 from accelc.passes.insert_quantization import InsertQuantization
 from accelc.passes.quantization.calibration import calibrate
 from accelc.passes.quantization.ranges import Range
-from accelc.passes.quantization.sampling import Samples, synthetic_count, synthetic_samples
+from accelc.passes.quantization.sampling import Samples
 
 
 def negation(shape: str) -> Module:
