@@ -85,6 +85,10 @@ def _check_usage(options: argparse.Namespace) -> None:
         raise UsageError("--compare-onnxruntime runs the model as it is, which --input-value changes, give one")
     if options.jobs is not None and options.jobs < 1:
         raise UsageError(f"--jobs is {options.jobs}, expected at least 1")
+    if options.target == "":
+        raise UsageError("--target is empty, expected a preset or a .toml file")
+    if options.pass_pipeline is not None and options.level is not None:
+        raise UsageError("-O is given beside --pass-pipeline, which has the passes of a level by its name, as in O2")
     if options.model is None and not listing:
         raise UsageError("MODEL is missing, expected an .onnx, .air or .accel file")
     _check_files(options)
@@ -112,6 +116,10 @@ def _check_usage(options: argparse.Namespace) -> None:
             raise UsageError(f"{flag} is given for precision {given}, expected --precision mixed")
         if value is not None and options.promote and flag != "--promote":
             raise UsageError(f"{flag} is given beside --promote, which leaves nothing to choose")
+    if options.max_cycles_factor is not None and not options.max_cycles_factor >= 1:
+        raise UsageError(f"--max-cycles-factor is {options.max_cycles_factor}, expected at least 1")
+    if options.max_accuracy_loss is not None and not 0 <= options.max_accuracy_loss <= 100:
+        raise UsageError(f"--max-accuracy-loss is {options.max_accuracy_loss}, expected 0 to 100 points")
     if options.pareto and options.pareto.suffix not in PARETO_SUFFIXES:
         raise UsageError(f"--pareto {options.pareto}: expected a name that ends in {', '.join(PARETO_SUFFIXES)}")
     calibrating = {

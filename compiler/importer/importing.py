@@ -93,7 +93,10 @@ class _Importer:
             pass
         if self.failures:
             raise self.failure()
-        returned = [self.returned(name) for name in self.model.outputs]
+        outputs = self.model.outputs
+        if twice := next((name for index, name in enumerate(outputs) if name in outputs[:index]), None):
+            raise CompileError(f"{self.model.source}: output '{twice}' is declared twice")
+        returned = [self.returned(name) for name in outputs]
         self.function.result_types = tuple(value.type for value in returned)
         self.function.body.append(ReturnOp.build(*returned))
         self.module.drop_unused_constants()

@@ -68,6 +68,7 @@ def _whole_models() -> dict[str, ModelProto]:
         "no_shape": _edited(lambda m: m.graph.input[0].type.tensor_type.ClearField("shape")),
         "no_elements": node_model("Relu", [(1, 0)]),
         "giant_input": node_model("Relu", [(1, 2**40)]),
+        "twice_output": _edited(lambda m: m.graph.output.append(m.graph.output[0])),
         "twice_input": _edited(lambda m: m.graph.input.append(m.graph.input[0])),
         "not_utf8": _edited(lambda m: None, _not_utf8()),
         "recursive_function": recursive,

@@ -32,6 +32,7 @@ MODELS = {
     "giant_input.onnx": "an input of terabytes",
     "giant_sum.onnx": "inputs larger than the target's memory",
     "twice_input.onnx": "an input declared twice",
+    "twice_output.onnx": "an output declared twice",
     "model.onnx --batch 4": "a batch size that the model has fixed otherwise",
     "only_identity.onnx": "a model that computes nothing",
     "recursive_function.onnx": "a model function that calls itself",
