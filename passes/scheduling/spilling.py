@@ -42,11 +42,15 @@ class Strips:
 
 @dataclass
 class Spills:
-    """Where spilled tensors live: `backing` are their DRAM buffers, `inputs` the loads of those the host fills."""
+    """Where spilled tensors live: `backing` are their DRAM buffers, `inputs` the loads of those the host fills.
+
+    `strided` are inputs that something else writes as well, or not in whole rows.
+    """
 
     plan: Residency
     backing: dict[Value[Any], Value[Any]] = field(default_factory=dict[Value[Any], Value[Any]])
     inputs: HostLoads = field(default_factory=HostLoads)
+    strided: set[Value[Any]] = field(default_factory=set[Value[Any]])
 
     def keep_input(self, load: LoadOp) -> bool:
         """True if the strips of a spilled model input can come straight from where the host puts it.
@@ -56,13 +60,16 @@ class Spills:
         tensor, plan = load.destination, self.plan
         if tensor in self.inputs:
             return True
+        if tensor not in plan.spilled or tensor in self.strided:
+            return False
         stride, size = plan.row_stride(tensor), plan.program.tensors[tensor]
         writers = [op for unit in plan.program.units for op in unit.operations if touches(op, tensor, writes=True)]
         loads = [op for op in writers if isinstance(op, LoadOp)]
         whole = sum(op.outer for op in loads) * stride == size and all(
             op.outer == 1 or op.destination_outer_stride == stride for op in loads
         )
-        if tensor not in plan.spilled or len(loads) < len(writers) or not whole:
+        if len(loads) < len(writers) or not whole:
+            self.strided.add(tensor)
             return False
         self.inputs[tensor] = loads
         return True
