@@ -192,7 +192,10 @@ class Program:
 
 
 def _check_rows(simulator: Simulator, run: Mapping[str, Array], count: int) -> None:
-    """CompileError unless the first `count` rows of a run stay the same beside zeros: else rows are no samples."""
+    """CompileError unless the first `count` rows of a run stay the same beside zeros: else rows are no samples.
+
+    Both are run here, alike: sums by BLAS may differ in their last bits from those of more samples at a time.
+    """
     beside = {name: np.concatenate([rows[:count], np.zeros_like(rows[count:])]) for name, rows in run.items()}
     outputs, others = simulator.run(run), simulator.run(beside)
     for name, array in outputs.items():
