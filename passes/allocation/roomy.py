@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 from ...backends.target import Target
-from ...dialects.core.operation import Operation
+from ...dialects.core.operation import Operation, Value
 from .buffers import Assignment, Conflicts, accumulator_rows, item_of, lifetimes, peak_of
 from .greedy import place
 from .items import lower_bound
@@ -53,12 +55,22 @@ class RoomyPlacement:
         self.target, self.open = target, boundless(target)
         self.sram = lifetimes(operations, "sram")
         self.items = [item_of(value, span, target) for value, span in self.sram.items()]
-        self.conflicts = Conflicts(list(self.sram), operations, self.open)
-        self.accumulators = accumulator_rows(operations, target)
+        self.operations = operations
+        self.least = lower_bound(self.items)
+
+    @cached_property
+    def conflicts(self) -> Conflicts:
+        """Who would fight whom in one bank group."""
+        return Conflicts(list(self.sram), self.operations, self.open)
+
+    @cached_property
+    def accumulators(self) -> dict[Value[Any], int] | None:
+        """The first row of every accumulator buffer, None if they do not fit."""
+        return accumulator_rows(self.operations, self.target)
 
     def assign(self, groups: int) -> Assignment | None:
         """The addresses in the first `groups` groups; None if they are more than the target has lines for."""
-        if self.accumulators is None:
+        if self.least > self.target.sram_bytes or self.accumulators is None:
             return None
         size = self.open.group_bytes
         period = self.target.sram.line_bytes * self.target.sram.interleave
@@ -74,7 +86,7 @@ class RoomyPlacement:
             return None
         own = [group * self.target.group_bytes + offset for group, offset in places]
         addresses = dict(zip(self.sram, own, strict=True)) | self.accumulators
-        return Assignment(addresses, peak_of(addresses), lower_bound(items))
+        return Assignment(addresses, peak_of(addresses), self.least)
 
     def _ranges(self, groups: int, by_array: bool) -> tuple[tuple[int, int], ...]:
         """The groups that a buffer may lie in, each a range of its own, so that none spans two."""

@@ -14,7 +14,8 @@ from ...dialects.tile.memory import AllocOp, TransferOp
 from ..allocation.buffers import Assignment, assign
 from ..allocation.parts import Part, smaller, whole
 from ..allocation.roomy import RoomyPlacement, boundless, group_counts
-from .fitting import discard, fit
+from .emission import StripEmitter
+from .fitting import discard, fit, load_ahead
 from .layers import Program
 from .residency import Reserve, Residency
 from .tokens import insert_tokens
@@ -40,10 +41,11 @@ def quick(function: Function, target: Target, lookahead: float, fuse: bool) -> C
     banks. Where it does not fit, parts are tried as by `quickest` if there are few instructions, but with no
     `lookahead`.
     """
-    roomy = _roomy(function, target, lookahead, fuse) if lookahead else None
+    emitter = _emitted(function, target, fuse)
+    roomy = _roomy(emitter, target, lookahead, fuse) if emitter is not None else None
     if roomy is not None:
         return roomy[1]
-    return _best_part(function, target, lookahead, fuse, None, FEW_INSTRUCTIONS if lookahead else 0)
+    return _best_part(function, target, lookahead, fuse, emitter, None, FEW_INSTRUCTIONS if lookahead else 0)
 
 
 def quickest(function: Function, target: Target, lookahead: float, fuse: bool) -> Candidate | None:
@@ -55,8 +57,9 @@ def quickest(function: Function, target: Target, lookahead: float, fuse: bool) -
     nothing is spilled, and one with any more of them never slower than one with powers of two of both; if not more than
     MOST_INSTRUCTIONS are to be tried and no buffer spans bank groups that come apart.
     """
-    roomy = _roomy(function, target, lookahead, fuse) if lookahead else None
-    return _best_part(function, target, lookahead, fuse, roomy, MOST_INSTRUCTIONS)
+    emitter = _emitted(function, target, fuse)
+    roomy = _roomy(emitter, target, lookahead, fuse) if emitter is not None else None
+    return _best_part(function, target, lookahead, fuse, emitter, roomy, MOST_INSTRUCTIONS)
 
 
 def _best_part(
@@ -64,45 +67,59 @@ def _best_part(
     target: Target,
     lookahead: float,
     fuse: bool,
+    emitter: StripEmitter | None,
     best: tuple[int, Candidate] | None,
     most: int,
 ) -> Candidate | None:
-    """The quickest of `best` and of the schedules for the whole and its parts, until they have `most` instructions."""
+    """The quickest of `best` and of the schedules for the whole and its parts, until they have `most` instructions.
+
+    `emitter` has the instructions for the whole.
+    """
     tried = 0
     queue = deque([whole(target)])
     seen = set(queue)
     while queue and tried <= most:
         part = queue.popleft()
-        if part != whole(target) and _spills(function, part.of(target)):
-            continue
+        if part != whole(target):
+            if _spills(function, part.of(target)):
+                continue
+            emitter = _emitted(function, part.of(target), fuse)
         following = [each for each in smaller(part, target) if each not in seen]
         seen.update(following)
         queue.extend(following)
-        found = _candidate(function, target, part, lookahead, fuse)
-        if found is None:
+        if emitter is None:
             continue
-        tried += len(found.operations)
+        operations = load_ahead(emitter.operations, emitter.plan, lookahead)
+        found = Candidate(operations, emitter.plan, part)
+        tried += len(operations)
         if best is None and tried > most:
             return found
-        least = sum(op.size for op in found.operations if isinstance(op, TransferOp)) / target.dma.bytes_per_cycle
+        least = sum(op.size for op in operations if isinstance(op, TransferOp)) / target.dma.bytes_per_cycle
         cycles = None
         if best is None or least < best[0]:
-            placed = assign(found.operations, target, part=part, settled=True)
-            cycles = None if placed is None else _cycles(found.operations, placed, target)
+            placed = assign(operations, target, part=part, settled=True)
+            cycles = None if placed is None else _cycles(operations, placed, target)
         if cycles is None or (best is not None and best[0] <= cycles):
-            discard(found.operations)
+            _drop(found, best)
             continue
         if best is not None:
-            discard(best[1].operations)
+            _drop(best[1], (cycles, found))
         best = cycles, found
     return best[1] if best is not None else None
 
 
-def _candidate(function: Function, target: Target, part: Part, lookahead: float, fuse: bool) -> Candidate | None:
+def _drop(loser: Candidate, best: tuple[int, Candidate] | None) -> None:
+    """Discard what the best schedule does not have: the one for a memory with room for everything shares its own."""
+    kept = set(best[1].operations) if best is not None else set[Operation]()
+    discard([op for op in loser.operations if op not in kept])
+
+
+def _emitted(function: Function, target: Target, fuse: bool) -> StripEmitter | None:
+    """The instructions for a memory with loads just before use; None if nothing fits."""
     program = Program.of(function)
-    found = fit(program, part.of(target), lookahead, fuse)
+    emitter = fit(program, target, fuse)
     program.forget_splits()
-    return None if found is None else Candidate(*found, part)
+    return emitter
 
 
 def _spills(function: Function, target: Target) -> bool:
@@ -113,19 +130,19 @@ def _spills(function: Function, target: Target) -> bool:
     return plan is None or bool(plan.spilled)
 
 
-def _roomy(function: Function, target: Target, lookahead: float, fuse: bool) -> tuple[int, Candidate] | None:
+def _roomy(emitter: StripEmitter, target: Target, lookahead: float, fuse: bool) -> tuple[int, Candidate] | None:
     """The schedule for a memory with room for everything, in the number of bank groups in which it takes fewest cycles.
 
-    None if the memory has no room for that.
+    None if the memory has no room for that, or if it limits the instructions themselves.
     """
-    program = Program.of(function)
-    found = None
-    if program.bytes_at_once <= target.sram_bytes:
-        found = fit(program, boundless(target), lookahead, fuse)
-    program.forget_splits()
-    if found is None:
+    plan, program = emitter.plan, emitter.plan.program
+    if not lookahead or emitter.was_limited or program.bytes_at_once > target.sram_bytes:
         return None
-    operations, plan = found
+    memory = boundless(target)
+    unlimited = Residency.decide(program, memory, memory.sram_bytes, Reserve(), fuse=fuse)
+    if unlimited is None or not plan.equals(unlimited):
+        return None
+    operations = load_ahead(emitter.operations, unlimited, lookahead)
     placement = RoomyPlacement(operations, target)
     best: tuple[int, Candidate] | None = None
     for groups in group_counts(target, len(operations)):
@@ -134,8 +151,6 @@ def _roomy(function: Function, target: Target, lookahead: float, fuse: bool) -> 
             cycles = _cycles(operations, placed, target)
             if best is None or cycles < best[0]:
                 best = cycles, Candidate(operations, plan, whole(target), groups)
-    if best is None:
-        discard(operations)
     return best
 
 

@@ -31,6 +31,8 @@ class StripEmitter:
     buffers: Buffers = field(init=False)
     cycles: float = 0.0
     """About how long all instructions take: the array and the vector unit by estimate, or the DRAM channel."""
+    was_limited: bool = False
+    """True if units would run beside others earlier in a larger memory."""
 
     def __post_init__(self) -> None:
         self.buffers = Buffers(self.plan)
@@ -59,6 +61,7 @@ class StripEmitter:
                 pipeline.add(track, step, piece.touches)
         pipeline.flush()
         moved = sum(op.size for op in self.operations if isinstance(op, TransferOp))
+        self.was_limited = interleaver.was_limited
         self.cycles = max(interleaver.end, moved / self.plan.target.dma.bytes_per_cycle)
         return self.operations
 

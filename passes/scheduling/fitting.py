@@ -36,8 +36,8 @@ RETREATS = 4
 """Times that loads are held back where their buffers found no place, before the next fraction is tried."""
 
 
-def fit(program: Program, target: Target, lookahead: float, fuse: bool) -> tuple[list[Operation], Residency] | None:
-    """The quickest schedule by estimate of the largest budgets whose buffers can be packed.
+def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
+    """The quickest schedule by estimate of the largest budgets whose buffers can be packed, with loads just before use.
 
     Double-buffered if there is one. Where two are about as quick, the one that was easier to pack, as it leaves more
     room to load ahead: greedy orders before the exact search.
@@ -62,8 +62,7 @@ def fit(program: Program, target: Target, lookahead: float, fuse: bool) -> tuple
     for emitter in found:
         if emitter is not best:
             discard(emitter.operations)
-    operations = _loaded_ahead(best.operations, best.plan, lookahead) if lookahead else best.operations
-    return operations, best.plan
+    return best
 
 
 def _packable(
@@ -97,8 +96,13 @@ def _packable(
     return None
 
 
-def _loaded_ahead(operations: list[Operation], plan: Residency, lookahead: float) -> list[Operation]:
-    """The operations with loads as early as the share `lookahead` of the budget allows and buffers can be packed."""
+def load_ahead(operations: list[Operation], plan: Residency, lookahead: float) -> list[Operation]:
+    """The operations with loads as early as the share `lookahead` of the budget allows and buffers can be packed.
+
+    The budget is that of `plan`, the memory that of its target. With 0 loads stay just before what needs them.
+    """
+    if not lookahead:
+        return operations
     slots = sum(not isinstance(op, LoadOp) for op in operations) + 1
     loads = Prefetcher(operations)
     for fraction in LOOKAHEADS:

@@ -35,6 +35,8 @@ class Interleaver:
         self.rolls = plan.rolls
         self.open: list[Track] = []
         self.opened = 0
+        self.was_limited = False
+        """True if a unit once had to wait because the budget has no room for it beside others."""
 
     def order(self) -> Iterator[tuple[Track, Piece]]:
         """All pieces in their order."""
@@ -97,7 +99,9 @@ class Interleaver:
         strips = max(plan.bytes_of_strips(track.unit, track.cut.rows) for track in together)
         constants = sum(track.unit.constant_bytes for track in together)
         reserve = plan.reserve.most(first, following.index, beside=True)
-        return live + 2 * strips + constants + reserve <= plan.budget
+        fits = live + 2 * strips + constants + reserve <= plan.budget
+        self.was_limited |= not fits
+        return fits
 
     def _start(self, track: Track) -> float | None:
         """The estimated start of the next piece of a unit, None if it must wait for pieces that are not done."""
