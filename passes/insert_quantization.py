@@ -140,7 +140,7 @@ class InsertQuantization(Pass):
         wanted = self._wanted(network)
         if wanted == "auto" and environment.calibration is not None:
             judges = judging(network.module, environment.baseline.calibration, measured)
-            choice = choose_ranges(network, statistics, judges, progress=environment.progress)
+            choice = choose_ranges(network, statistics, measured, judges, progress=environment.progress)
             counts = ", ".join(f"{count} {name}" for name, count in Counter(choice.names.values()).most_common())
             message = (
                 f"ranges of {len(choice.names)} tensors: {counts}; signal to noise of the outputs "

@@ -69,16 +69,20 @@ def choose_ranges(
     network: FloatNetwork,
     statistics: Mapping[Value[Any], TensorStatistics],
     measured: CalibrationData,
+    judges: CalibrationData,
     *,
     progress: Progress = silent_progress,
 ) -> Choice:
-    """The ranges for all sources of `network`, by executing it on the samples `measured`."""
+    """The ranges for all sources of `network`, by executing it on the samples `judges`.
+
+    What readers suffer comes from the samples `measured`, as it only says what to try first.
+    """
     table = {
         name: {source: range_method(method, percentile)(statistics[source]) for source in network.sources}
         for name, (method, percentile) in NAMED_METHODS.items()
     }
     groups = _grouped(network, table)
-    fidelity = Fidelity(network.module, measured, recalls=True)
+    fidelity = Fidelity(network.module, judges, recalls=True)
     limit = _trial_limit(network, fidelity.count)
     with progress("choosing ranges", len(NAMED_METHODS) + 2 + limit) as advance:
         candidates = {root: tuple(group.types.values()) for root, group in groups.items()}

@@ -41,7 +41,7 @@ def test_ranges_of_a_network_without_error_are_not_searched() -> None:
     for scale in (100.0, 3.0):
         module = classifier(scale)
         network = FloatNetwork(module)
-        choice = choose_ranges(network, calibrate(module, DATA, network.sources), DATA)
+        choice = choose_ranges(network, calibrate(module, DATA, network.sources), DATA, DATA)
         assert (choice.error == 0.0) == (scale == 100.0)
         trials.append(choice.trials)
     assert trials[0] == 1 and trials[1] > 6
