@@ -17,10 +17,11 @@ from .quantization.calibration_table import CalibratedTensor, CalibrationTable, 
 from .quantization.clipping import NAMED_METHODS, Method, range_method
 from .quantization.formats import FORMATS, INT8
 from .quantization.legality import float_operations
-from .quantization.measure import decibels, held_back, judging
+from .quantization.measure import Fidelity, decibels, held_back, judging
 from .quantization.network import FloatNetwork
 from .quantization.range_search import choose_ranges
 from .quantization.ranges import Range
+from .quantization.refinement import Judge
 from .quantization.statistics import TensorStatistics
 
 
@@ -140,7 +141,10 @@ class InsertQuantization(Pass):
         wanted = self._wanted(network)
         if wanted == "auto" and environment.calibration is not None:
             judges = judging(network.module, environment.baseline.calibration, measured)
-            choice = choose_ranges(network, statistics, measured, judges, progress=environment.progress)
+            fidelity = Fidelity(network.module, judges, recalls=True)
+            choice = choose_ranges(network, statistics, measured, fidelity, progress=environment.progress)
+            fidelity.forget()
+            environment.baseline.judge = Judge(fidelity)
             counts = ", ".join(f"{count} {name}" for name, count in Counter(choice.names.values()).most_common())
             message = (
                 f"ranges of {len(choice.names)} tensors: {counts}; signal to noise of the outputs "

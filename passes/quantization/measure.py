@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,11 @@ from .sampling import Run, Samples, runs
 MEASURED_MACS = 1 << 32
 """Multiply-accumulates that one measurement may cost: a fraction of a second on one core."""
 
-FEWEST_MEASURED, MOST_MEASURED = 8, 128
+FEWEST_MEASURED, MOST_MEASURED = 8, 96
 """Samples that are measured at least, and at most, where there are as many."""
+
+FIRST_MEASURED = 16
+"""Samples of the first run: what is far off is so on these already."""
 
 LEAST_SHARE = 2.0**-9
 """Probabilities below this share of the largest one count as equal: half a step of a quantized softmax that is sure."""
@@ -49,7 +53,8 @@ class Fidelity:
         """
         self._recall = Recall() if recalls else None
         self._samples = Samples(reference.main, data)
-        self._expected = _outputs(reference, self._samples)
+        runs = _outputs(reference, self._samples)
+        self._expected = [np.concatenate(rows) for rows in zip(*runs, strict=True)]
         powers = [float(np.square(rows).sum(axis=1).mean()) for rows in self._expected]
         self._powers = [power or 1.0 for power in powers]
 
@@ -58,34 +63,48 @@ class Fidelity:
         """How many samples are measured."""
         return self._samples.count
 
-    def errors(self, module: Module) -> Array:
-        """The error of every sample, float64 [count]. `module` has the inputs and outputs of the reference."""
-        return self.errors_of(_outputs(module, self._samples, self._recall))
+    def errors(self, module: Module, limit: float = math.inf) -> Array:
+        """The error of every sample, float64 [count]. `module` has the inputs and outputs of the reference.
+
+        Once those of the first samples make the mean no less than `limit`, the others are infinite.
+        """
+        errors, start = np.full(self.count, np.inf), 0
+        for outputs in _outputs(module, self._samples, self._recall):
+            found = self.errors_of(outputs, start)
+            errors[start : start + len(found)] = found
+            start += len(found)
+            if errors[:start].sum() >= limit * self.count:
+                break
+        return errors
 
     def keep(self) -> None:
         """The module that was measured last is the one that others will differ little from."""
         if self._recall is not None:
             self._recall.keep()
 
+    def forget(self) -> None:
+        """Execute every module as a whole from now on; frees what `recalls` needs."""
+        self._recall = None
+
     def runs(self, module: Module) -> Iterator[Run]:
         """The samples cut into runs of `module`."""
         return runs(module, self._samples)
 
-    def errors_of(self, found: Sequence[Array]) -> Array:
-        """The error of every sample, from what is `compared` of every output, [count, elements] each.
+    def errors_of(self, found: Sequence[Array], start: int = 0) -> Array:
+        """The error of samples from `start` on, from what is `compared` of every output, [samples, elements] each.
 
         NaN, which is no improvement on anything, for a sample whose outputs overflow in float32.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             parts = [
-                np.square(actual - expected).sum(axis=1) / power
+                np.square(actual - expected[start : start + len(actual)]).sum(axis=1) / power
                 for actual, expected, power in zip(found, self._expected, self._powers, strict=True)
             ]
         return np.sum(parts, axis=0)
 
-    def error(self, module: Module) -> float:
-        """The mean error over the samples."""
-        return float(self.errors(module).mean())
+    def error(self, module: Module, limit: float = math.inf) -> float:
+        """The mean error over the samples; infinite, and known sooner, if the first ones make it at least `limit`."""
+        return float(self.errors(module, limit).mean())
 
 
 def decibels(error: float) -> float:
@@ -120,13 +139,13 @@ def _affordable(module: Module) -> int:
 def judging(module: Module, fitted: CalibrationData | None, held: CalibrationData) -> CalibrationData:
     """The samples that networks are compared on: those held back, and others.
 
-    As many others as `MEASURED_MACS` pays for, at least as many as were held back. Whether one of a few samples is loud
-    decides about clipping: what is measured on more of them clips less by chance. Ranges are no more than two numbers a
+    As many others as `MEASURED_MACS` pays for, at least FEWEST_MEASURED. Whether one of a few samples is loud decides
+    about clipping: what is measured on more of them clips less by chance. Ranges are no more than two numbers a
     tensor, which hardly fit the others by chance. Where `held_back` split nothing there are no others.
     """
     if fitted is None or any(np.shares_memory(rows, fitted.samples[name]) for name, rows in held.samples.items()):
         return held
-    others = max(_affordable(module) - held.count, held.count)
+    others = max(_affordable(module) - held.count, FEWEST_MEASURED)
     samples = {name: np.concatenate([rows, fitted.samples[name][:others]]) for name, rows in held.samples.items()}
     return CalibrationData(samples)
 
@@ -168,21 +187,21 @@ def _erase_unread(function: Function) -> None:
             op.erase()
 
 
-def _outputs(module: Module, samples: Samples, recall: Recall | None = None) -> list[Array]:
-    """What is compared of every output for all samples, float64 [count, elements]."""
+def _outputs(module: Module, samples: Samples, recall: Recall | None = None) -> Iterator[list[Array]]:
+    """What is compared of every output, float64 [samples, elements], run by run."""
     exposed = module.clone()
     axes = return_logits(exposed)
-    parts: list[list[Array]] = []
     if recall is not None:
         recall.begin()
-    with np.errstate(all="ignore"):
-        for index, each in enumerate(runs(exposed, samples)):
+    first = min(FIRST_MEASURED, samples.count)
+    for index, each in enumerate(chain(runs(exposed, samples, 0, first), runs(exposed, samples, first))):
+        with np.errstate(all="ignore"):
             if recall is None:
                 outputs = list(run(each.module, each.inputs).values())
             else:
                 outputs = recall.run(each.module.main, each.inputs, index)
-            parts.append(compared(outputs, axes, each.size))
-    return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+            rows = compared(outputs, axes, each.size)
+        yield rows
 
 
 def compared(outputs: Iterable[Array], axes: Iterable[int | None], size: int) -> list[Array]:

@@ -69,11 +69,11 @@ def choose_ranges(
     network: FloatNetwork,
     statistics: Mapping[Value[Any], TensorStatistics],
     measured: CalibrationData,
-    judges: CalibrationData,
+    fidelity: Fidelity,
     *,
     progress: Progress = silent_progress,
 ) -> Choice:
-    """The ranges for all sources of `network`, by executing it on the samples `judges`.
+    """The ranges for all sources of `network`, by executing it on the samples of `fidelity`, which is of its module.
 
     What readers suffer comes from the samples `measured`, as it only says what to try first.
     """
@@ -82,7 +82,6 @@ def choose_ranges(
         for name, (method, percentile) in NAMED_METHODS.items()
     }
     groups = _grouped(network, table)
-    fidelity = Fidelity(network.module, judges, recalls=True)
     limit = _trial_limit(network, fidelity.count)
     with progress("choosing ranges", len(NAMED_METHODS) + 2 + limit) as advance:
         candidates = {root: tuple(group.types.values()) for root, group in groups.items()}
@@ -146,7 +145,7 @@ class _Search:
     def _try(self, chosen: dict[Value[Any], str], gain: float = 0.0) -> None:
         self.trials += 1
         try:
-            error = self.fidelity.error(self.network.trial(self.ranges(chosen)))
+            error = self.fidelity.error(self.network.trial(self.ranges(chosen)), self.error * (1.0 - gain))
         except CompileError as problem:
             # Constants may have no integers at some scales; other candidates may do.
             self.problem = problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,11 +64,14 @@ class LayerRefinement(Pass):
 
 @dataclass(frozen=True)
 class Judge:
-    """What refinements of one module measure with, and the error when its operations had these operands."""
+    """What refinements of one module measure with, and the error when its operations had these operands.
+
+    `insert-quantization` leaves one that has not measured the module yet.
+    """
 
     fidelity: Fidelity
-    operands: dict[Operation, tuple[Value[Any], ...]]
-    error: float
+    operands: dict[Operation, tuple[Value[Any], ...]] = field(default_factory=dict[Operation, tuple[Value[Any], ...]])
+    error: float = math.inf
 
     @classmethod
     def of(cls, module: Module, baseline: Baseline) -> Judge:

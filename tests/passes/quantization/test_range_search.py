@@ -42,7 +42,8 @@ def outliers(count: int = 64) -> CalibrationData:
 
 def chosen(module: Module, data: CalibrationData) -> tuple[FloatNetwork, Choice]:
     float_network = FloatNetwork(module)
-    return float_network, choose_ranges(float_network, calibrate(module, data, float_network.sources), data, data)
+    statistics, fidelity = calibrate(module, data, float_network.sources), Fidelity(module, data, recalls=True)
+    return float_network, choose_ranges(float_network, statistics, data, fidelity)
 
 
 def test_channels_that_nothing_reads_may_be_clipped() -> None:

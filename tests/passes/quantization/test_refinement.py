@@ -12,6 +12,7 @@ from accelc.passes.framework.base import Pass
 from accelc.passes.framework.environment import CalibrationData, Environment
 from accelc.passes.insert_quantization import InsertQuantization
 from accelc.passes.quantization.calibration import calibrate
+from accelc.passes.quantization.measure import Fidelity
 from accelc.passes.quantization.network import FloatNetwork
 from accelc.passes.quantization.range_search import choose_ranges
 from accelc.passes.round_weights import RoundWeights
@@ -41,7 +42,8 @@ def test_ranges_of_a_network_without_error_are_not_searched() -> None:
     for scale in (100.0, 3.0):
         module = classifier(scale)
         network = FloatNetwork(module)
-        choice = choose_ranges(network, calibrate(module, DATA, network.sources), DATA, DATA)
+        fidelity = Fidelity(module, DATA, recalls=True)
+        choice = choose_ranges(network, calibrate(module, DATA, network.sources), DATA, fidelity)
         assert (choice.error == 0.0) == (scale == 100.0)
         trials.append(choice.trials)
     assert trials[0] == 1 and trials[1] > 6
