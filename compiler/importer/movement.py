@@ -69,7 +69,7 @@ def lower_split(lowering: Lowering) -> Sequence[Imported | None]:
         elif not part:  # nothing to compute, but a Concat may still read it
             outputs.append(Known(name, np.zeros((*shape[:axis], 0, *shape[axis + 1 :]), np.float32)))
         else:
-            outputs.append(_sliced(lowering, lowering.input(0), {axis: (start, start + part)}))
+            outputs.append(sliced(lowering, lowering.input(0), {axis: (start, start + part)}))
     return outputs
 
 
@@ -102,7 +102,7 @@ def lower_slice(lowering: Lowering) -> Imported:
             forward[axis] = (chosen.start, chosen[-1] + 1, step)
         else:
             backward[axis] = tuple(chosen)
-    result = _sliced(lowering, lowering.input(0), {axis: (a, b) for axis, (a, b, _) in forward.items()}, forward)
+    result = sliced(lowering, lowering.input(0), {axis: (a, b) for axis, (a, b, _) in forward.items()}, forward)
     for axis, indices in backward.items():
         result = lowering.emit(GatherOp, result, axis=axis, indices=indices)
     return result
@@ -129,7 +129,7 @@ def lower_pad(lowering: Lowering) -> Imported:
     kept = {axis: (max(0, -low[axis]), size - max(0, -high[axis])) for axis, size in enumerate(shape)}
     if any(start >= stop for start, stop in kept.values()):
         raise Unsupported(f"the result is empty: pads {list(amounts)} remove all of shape {list(shape)}")
-    data = _sliced(lowering, lowering.input(0), kept)
+    data = sliced(lowering, lowering.input(0), kept)
     low, high = [max(0, amount) for amount in low], [max(0, amount) for amount in high]
     if not any(low) and not any(high):
         return data
@@ -166,13 +166,13 @@ def lower_gather(lowering: Lowering) -> Imported:
     if not indices:
         raise Unsupported("the result is empty: no indices")
     if indices == tuple(range(indices[0], indices[0] + len(indices))):
-        picked = _sliced(lowering, data, {axis: (indices[0], indices[-1] + 1)})
+        picked = sliced(lowering, data, {axis: (indices[0], indices[-1] + 1)})
     else:
         picked = lowering.emit(GatherOp, data, axis=axis, indices=indices)
     return lowering.reshaped(picked, (*shape[:axis], *wanted, *shape[axis + 1 :]))
 
 
-def _sliced(
+def sliced(
     lowering: Lowering,
     data: Imported,
     bounds: dict[int, tuple[int, int]],

@@ -11,7 +11,6 @@ _BRANCH = (
 )
 _ORDER = "the order of its result depends on the data, which a program with a fixed schedule cannot follow"
 _SIZE = "the size of its result depends on the data, a program has fixed sizes"
-_RECURRENT = "recurrent layers are not supported: export the network unrolled, or one step with its state as input"
 _SEQUENCE = "sequences and optional values are not supported, only tensors"
 _TEXT = "texts are not supported, only numbers"
 _RANDOM = "random numbers are not supported: a program gives the same result for the same input"
@@ -26,7 +25,6 @@ _IMAGE = "images are not decoded: give the pixels as an array"
 _GROUPS = {
     _CONTROL: "Loop Scan SequenceMap",
     _BRANCH: "If",
-    _RECURRENT: "GRU LSTM RNN",
     _SIZE: "Compress NonMaxSuppression NonZero Unique",
     _SEQUENCE: "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct "
     "SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence",

@@ -19,6 +19,7 @@ from . import (
     normalization,
     pooling,
     quantized,
+    recurrent,
     reductions,
     resampling,
     selection,
@@ -59,6 +60,7 @@ class Operator:
         return f"{self.first} to {self.last}"
 
 
+RECURRENT = "constant weights, sequences of full length up to 1024 steps, no clip"
 IMAGES = "float32, one or two spatial axes"
 ONE_SCALE = "one scale for an activation, any for constants"
 
@@ -147,6 +149,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Expand", selection.lower_expand, "nn.gather", "constant shape", first=8),
     Operator("Flatten", shapes.lower_flatten, "nn.reshape"),
     Operator("Floor", functions.lower_floor, "nn.floor"),
+    Operator("GRU", recurrent.lower_gru, "nn.matmul, nn.sigmoid, nn.tanh, nn.mul and nn.add, step by step", RECURRENT),
     Operator(
         "Gather",
         movement.lower_gather,
@@ -177,6 +180,9 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator("IsNaN", comparisons.lower_is_nan, "nn.is_nan; false of a softmax", first=9),
     Operator("LRN", normalization.lower_lrn, "nn.lrn"),
+    Operator(
+        "LSTM", recurrent.lower_lstm, "nn.matmul, nn.sigmoid, nn.tanh, nn.mul and nn.add, step by step", RECURRENT
+    ),
     Operator(
         "LayerNormalization",
         layer_normalization.lower_layer_normalization,
@@ -237,6 +243,7 @@ OPERATORS: tuple[Operator, ...] = (
         "in integers: constant scale",
         first=23,
     ),
+    Operator("RNN", recurrent.lower_rnn, "nn.matmul and nn.tanh, step by step", RECURRENT),
     Operator("Reciprocal", functions.lower_reciprocal, "nn.reciprocal"),
     Operator("ReduceL1", reductions.lower_reduce_l1, "nn.abs and nn.reduce_mean", "constant axes"),
     Operator("ReduceL2", reductions.lower_reduce_l2, "nn.pow, nn.reduce_mean and nn.sqrt", "constant axes"),

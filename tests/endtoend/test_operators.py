@@ -28,6 +28,7 @@ from accelc.passes.registry import PASSES
 RNG = np.random.default_rng(11)
 TOKENS = (1, 7, 12)
 IMAGE = (1, 6, 5, 7)
+SEQUENCE = (5, 1, 6)
 
 
 def weights(*shape: int) -> np.ndarray:
@@ -82,6 +83,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("ConvTranspose", [IMAGE, weights(6, 2, 2, 2)], {"strides": [2, 2], "group": 3}, 17),
     ("Attention", [TOKENS, (1, 7, 6), (1, 7, 6)], {"q_num_heads": 2, "kv_num_heads": 1, "is_causal": 1}, 23),
     ("Attention", [TOKENS, (1, 5, 12), (1, 5, 12)], {"q_num_heads": 3, "kv_num_heads": 3}, 23),
+    ("LSTM", [SEQUENCE, 0.3 * weights(1, 20, 6), 0.3 * weights(1, 20, 5), weights(1, 40)], {"hidden_size": 5}, 17),
+    ("GRU", [SEQUENCE, 0.3 * weights(1, 15, 6), 0.3 * weights(1, 15, 5)], {"hidden_size": 5}, 17),
 ]
 """(operator, inputs, attributes, opset); inputs as in `node_model`."""
 

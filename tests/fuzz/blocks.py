@@ -190,7 +190,35 @@ def heads(net: Network, x: str) -> None:
     net.apply("Reshape", [joined, net.integers(1, length, width)], shape)
 
 
+def recurrence(net: Network, x: str) -> None:
+    """A recurrent layer over the last axis of a sequence or image, as exporters write it.
+
+    What comes back of a state is less than it was: others double rounding errors with every step.
+    """
+    shape, random = net.shapes[x], net.random
+    if len(shape) not in (3, 4) or prod(shape[1:-1]) > 400 or shape[-1] > 5:
+        return
+    batch, *features, steps = shape
+    width, hidden = prod(features), random.choice((1, 3, 8, 33))
+    kind, gates = random.choice((("RNN", 1), ("GRU", 3), ("LSTM", 4)))
+    direction = random.choice(("forward", "reverse", "bidirectional"))
+    count = 2 if direction == "bidirectional" else 1
+    first = (steps, batch, *features)
+    data = net.apply("Transpose", [x], first, perm=[len(shape) - 1, *range(len(shape) - 1)])
+    if len(features) > 1:
+        data = net.apply("Reshape", [data, net.integers(steps, batch, width)], (steps, batch, width))
+    recurrent = net.numbers.standard_normal((count, gates * hidden, hidden)) / (2 * hidden**0.5)
+    inputs = [data, net.weights((count, gates * hidden, width), width), net.constant(recurrent.astype(np.float32))]
+    if random.random() < 0.7:
+        inputs.append(net.weights((count, 2 * gates * hidden), 4))
+    attributes = {"linear_before_reset": random.randrange(2)} if kind == "GRU" else {}
+    state = (count, batch, hidden)
+    results = [(steps, count, batch, hidden), state, state][: 3 if kind == "LSTM" else 2]
+    net.apply(kind, inputs, *results, hidden_size=hidden, direction=direction, **attributes)
+
+
 BLOCKS: tuple[tuple[int, Callable[[Network, str], None]], ...] = (
+    (1, recurrence),
     (1, on_host),
     (1, sums_and_logarithms),
     (1, choosing),
