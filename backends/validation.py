@@ -20,7 +20,7 @@ from ..dialects.tile.window import WindowOp
 from .encoding import Instruction, space_of
 from .host import HostCall, InputPort, OutputPort, final_type, stored_bytes
 from .target import Target
-from .timing.matmul import element_problem
+from .timing.legality import element_problem
 
 WINDOW_LIMIT = 2**27
 """No instruction may unfold its input into this many bytes (window elements, padding included)."""

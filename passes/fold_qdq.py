@@ -16,6 +16,7 @@ from .framework.environment import Environment
 from .framework.rewriting import apply_patterns
 from .fuse_activations import ClampBeforeMoving, FuseClamp
 from .quantization.conversion import Conversion
+from .quantization.converters import convert
 from .quantization.exchange import EXCHANGES, MOVES
 from .quantization.legality import float_operations, problem_of
 from .quantization.stored import is_fixed
@@ -44,7 +45,7 @@ class FoldQdq(Pass):
         conversion = Conversion(module, {op.result: element for op, element in operations.items()})
         for op in operations:
             users = [user for user in op.result.users if isinstance(user, QuantizeOp)]
-            conversion.convert(op)
+            convert(op, conversion)
             twin = conversion.twins[op.result]
             for user in users:
                 user.result.replace_all_uses_with(twin)

@@ -16,7 +16,8 @@ from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp
 from ..target import Target
 from .banks import BankMap
-from .matmul import ArrayMachine, MatmulCost, array_machine, matmul_cost, matmul_problem, matmul_shape
+from .legality import matmul_problem
+from .matmul import ArrayMachine, MatmulCost, array_machine, matmul_cost, matmul_shape
 from .record import PARTS, Instruction, InstructionTiming, ports_held
 from .vector import Box, Pattern, Placed, line_load, vector_cost, work_of
 

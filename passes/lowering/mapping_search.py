@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...backends.target import CostSection, DmaSection, DramSection, EnergySection, Target
 from ...backends.timing.duration import instruction_timing, pretend_addresses
-from ...backends.timing.matmul import alignment_problem, element_problem
+from ...backends.timing.legality import alignment_problem, element_problem
 from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.elements import ELEMENTS

@@ -20,7 +20,7 @@ from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.nn.onnx import HostOp, OnnxOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import is_number
-from .conversion import is_convertible
+from .converters import is_convertible
 from .host import epilogue, prologue
 from .stored import is_fixed
 

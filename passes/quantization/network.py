@@ -15,6 +15,7 @@ from ...dialects.nn.normalization import BatchNormOp
 from ...dialects.quant.ops import DequantizeOp, QuantizeOp, ScaleOp
 from ...dialects.quant.types import QuantizedType
 from .conversion import Conversion
+from .converters import convert
 from .decided import decided_types, dequantized_inputs, erase_unused, give_readers_integers, is_own
 from .formats import FORMATS, INT8, Format
 from .grouping import MOVING, TypeGroups
@@ -123,7 +124,7 @@ class FloatNetwork:
         for value in self._inputs:
             _quantize(value, conversion, main, first)
         for op in self.operations:
-            conversion.convert(op)
+            convert(op, conversion)
         conversion.layers = {wide: op for wide, op in conversion.layers.items() if is_own(op)}
         give_readers_integers(conversion, self.operations)
         _dequantize(main, conversion, self.operations)

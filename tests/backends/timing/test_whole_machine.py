@@ -20,7 +20,7 @@ from accelc.backends.program import Program
 from accelc.backends.target import Target
 from accelc.backends.timing.duration import instruction_timing, operand_addresses
 from accelc.backends.timing.engine import QueuedInstruction, run_timeline
-from accelc.backends.timing.matmul import element_problem
+from accelc.backends.timing.legality import element_problem
 from accelc.backends.timing.program import queue_instructions
 from accelc.backends.timing.record import InstructionTiming
 from accelc.dialects.core.diagnostics import CompileError
