@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ..dialects.core.diagnostics import CompileError, Diagnostic
 from .framework.base import Pass
 from .framework.pipeline import parse_pipeline
-from .registry import PASSES
 
 _GRAPH = (
     "fold-qdq,canonicalize,fold-constants,propagate-layouts,canonicalize,fold-batch-norm,fuse-activations,"
@@ -120,6 +119,3 @@ def check_tables(pipelines: Mapping[str, str], constraints: Iterable[Constraint]
         problems += [f"{name}: {p}" for p in check_order((p.name for p in parse_pipeline(text, classes)), rows)]
     if problems:
         raise ValueError("; ".join(problems))
-
-
-check_tables(PIPELINES, CONSTRAINTS, PASSES)

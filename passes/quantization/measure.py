@@ -23,7 +23,7 @@ from .sampling import Run, Samples, runs
 MEASURED_MACS = 1 << 32
 """Multiply-accumulates that one measurement may cost: a fraction of a second on one core."""
 
-FEWEST_MEASURED, MOST_MEASURED = 8, 96
+FEWEST_MEASURED, MOST_MEASURED = 8, 128
 """Samples that are measured at least, and at most, where there are as many."""
 
 FIRST_MEASURED = 16
@@ -122,7 +122,7 @@ def held_back(module: Module, data: CalibrationData) -> tuple[CalibrationData, C
     if data.count < 2 * count:
         return data, CalibrationData({name: array[:count] for name, array in data.samples.items()})
     measured = np.arange(count) * data.count // count
-    rest = np.setdiff1d(np.arange(data.count), measured)
+    rest = np.delete(np.arange(data.count), measured)
     samples = data.samples.items()
     return (
         CalibrationData({name: array[rest] for name, array in samples}),

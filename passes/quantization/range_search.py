@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ...dialects.core.diagnostics import CompileError
 from ...dialects.core.operation import Value
 from ...dialects.core.types import TensorType
@@ -34,6 +36,9 @@ MAC_SECONDS, ELEMENT_SECONDS = 4e-11, 2e-8
 
 BUDGET_SECONDS, FEWEST_TRIALS = 3.0, 6
 """Refinement may cost this many estimated seconds, but at least this many trials."""
+
+MOST_ASKED = 32
+"""Samples from which it is known what readers suffer: that only says what to try, and in which order."""
 
 WORTH_TRYING = 4.0
 """A candidate is tried if its readers suffer at most this many times as much as with the best one."""
@@ -75,7 +80,7 @@ def choose_ranges(
 ) -> Choice:
     """The ranges for all sources of `network`, by executing it on the samples of `fidelity`, which is of its module.
 
-    What readers suffer comes from the samples `measured`, as it only says what to try first.
+    What readers suffer comes from up to MOST_ASKED of the samples `measured`, spread evenly over them.
     """
     table = {
         name: {source: range_method(method, percentile)(statistics[source]) for source in network.sources}
@@ -85,7 +90,7 @@ def choose_ranges(
     limit = _trial_limit(network, fidelity.count)
     with progress("choosing ranges", len(NAMED_METHODS) + 2 + limit) as advance:
         candidates = {root: tuple(group.types.values()) for root, group in groups.items()}
-        for root, errors in consumer_errors(network, candidates, measured).items():
+        for root, errors in consumer_errors(network, candidates, _spread(measured, MOST_ASKED)).items():
             groups[root].errors = dict(zip(groups[root].types, errors.tolist(), strict=True))
         advance(1)
         search = _Search(network, groups, table, fidelity)
@@ -153,6 +158,12 @@ class _Search:
         if not self.chosen or error < self.error * (1.0 - gain):
             self.chosen, self.error = chosen, error
             self.fidelity.keep()
+
+
+def _spread(data: CalibrationData, most: int) -> CalibrationData:
+    """At most so many of the samples, spread evenly over all."""
+    chosen = np.arange(min(most, data.count)) * data.count // min(most, data.count)
+    return CalibrationData({name: array[chosen] for name, array in data.samples.items()})
 
 
 def _grouped(network: FloatNetwork, table: Mapping[str, Mapping[Value[Any], Range]]) -> dict[Value[Any], _Group]:
