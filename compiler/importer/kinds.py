@@ -61,9 +61,10 @@ def kind_of(value: Imported | None) -> str | None:
 def check_kinds(node: Node, inputs: Sequence[Imported | None], kinds: Sequence[str | None]) -> None:
     """Raise Unsupported for a computed integer or truth value that the operator has no float32 numbers for.
 
-    The same for integers of a type that the IR does not have, such as int2, even where they are constants.
+    The same for integers of a type that the IR does not have, such as int2, even where they are constants. What a graph
+    within the node reads is checked there.
     """
-    if node.domain or node.op_type in _QUANTIZED:
+    if node.domain or node.subgraphs or node.op_type in _QUANTIZED:
         return
     for name, kind in zip(node.inputs, kinds, strict=True):
         if kind is not None and kind not in DTYPES.values():

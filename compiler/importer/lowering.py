@@ -53,6 +53,18 @@ Imported = Known | Value[Any]
 """What an ONNX value name stands for: known data, or a value of the function."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Meaning:
+    """What a name stands for, None after a failure; `kind` is the numpy type that ONNX has for float32 values here."""
+
+    value: Imported | None
+    kind: str | None = None
+
+
+Run = Callable[[str, Sequence[Meaning]], list[Meaning]]
+"""Imports the graph in an attribute of a node with these inputs, and gives its outputs, none of them missing."""
+
+
 def shape_of(value: Imported) -> tuple[int, ...]:
     """The shape of either kind."""
     return value.shape if isinstance(value, Known) else value.type.shape
@@ -139,6 +151,7 @@ class Lowering:
         block: Block,
         pool: ConstantPool,
         kinds: Sequence[str | None] = (),
+        run: Run | None = None,
     ) -> None:
         self.node = node
         self.inputs = tuple(inputs)
@@ -148,6 +161,7 @@ class Lowering:
         """The inputs that were asked for."""
         self._block = block
         self._pool = pool
+        self._run = run
 
     # inputs
 
@@ -168,6 +182,10 @@ class Lowering:
         """An input, or None where it is absent."""
         self.read.add(index)
         return self.inputs[index] if index < len(self.inputs) else None
+
+    def meaning(self, index: int) -> Meaning:
+        """An input that must be present, with its kind."""
+        return Meaning(self.input(index), self.kinds[index])
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of an input."""
@@ -226,6 +244,11 @@ class Lowering:
         return Lowering(node, inputs, self._block, self._pool)
 
     # operations
+
+    def run(self, graph: str, inputs: Sequence[Meaning]) -> list[Meaning]:
+        """Import the graph that an attribute of the node holds, with these inputs; gives its outputs."""
+        assert self._run is not None
+        return self._run(graph, inputs)
 
     def error(self, message: str) -> CompileError:
         """A located error: the node is malformed."""

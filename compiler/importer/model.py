@@ -58,6 +58,15 @@ class Node:
     proto: Any = field(default=None, compare=False, repr=False)
 
     @property
+    def captured(self) -> tuple[str, ...]:
+        """What the graphs of the node read that they do not define; names of the graphs around it, if it is sound."""
+        found: dict[str, None] = {}
+        for attribute in self.proto.attribute if self.subgraphs else ():
+            for graph in (attribute.g, *attribute.graphs):
+                found.update(dict.fromkeys(_free_names(graph)))
+        return tuple(found)
+
+    @property
     def label(self) -> str:
         """The node's name, or `OpType:first_output` where it has none."""
         return self.name or f"{self.op_type}:{next(filter(None, self.outputs), '')}"
@@ -94,6 +103,30 @@ class Node:
         """A list of integers, or None where the attribute is absent."""
         value = self.attributes.get(name)
         return tuple(int(item) for item in value) if isinstance(value, tuple) else None
+
+
+def _free_names(graph: Any) -> dict[str, None]:
+    """The names that a graph, and those of its nodes, read and do not define."""
+    read: dict[str, None] = {}
+    for node in graph.node:
+        read.update(dict.fromkeys(map(str, node.input)))
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                read.update(_free_names(inner))
+    read.update(dict.fromkeys(str(value.name) for value in graph.output))
+    own = {str(each.name) for each in (*graph.input, *graph.initializer)}
+    own.update(str(name) for node in graph.node for name in node.output)
+    return {name: None for name in read if name and name not in own}
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The graph of a model or of a node: `inputs` and `outputs` are names, `initializers` its constants."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    initializers: Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)

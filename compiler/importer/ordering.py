@@ -1,53 +1,56 @@
-"""Which nodes a model needs, in an order in which every value is defined before it is read."""
+"""Which nodes of a graph its values need, in an order in which every value is defined before it is read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
 from ...dialects.core.diagnostics import CompileError, Diagnostic, Location
-from .model import Model, Node
+from .model import Node
 
 
-def ordered_nodes(model: Model) -> list[Node]:
-    """The nodes that the outputs depend on, in the order of the file where that is possible.
+def ordered_nodes(
+    nodes: Sequence[Node], wanted: Iterable[str], producer: Mapping[str, Node], given: Callable[[str], bool]
+) -> list[Node]:
+    """The nodes that `wanted` depend on, in the order of the file where that is possible.
 
-    Raises CompileError for a value that is defined twice, read but never defined, or defined through itself.
+    `given` are the names that need no node. Raises CompileError for a value that nothing defines, or that is defined
+    through itself.
     """
-    given = {*model.initializers, *(value.name for value in model.inputs)}
-    producer = _producers(model, given)
-    position = {id(node): index for index, node in enumerate(model.nodes)}
-    order: list[Node] = []
+    needed: list[Node] = []
     state: dict[int, bool] = {}  # False: being visited, True: placed
-    for output in model.outputs:
-        if output not in given and output not in producer:
-            raise CompileError(f"{model.source}: output '{output}' is not defined by any node")
-        stack = [producer[output]] if output in producer else []
+    for name in wanted:
+        stack = [] if given(name) else [producer[name]]
         while stack:
             node = stack[-1]
             if id(node) in state:
                 stack.pop()
                 if not state[id(node)]:
                     state[id(node)] = True
-                    order.append(node)
+                    needed.append(node)
                 continue
             state[id(node)] = False
-            for name in filter(None, node.inputs):
-                source = producer.get(name)
+            for read in filter(None, node.inputs):
+                if given(read):
+                    continue
+                source = producer.get(read)
                 if source is None:
-                    if name not in given:
-                        raise node.error(f"reads '{name}', which nothing defines")
-                elif id(source) not in state:
+                    raise node.error(f"reads '{read}', which nothing defines")
+                if id(source) not in state:
                     stack.append(source)
                 elif not state[id(source)]:
                     raise _cycle(node, producer)
     # A dependence order; where the file is sorted already, its own order is one as well and is kept.
-    by_file = sorted(order, key=lambda node: position[id(node)])
-    return by_file if _is_sorted(by_file, given) else order
+    position = {id(node): index for index, node in enumerate(nodes)} if len(needed) > 1 else {}
+    by_file = sorted(needed, key=lambda node: position.get(id(node), 0))
+    return by_file if _is_sorted(by_file, given) else needed
 
 
-def _producers(model: Model, given: set[str]) -> dict[str, Node]:
+def producers(nodes: Sequence[Node], given: Callable[[str], bool]) -> dict[str, Node]:
+    """The node that defines each name. Raises CompileError for a name that has two definitions."""
     producer: dict[str, Node] = {}
-    for node in model.nodes:
+    for node in nodes:
         for name in filter(None, node.outputs):
-            if name in given:
+            if given(name):
                 raise node.error(f"defines '{name}', which is an input or initializer of the model")
             if name in producer:
                 raise node.error(f"defines '{name}', which node '{producer[name].label}' defines already")
@@ -55,16 +58,32 @@ def _producers(model: Model, given: set[str]) -> dict[str, Node]:
     return producer
 
 
-def _is_sorted(nodes: list[Node], given: set[str]) -> bool:
-    known = set(given)
+def names_read(nodes: Sequence[Node], outputs: Sequence[str], producer: Mapping[str, Node]) -> set[str]:
+    """What `outputs` and the nodes behind them read; what the graphs of a node may read counts as read."""
+    read = set(outputs)
+    stack = [producer[name] for name in outputs if name in producer]
+    seen = set(map(id, stack))
+    while stack:
+        node = stack.pop()
+        for name in (*node.inputs, *node.captured):
+            read.add(name)
+            source = producer.get(name)
+            if source is not None and id(source) not in seen:
+                seen.add(id(source))
+                stack.append(source)
+    return read
+
+
+def _is_sorted(nodes: list[Node], given: Callable[[str], bool]) -> bool:
+    known: set[str] = set()
     for node in nodes:
-        if any(name and name not in known for name in node.inputs):
+        if any(name and name not in known and not given(name) for name in node.inputs):
             return False
         known.update(node.outputs)
     return True
 
 
-def _cycle(start: Node, producer: dict[str, Node]) -> CompileError:
+def _cycle(start: Node, producer: Mapping[str, Node]) -> CompileError:
     """The error for a cycle that `start` is on: walk backwards until a node comes again."""
     paths: list[tuple[Node, list[Node]]] = [(start, [start])]
     seen: set[int] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -10,7 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, ModelProto, checker, defs, inliner
 
 from ...dialects.core.diagnostics import CompileError
-from .model import Attribute, Attributes, GraphInput, Model, Node
+from .model import Attribute, Attributes, Graph, GraphInput, Model, Node
 from .tensors import array_of, check_sparse, dense_array, dtype_name
 
 FIRST_OPSET = 7
@@ -63,11 +62,22 @@ def _decoded(proto: ModelProto, name: str, folder: Path | None, opsets: dict[str
     )
 
 
-def read_nodes(protos: Sequence[onnx.NodeProto], model: Model) -> list[Node]:
-    """Decode nodes that come into a model later: those of a branch."""
+def read_graph(node: Node, name: str, model: Model) -> Graph:
+    """Decode the graph that an attribute of a node holds. Raises CompileError if the node has no such graph."""
+    found = [each.g for each in node.proto.attribute if each.name == name and each.type == AttributeProto.GRAPH]
+    if not found:
+        raise node.error(f"the attribute '{name}' is missing")
+    graph = found[0]
+    if graph.sparse_initializer:
+        raise node.error(f"'{name}' has sparse initializers, expected none")
     opsets = {_domain(str(entry.domain)): int(entry.version) for entry in model.proto.opset_import}
     opsets.setdefault("", model.opset)
-    return [_node(proto, opsets, model.source, model.folder) for proto in protos]
+    return Graph(
+        nodes=tuple(_node(each, opsets, model.source, model.folder) for each in graph.node),
+        inputs=tuple(_text(value.name) for value in graph.input),
+        outputs=tuple(_text(value.name) for value in graph.output),
+        initializers={_text(each.name): array_of(each, model.source, model.folder) for each in graph.initializer},
+    )
 
 
 def _sparse_attributes(graph: onnx.GraphProto) -> list[onnx.SparseTensorProto]:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from . import quantized
 
-_CONTROL = "control flow is not supported"
-_BRANCH = (
-    "control flow is not supported where the condition is computed at run time; --input-value makes an input that "
-    "decides it a constant"
-)
+_CONTROL = "a sequence decides how often it runs: write it as Loop or Scan over a tensor"
 _ORDER = "the order of its result depends on the data, which a program with a fixed schedule cannot follow"
 _SIZE = "the size of its result depends on the data, a program has fixed sizes"
 _SEQUENCE = "sequences and optional values are not supported, only tensors"
@@ -22,9 +18,8 @@ _DETECTION = "it belongs behind the network: return what it reads, and compute i
 _RARE = "the operator is not supported on activations, only on inputs that are known at import"
 _IMAGE = "images are not decoded: give the pixels as an array"
 
-_GROUPS = {
-    _CONTROL: "Loop Scan SequenceMap",
-    _BRANCH: "If",
+_GROUPS: dict[str, str] = {
+    _CONTROL: "SequenceMap",
     _SIZE: "Compress NonMaxSuppression NonZero Unique",
     _SEQUENCE: "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct "
     "SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence",
@@ -39,7 +34,7 @@ _GROUPS = {
     _IMAGE: "ImageDecoder",
     f"{_ORDER}: return what it sorts, and sort on the host": "TopK",
     _RARE: "AffineGrid CausalConvWithState CenterCropPad Col2Im CumProd Det EyeLike FlexAttention GlobalLpPool "
-    "Hardmax LinearAttention LpPool Mod Range ReduceProd ReverseSequence Shrink SwiGLU",
+    "Hardmax LinearAttention LpPool Mod Range ReduceProd Shrink SwiGLU",
 }
 
 REASONS = {
@@ -47,6 +42,10 @@ REASONS = {
     **{name: reason for reason, names in _GROUPS.items() for name in names.split()},
 }
 """By operator. Those of dynamic quantization are told beside the operators of static quantization."""
+
+
+FOLDED_ONLY = frozenset(_GROUPS[_RARE].split())
+"""Operators whose inputs may turn out to be known once what failed before them is mended."""
 
 
 def reason_of(op_type: str) -> str:

@@ -34,6 +34,29 @@ def lower_tile(lowering: Lowering) -> Imported:
     return _repeated(lowering, lowering.input(0), list(repeats))
 
 
+def lower_reverse_sequence(lowering: Lowering) -> Imported:
+    """ReverseSequence of constant lengths: the first elements of every sequence backward, the others as they are."""
+    shape = lowering.shape(0)
+    time, batch = lowering.node.integer("time_axis", 0), lowering.node.integer("batch_axis", 1)
+    if len(shape) < 2 or {time, batch} != {0, 1}:
+        raise lowering.error(f"time_axis is {time}, batch_axis {batch}, expected 0 and 1 of at least two axes")
+    lengths = lowering.integers(1, "sequence_lens")
+    if len(lengths) != shape[batch] or not all(1 <= length <= shape[time] for length in lengths):
+        raise lowering.error(
+            f"sequence_lens are {list(lengths)}, expected {shape[batch]} lengths of at most {shape[time]}"
+        )
+    if len(set(lengths)) == 1:
+        order = (*range(lengths[0] - 1, -1, -1), *range(lengths[0], shape[time]))
+        return lowering.emit(GatherOp, lowering.input(0), axis=time, indices=order)
+    places = np.arange(shape[0] * shape[1]).reshape(shape[:2])
+    columns = places if time == 0 else places.T
+    for index, length in enumerate(lengths):
+        columns[:length, index] = columns[:length, index][::-1].copy()
+    rows = lowering.reshaped(lowering.input(0), (shape[0] * shape[1], *shape[2:]))
+    gathered = lowering.emit(GatherOp, rows, axis=0, indices=tuple(places.reshape(-1).tolist()))
+    return lowering.reshaped(gathered, shape)
+
+
 def lower_where(lowering: Lowering) -> Imported:
     """Where: x * c + y * (1 - c); a condition that is constant throughout chooses one of them."""
     shapes = [shape_of(lowering.input(index)) for index in range(3)]

@@ -10,6 +10,7 @@ from . import (
     arithmetic,
     attention,
     comparisons,
+    control,
     convolution,
     einsum,
     functions,
@@ -26,10 +27,10 @@ from . import (
     shapes,
     transposed_convolution,
 )
-from .lowering import Imported, Lowering
+from .lowering import Imported, Lowering, Meaning
 from .reading import EXPORTED, FIRST_OPSET, LAST_OPSET
 
-Handler = Callable[[Lowering], Imported | Sequence[Imported | None]]
+Handler = Callable[[Lowering], Imported | Sequence[Imported | None] | Sequence[Meaning]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,13 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("HardSwish", activation.lower_hard_swish, "nn.hard_swish", first=14),
     Operator("Identity", arithmetic.lower_identity, "nothing"),
     Operator(
+        "If",
+        control.lower_if,
+        "the branch that is taken",
+        "a condition that is known at import",
+        ignored=("then_branch", "else_branch"),
+    ),
+    Operator(
         "InstanceNormalization",
         layer_normalization.lower_instance_normalization,
         "nn.layer_norm and nn.batch_norm",
@@ -196,6 +204,14 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Log", functions.lower_log, "nn.log"),
     Operator(
         "LogSoftmax", normalization.lower_log_softmax, "nn.max_pool, nn.sub, nn.exp, nn.reduce_mean, nn.log, nn.sub"
+    ),
+    Operator(
+        "Loop",
+        control.lower_loop,
+        "its body, once for every iteration",
+        "number of iterations and condition known at import, at most 20000 nodes in all",
+        first=11,
+        ignored=("body",),
     ),
     Operator("LpNormalization", normalization.lower_lp_normalization, "nn.reduce_mean and nn.div"),
     Operator("MatMul", arithmetic.lower_matmul, "nn.matmul"),
@@ -269,7 +285,16 @@ OPERATORS: tuple[Operator, ...] = (
         first=10,
         ignored=("roi", "cubic_coeff_a", "extrapolation_value"),
     ),
+    Operator("ReverseSequence", selection.lower_reverse_sequence, "nn.gather", "constant lengths", first=10),
     Operator("Round", functions.lower_round, "nn.round", first=11),
+    Operator(
+        "Scan",
+        control.lower_scan,
+        "its body, once for every element",
+        "at most 20000 nodes in all",
+        first=9,
+        ignored=("body",),
+    ),
     Operator("Selu", functions.lower_selu, "nn.elu"),
     Operator("Shape", shapes.lower_shape, "a constant"),
     Operator("Sigmoid", activation.lower_sigmoid, "nn.sigmoid"),
@@ -333,8 +358,6 @@ EXPORTED_OPERATORS: tuple[Operator, ...] = (
 BY_NAME = {
     (operator.domain, operator.op_type): operator for operator in (*OPERATORS, *RUNTIME_OPERATORS, *EXPORTED_OPERATORS)
 }
-
-CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def find_operator(op_type: str, domain: str = "") -> Operator | None:

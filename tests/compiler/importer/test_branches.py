@@ -73,13 +73,13 @@ def test_nested_branches_and_a_bound_input():
         else_branch=branch("down", [node("Neg", ["t"], ["result"])]),
     )
     outer = branch("outer", [node("Abs", ["x"], ["t"]), inner])
-    other = branch("other", [node("Loop", ["", "", "x"], ["result"], body=branch("b", []))])
+    other = branch("other", [node("NonZero", ["x"], ["result"])])
     nodes = [node("If", ["flag"], ["y"], then_branch=outer, else_branch=other)]
     model = model_of(nodes, [value("x", [1, 3]), value("flag", [], TensorProto.BOOL)])
     module = import_model(model, input_values={"flag": True})
     assert [argument.name for argument in module.main.arguments] == ["x"]
     np.testing.assert_allclose(*run(module, {"x": X}).values(), -np.exp(np.abs(X)), rtol=1e-6)
-    with pytest.raises(CompileError, match="Loop 'Loop_result': control flow is not supported"):
+    with pytest.raises(CompileError, match="NonZero 'NonZero_result': the size of its result"):
         import_model(model, input_values={"flag": False})
     with pytest.raises(CompileError, match=r"If 'If_y': .*--input-value makes an input that decides it"):
         import_model(model)
@@ -120,11 +120,28 @@ def test_values_that_do_not_fit_are_refused(values, message):
         import_model(model, input_values=values)
 
 
+def test_a_branch_may_read_what_nothing_else_reads():
+    """The second half of a Split whose first half is imported before the If is reached."""
+    part = branch("part", [node("Add", ["low", "high"], ["result"])])
+    nodes = [
+        node("Split", ["x"], ["low", "high"], axis=1),
+        node("Relu", ["low"], ["r"]),
+        node("If", ["c"], ["z"], then_branch=part, else_branch=part),
+        node("Add", ["r", "z"], ["y"]),
+    ]
+    model = model_of(nodes, [value("x", [1, 4]), value("c", [], TensorProto.BOOL)])
+    x = np.array([[1.0, -2.0, 3.0, 4.0]], np.float32)
+    (found,) = run(import_model(model, input_values={"c": True}), {"x": x}).values()
+    np.testing.assert_array_equal(found, [[5.0, 2.0]])
+
+
 def test_malformed_branches_are_located():
     nodes = [node("If", ["c"], ["y"], then_branch=branch("a", [node("Relu", ["x"], ["result"])]))]
     model = model_of(nodes, [value("x", [1, 3]), value("c", [], TensorProto.BOOL)])
-    with pytest.raises(CompileError, match="the attribute 'else_branch' is missing"):
+    with pytest.raises(CompileError, match="attribute 'else_branch' is missing"):
         import_model(model, input_values={"c": False})
+    part = branch("part", [node("Relu", ["x"], ["result"])])
+    nodes = [node("If", ["c"], ["y"], then_branch=part, else_branch=part)]
     model = model_of(nodes, [value("x", [1, 3]), value("c", [2], TensorProto.BOOL)])
     with pytest.raises(CompileError, match=r"the condition is bool\[2\], expected bool\[\] or bool\[1\]"):
         import_model(model, input_values={"c": False})

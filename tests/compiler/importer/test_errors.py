@@ -45,7 +45,10 @@ UNSUPPORTED = [  # one node, and the reason that stands behind its name
         KNOWN_ONLY,
     ),
     (node_model("Gelu", [(2, 3)]), "the operator exists from opset 20 on, the model uses 17"),
-    (node_model("Frobnicate", [(2, 3)]), "the operator is not part of the ONNX standard"),
+    (
+        node_model("Frobnicate", [(2, 3)]),
+        "the operator is not part of the ONNX standard: the exporter left it as it was, replace the layer it is from",
+    ),
     (node_model("Relu", [(2, 3)], domain="com.vendor"), "the operator domain 'com.vendor' is not supported"),
     (
         node_model("RandomNormal", [], shape=[2, 3]),
@@ -234,6 +237,9 @@ def test_malformed(model, fault):
     assert message(model) == f"error: '{op_type}': {fault}\nnote: from ONNX node 'node'"
 
 
+EMPTY = helper.make_graph([], "empty", [], [])
+
+
 def test_all_unsupported_nodes_are_listed_and_nothing_that_only_follows_from_them():
     nodes = [
         node("Hardmax", ["x"], ["a"]),
@@ -243,7 +249,7 @@ def test_all_unsupported_nodes_are_listed_and_nothing_that_only_follows_from_the
         node("Reshape", ["d", "indices"], ["e"], name="reshape"),
         node("Fancy", ["e"], ["f"], domain="com.vendor", name="fancy"),
         node("Relu", ["f"], ["g"]),
-        node("If", ["x"], ["h"], name="if", then_branch=helper.make_graph([], "t", [], [])),
+        node("If", ["x"], ["h"], name="if", then_branch=EMPTY, else_branch=EMPTY),
         node("Sum", ["g", "h"], ["y"]),
         node("Hardmax", ["x"], ["unused"], name="unused"),
     ]
@@ -253,15 +259,15 @@ def test_all_unsupported_nodes_are_listed_and_nothing_that_only_follows_from_the
         "note: MaxPool 'pool': the output Indices is not supported",
         "note: Shrink 'Shrink:d': " + KNOWN_ONLY,
         "note: Fancy 'fancy': the operator domain 'com.vendor' is not supported",
-        "note: If 'if': " + reason_of("If"),
+        "note: If 'if': control flow is not supported where the condition is computed at run time; --input-value makes "
+        "an input that decides it a constant",
     ]
 
 
-@pytest.mark.parametrize("op_type", ["Loop", "Scan"])
-def test_control_flow_is_refused_by_name_even_on_constants(op_type):
-    body = helper.make_graph([], "body", [], [])
-    model = node_model(op_type, [np.array(True)], body=body)
-    assert message(model).endswith(f"note: {op_type} 'node': control flow is not supported")
+def test_a_graph_for_every_tensor_of_a_sequence_is_refused_by_name():
+    assert message(node_model("SequenceMap", [np.array(True)], body=EMPTY)).endswith(
+        "note: SequenceMap 'node': " + reason_of("SequenceMap")
+    )
 
 
 def test_opsets_outside_the_range_are_refused_with_the_range():
