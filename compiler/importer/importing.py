@@ -18,8 +18,8 @@ from ...dialects.nn.cast import CastOp
 from .binding import bind_inputs
 from .folding import fold, folds
 from .hosting import erase_behind, lower_to_host
-from .kinds import check_kinds, kind_of, result_kind
-from .lowering import ConstantPool, Imported, Known, Lowering, Meaning, Run, Unsupported
+from .kinds import DYNAMIC, check_kinds, kind_of, result_kind
+from .lowering import ConstantPool, Imported, Known, Lowering, Meaning, Run, Surroundings, Unsupported
 from .model import Graph, GraphInput, Model, Node
 from .reading import read_graph, read_model
 from .refusals import FOLDED_ONLY, REASONS, reason_of
@@ -148,9 +148,9 @@ class _Importer:
         block = self.function.body
         last = block.last
         try:
-            return self.lowered_to_nn(node, inputs, kinds, unknown, self.runs(node, scope))
+            return self.lowered_to_nn(node, inputs, kinds, unknown, scope)
         except Unsupported as reason:
-            if unknown or node.domain or node.subgraphs:
+            if unknown or node.domain or node.subgraphs or DYNAMIC.intersection(filter(None, kinds)):
                 raise
             erase_behind(last, block)
             try:
@@ -187,7 +187,7 @@ class _Importer:
         return run
 
     def lowered_to_nn(
-        self, node: Node, inputs: Sequence[Imported | None], kinds: Sequence[str | None], unknown: bool, run: Run
+        self, node: Node, inputs: Sequence[Imported | None], kinds: Sequence[str | None], unknown: bool, scope: Scope
     ) -> Sequence[Meaning]:
         """Fold a node or lower it to nn operations; `unknown` if an input is not even known by type."""
         _check_supported(node)
@@ -210,7 +210,8 @@ class _Importer:
         if unknown:
             return self.stand_ins(node)
         check_kinds(node, inputs, kinds)
-        lowering = Lowering(node, inputs, self.function.body, self.pool, kinds, run)
+        around = Surroundings(frozenset(scope.graph.outputs), self.runs(node, scope))
+        lowering = Lowering(node, inputs, self.function.body, self.pool, kinds, around)
         node.attributes.forget()
         found = operator.lower(lowering)
         results = found if isinstance(found, Sequence) else [found]
@@ -234,6 +235,10 @@ class _Importer:
             return self.module.add_constant(name, _with_one_nan(value.array))
         if value is None:
             raise CompileError(f"{self.model.source}: output '{name}' is not available")
+        if kind in DYNAMIC:
+            raise CompileError(
+                f"{self.model.source}: output '{name}' has a scale that depends on the data of a run, expected numbers"
+            )
         declared, made = self.model.output_types.get(name), value.type.element.dtype.name
         wanted = declared or kind or made
         if value.type.element == F32 and wanted != made and (wanted in _FLOATS or kind is not None):
@@ -278,7 +283,8 @@ def _check_supported(node: Node) -> None:
     since = opset_of_operator(node.op_type)
     if since is None:
         raise Unsupported(
-            "the operator is not part of the ONNX standard: the exporter left it as it was, replace the layer it is from"
+            "the operator is not part of the ONNX standard: the exporter left it as it was, replace the layer it is "
+            "from"
         )
     if since > node.opset:
         raise Unsupported(f"the operator exists from opset {since} on, the model uses {node.opset}")

@@ -45,6 +45,13 @@ DTYPES: dict[int, str] = {
 """The types that a cast at run time may name."""
 
 
+DYNAMIC_INTEGERS, DYNAMIC_SCALE, DYNAMIC_ZERO = "dynamic integers", "dynamic scale", "dynamic zero point"
+"""Kinds of what DynamicQuantizeLinear gives: its integers and products of them, its scale and products of it."""
+DYNAMIC = frozenset({DYNAMIC_INTEGERS, DYNAMIC_SCALE, DYNAMIC_ZERO})
+
+_INTEGER_PRODUCTS = frozenset({"ConvInteger", "MatMulInteger"})
+
+
 def kind_of(value: Imported | None) -> str | None:
     """The kind that a value shows by itself: known data, arguments and results of the host have their own type."""
     if value is None:
@@ -64,6 +71,9 @@ def check_kinds(node: Node, inputs: Sequence[Imported | None], kinds: Sequence[s
     The same for integers of a type that the IR does not have, such as int2, even where they are constants. What a graph
     within the node reads is checked there.
     """
+    if DYNAMIC.intersection(filter(None, kinds)):
+        _check_dynamic(node, kinds)
+        return
     if node.domain or node.subgraphs or node.op_type in _QUANTIZED:
         return
     for name, kind in zip(node.inputs, kinds, strict=True):
@@ -77,6 +87,27 @@ def check_kinds(node: Node, inputs: Sequence[Imported | None], kinds: Sequence[s
         raise Unsupported(f"reads '{node.inputs[index]}', which is {kind}, expected float32")
 
 
+def _check_dynamic(node: Node, kinds: Sequence[str | None]) -> None:
+    """Raise Unsupported where another scale than that of the run would change a result."""
+    match node.op_type:
+        case op_type if node.domain or node.subgraphs:
+            allowed = bool(node.subgraphs)
+        case op_type if op_type in _INTEGER_PRODUCTS:
+            allowed = True
+        case "Cast":
+            allowed = kinds[0] == DYNAMIC_INTEGERS and node.integer("to", 0) == TensorProto.FLOAT
+        case "Mul":
+            allowed = DYNAMIC_SCALE in kinds and DYNAMIC_ZERO not in kinds
+        case op_type:
+            allowed = op_type in _MOVEMENT and op_type != "Concat"
+    if not allowed:
+        index = next(index for index, kind in enumerate(kinds) if kind in DYNAMIC)
+        raise Unsupported(
+            f"reads '{node.inputs[index]}', numbers at a scale that depends on the data of a run, which only products, "
+            "their Cast to float and their Mul by the scale may: give the float model, or quantize statically"
+        )
+
+
 _QUANTIZED = ("DequantizeLinear", "QLinearConv", "QLinearMatMul", "QuantizeLinear")
 """Operators that say for themselves which integers they read, as those of onnxruntime's domain do."""
 _INDICES = frozenset({("Gather", 1), ("OneHot", 0)})
@@ -84,6 +115,8 @@ _INDICES = frozenset({("Gather", 1), ("OneHot", 0)})
 
 def result_kind(node: Node, kinds: Sequence[str | None]) -> str | None:
     """The kind of what a node computes from inputs of these kinds."""
+    if DYNAMIC.intersection(filter(None, kinds)):
+        return (None if DYNAMIC_INTEGERS in kinds else DYNAMIC_SCALE) if node.op_type == "Mul" else kinds[0]
     match node.op_type:
         case op_type if op_type in PREDICATES:
             return "bool"

@@ -65,6 +65,14 @@ Run = Callable[[str, Sequence[Meaning]], list[Meaning]]
 """Imports the graph in an attribute of a node with these inputs, and gives its outputs, none of them missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is around a node: the names that its graph returns, and what imports the graphs within it."""
+
+    returned: frozenset[str]
+    run: Run
+
+
 def shape_of(value: Imported) -> tuple[int, ...]:
     """The shape of either kind."""
     return value.shape if isinstance(value, Known) else value.type.shape
@@ -151,7 +159,7 @@ class Lowering:
         block: Block,
         pool: ConstantPool,
         kinds: Sequence[str | None] = (),
-        run: Run | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self.node = node
         self.inputs = tuple(inputs)
@@ -161,7 +169,7 @@ class Lowering:
         """The inputs that were asked for."""
         self._block = block
         self._pool = pool
-        self._run = run
+        self._around = around
 
     # inputs
 
@@ -247,8 +255,13 @@ class Lowering:
 
     def run(self, graph: str, inputs: Sequence[Meaning]) -> list[Meaning]:
         """Import the graph that an attribute of the node holds, with these inputs; gives its outputs."""
-        assert self._run is not None
-        return self._run(graph, inputs)
+        assert self._around is not None
+        return self._around.run(graph, inputs)
+
+    @property
+    def returned(self) -> list[str]:
+        """The outputs of the node that are outputs of its graph."""
+        return [name for name in self.node.outputs if self._around and name in self._around.returned]
 
     def error(self, message: str) -> CompileError:
         """A located error: the node is malformed."""

@@ -19,16 +19,9 @@ from .normalization import lower_softmax
 from .pooling import lower_average_pool, lower_global_average_pool
 from .steps import SHIFTS, Steps
 
-DYNAMIC = "scales that depend on the data of a run are not supported, quantize statically"
-REASONS = {
-    "ConvInteger": DYNAMIC,
-    "DynamicQuantizeLinear": DYNAMIC,
-    "DynamicQuantizeLSTM": DYNAMIC,
-    "DynamicQuantizeMatMul": DYNAMIC,
-    "MatMulInteger": DYNAMIC,
-    "MatMulIntegerToFloat": DYNAMIC,
-}
-"""Why operators of dynamically quantized models are refused."""
+DYNAMIC = "its scales depend on the data of a run: give the float model, or quantize statically"
+REASONS = dict.fromkeys(("DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"), DYNAMIC)
+"""Why operators of onnxruntime's dynamically quantized models are refused."""
 
 OPSET = 13
 """The opset of the standard whose operators those of onnxruntime follow, unless a node names another."""
@@ -205,7 +198,8 @@ def _element(lowering: Lowering, dtype: str, scale: Array, zero_point: Array) ->
     except ValueError as error:
         if storage.dtype.itemsize == 2:
             raise Unsupported(
-                f"a {dtype} activation with zero point {int(zero_point.reshape(-1)[0])}: {error}"
+                f"a {dtype} activation with zero point {int(zero_point.reshape(-1)[0])}: {error}; quantize activations "
+                "of 16 bits symmetrically (ActivationSymmetric of onnxruntime)"
             ) from None
         raise lowering.error(str(error)) from None
 

@@ -41,7 +41,7 @@ REASONS = {
     **quantized.REASONS,
     **{name: reason for reason, names in _GROUPS.items() for name in names.split()},
 }
-"""By operator. Those of dynamic quantization are told beside the operators of static quantization."""
+"""By operator. Those of onnxruntime's own domain are told beside the operators of static quantization."""
 
 
 FOLDED_ONLY = frozenset(_GROUPS[_RARE].split())

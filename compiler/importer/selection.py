@@ -41,7 +41,7 @@ def lower_reverse_sequence(lowering: Lowering) -> Imported:
     if len(shape) < 2 or {time, batch} != {0, 1}:
         raise lowering.error(f"time_axis is {time}, batch_axis {batch}, expected 0 and 1 of at least two axes")
     lengths = lowering.integers(1, "sequence_lens")
-    if len(lengths) != shape[batch] or not all(1 <= length <= shape[time] for length in lengths):
+    if len(lengths) != shape[batch] or not all(0 <= length <= shape[time] for length in lengths):
         raise lowering.error(
             f"sequence_lens are {list(lengths)}, expected {shape[batch]} lengths of at most {shape[time]}"
         )

@@ -12,6 +12,7 @@ from . import (
     comparisons,
     control,
     convolution,
+    dynamic,
     einsum,
     functions,
     indexing,
@@ -63,6 +64,7 @@ class Operator:
 
 RECURRENT = "constant weights, sequences of full length up to 1024 steps, no clip"
 IMAGES = "float32, one or two spatial axes"
+DYNAMIC = "behind DynamicQuantizeLinear, with a Cast to float and a Mul by its scale"
 ONE_SCALE = "one scale for an activation, any for constants"
 
 OPERATORS: tuple[Operator, ...] = (
@@ -115,6 +117,7 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("Constant", shapes.lower_constant, "a constant", "no strings"),
     Operator("ConstantOfShape", shapes.lower_constant_of_shape, "a constant", "constant shape", first=9),
     Operator("Conv", convolution.lower_conv, "nn.conv2d", IMAGES),
+    Operator("ConvInteger", dynamic.lower_conv_integer, "nn.conv2d", DYNAMIC, first=10),
     Operator(
         "ConvTranspose",
         transposed_convolution.lower_conv_transpose,
@@ -136,6 +139,13 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator("Div", arithmetic.lower_div, "nn.div"),
     Operator("Dropout", arithmetic.lower_dropout, "nothing", "inference, no mask output", ignored=("ratio", "seed")),
+    Operator(
+        "DynamicQuantizeLinear",
+        dynamic.lower_dynamic_quantize,
+        "nothing: what follows computes on real numbers, which are quantized as all others are",
+        "read by ConvInteger and MatMulInteger",
+        first=11,
+    ),
     Operator(
         "Einsum",
         einsum.lower_einsum,
@@ -215,6 +225,7 @@ OPERATORS: tuple[Operator, ...] = (
     ),
     Operator("LpNormalization", normalization.lower_lp_normalization, "nn.reduce_mean and nn.div"),
     Operator("MatMul", arithmetic.lower_matmul, "nn.matmul"),
+    Operator("MatMulInteger", dynamic.lower_matmul_integer, "nn.matmul", DYNAMIC, first=10),
     Operator("Max", functions.lower_max, "nn.clip, or nn.sub, nn.relu and nn.add"),
     Operator(
         "MaxPool", pooling.lower_max_pool, "nn.max_pool", f"{IMAGES}, no Indices output", ignored=("storage_order",)

@@ -187,16 +187,10 @@ def refusal(nodes, data, shapes=None, *, opset=17):
     return str(caught.value)
 
 
-def test_dynamic_quantization_is_refused_by_name():
-    nodes = [
-        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], "dynamic"),
-        node("ConvInteger", "q w z", "i"),
-        node("Cast", "i", "y", to=1),
-    ]
-    message = refusal(nodes, {"w": I8_WEIGHT})
-    assert "2 nodes are not supported" in message
-    for op_type in ("DynamicQuantizeLinear 'dynamic'", "ConvInteger 'node_i'"):
-        assert f"{op_type}: scales that depend on the data of a run are not supported, quantize statically" in message
+def test_dynamic_products_of_onnxruntime_are_refused_by_name():
+    nodes = [helper.make_node("DynamicQuantizeMatMul", ["x", "w", "s"], ["y"], "dynamic", domain="com.microsoft")]
+    message = refusal(nodes, {"w": I8_WEIGHT, "s": np.float32(1)})
+    assert "DynamicQuantizeMatMul 'dynamic': its scales depend on the data of a run: give the float model" in message
 
 
 def test_what_is_refused_says_why():
