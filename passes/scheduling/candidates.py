@@ -89,7 +89,7 @@ def _best_part(
         queue.extend(following)
         if emitter is None:
             continue
-        operations = load_ahead(emitter.operations, emitter.plan, lookahead)
+        operations = load_ahead(emitter.operations, part.of(target), lookahead)
         found = Candidate(operations, emitter.plan, part)
         tried += len(operations)
         if best is None and tried > most:
@@ -142,7 +142,7 @@ def _roomy(emitter: StripEmitter, target: Target, lookahead: float, fuse: bool) 
     unlimited = Residency.decide(program, memory, memory.sram_bytes, Reserve(), fuse=fuse)
     if unlimited is None or not plan.equals(unlimited):
         return None
-    operations = load_ahead(emitter.operations, unlimited, lookahead)
+    operations = load_ahead(emitter.operations, memory, lookahead)
     placement = RoomyPlacement(operations, target)
     best: tuple[int, Candidate] | None = None
     for groups in group_counts(target, len(operations)):

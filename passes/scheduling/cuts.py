@@ -71,11 +71,11 @@ class Cutter:
         """
         assert isinstance(unit.main, MatmulOp)
         least = unit.main.weight_bytes + sum(self.program.tensors[v] for v in unit.tensors if v in self.spilled)
-        if rule.chunks is None or self._traffic(unit, rule) * WORTHWHILE <= least:
+        if rule.chunks is None or self.traffic(unit, rule) * WORTHWHILE <= least:
             return rule
         best, price = rule, self._price(unit, rule, room) * WORTHWHILE
         for cut in self._candidates(unit, room):
-            if self._bytes(unit, cut) <= room and (own := self._price(unit, cut, room)) < price:
+            if self.bytes_of(unit, cut) <= room and (own := self._price(unit, cut, room)) < price:
                 best, price = cut, own
         return best
 
@@ -98,7 +98,7 @@ class Cutter:
                 return
             pieces += 1 + pieces // 4
 
-    def _bytes(self, unit: Unit, cut: Cut) -> int:
+    def bytes_of(self, unit: Unit, cut: Cut) -> int:
         """The SRAM that strips and weights take."""
         main, chunks = unit.main, cut.chunks
         assert isinstance(main, MatmulOp) and chunks is not None
@@ -109,7 +109,7 @@ class Cutter:
             return strips + chunks.column_bytes(main) + chunks.weight_bytes(main)
         return strips + (2 if self.double_buffered else 1) * chunks.weight_bytes(main)
 
-    def _traffic(self, unit: Unit, cut: Cut) -> int:
+    def traffic(self, unit: Unit, cut: Cut) -> int:
         """The bytes that cross the DRAM channel: weights, and strips of spilled tensors with the rows they share."""
         main = unit.main
         assert isinstance(main, MatmulOp)
@@ -134,9 +134,9 @@ class Cutter:
         count *= 1 if main.diagonal else -(-main.in_c // chunks.depth)
         array = count * (product_cycles(piece, self.target, cut.rows) + STEP_CYCLES)
         piece.set_operands(())
-        transfer = self._traffic(unit, cut) / self.target.dma.bytes_per_cycle + count * STEP_CYCLES
+        transfer = self.traffic(unit, cut) / self.target.dma.bytes_per_cycle + count * STEP_CYCLES
         cycles = max(array, transfer) if self.double_buffered else array + transfer
-        return cycles * (1 + CROWDING * self._bytes(unit, cut) / room)
+        return cycles * (1 + CROWDING * self.bytes_of(unit, cut) / room)
 
 
 def _passes(main: MatmulOp, cut: Cut) -> int:

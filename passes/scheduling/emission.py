@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from ...dialects.core.operation import Operation
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.memory import LoadOp, TransferOp
+from ...dialects.tile.memory import LoadOp
 from ...dialects.tile.pooling import DepthwiseOp
 from ..lowering.emission import Share
 from .buffers import Buffers, Step
 from .cuts import Cut
-from .interleaving import Interleaver
+from .interleaving import Interleaver, quickest_order
 from .layers import Unit
 from .pieces import Piece, Touch, piece_rows, series_of
 from .products import ProductSteps
@@ -29,26 +30,50 @@ class StripEmitter:
     owners: list[Track] = field(default_factory=list[Track])
     """The unit that each operation belongs to."""
     buffers: Buffers = field(init=False)
-    cycles: float = 0.0
-    """About how long all instructions take: the array and the vector unit by estimate, or the DRAM channel."""
-    was_limited: bool = False
-    """True if units would run beside others earlier in a larger memory."""
+    order: Interleaver = field(init=False)
 
     def __post_init__(self) -> None:
         self.buffers = Buffers(self.plan)
-
-    def emit(self) -> list[Operation]:
-        """All instructions in order."""
         tracks: list[Track] = []
         for index, (unit, cut) in enumerate(zip(self.plan.program.units, self.plan.cuts, strict=True)):
             if not (isinstance(unit.main, LoadOp) and self.buffers.spills.keep_input(unit.main)):
                 tracks.append(self._track(index, unit, cut))
+        self.order = quickest_order(self.plan, tracks)
+
+    @property
+    def cycles(self) -> float:
+        """About how long all instructions take: the array and the vector unit by estimate, or the DRAM channel."""
+        return max(self.order.end, self._transfer)
+
+    @property
+    def busy(self) -> float:
+        """How long the busiest of the engines works at least, however the units are cut."""
+        return max(self.order.busy, self.plan.least_traffic / self.plan.target.dma.bytes_per_cycle)
+
+    @cached_property
+    def _transfer(self) -> float:
+        moved = sum(self.plan.traffic_of(index) for index in range(len(self.plan.program.units)))
+        return moved / self.plan.target.dma.bytes_per_cycle
+
+    @property
+    def was_limited(self) -> bool:
+        """True if units would run beside others earlier in a larger memory."""
+        return self.order.was_limited
+
+    @property
+    def is_unlimited(self) -> bool:
+        """True if all tensors stay in SRAM and everything fits there at once."""
+        plan = self.plan
+        fits = plan.program.bytes_at_once <= plan.target.sram_bytes
+        return fits and not (self.was_limited or plan.spilled or plan.fusions)
+
+    def emit(self) -> list[Operation]:
+        """All instructions in order."""
         products: dict[Track, ProductSteps] = {}
         accounts: dict[Track, Share] = {}
         rows = self.plan.target.accumulators.rows
         pipeline = Pipeline(self.operations, self.owners, rows, self.plan.double_buffered)
-        interleaver = Interleaver(self.plan, tracks)
-        for track, piece in interleaver.order():
+        for track, piece in self.order.order:
             if isinstance(track.unit.main, MatmulOp):
                 if track not in products:
                     products[track] = ProductSteps(self.buffers, track.unit, track.cut)
@@ -60,9 +85,6 @@ class StripEmitter:
             for step in made:
                 pipeline.add(track, step, piece.touches)
         pipeline.flush()
-        moved = sum(op.size for op in self.operations if isinstance(op, TransferOp))
-        self.was_limited = interleaver.was_limited
-        self.cycles = max(interleaver.end, moved / self.plan.target.dma.bytes_per_cycle)
         return self.operations
 
     def _track(self, index: int, unit: Unit, cut: Cut) -> Track:
@@ -71,7 +93,7 @@ class StripEmitter:
         if not cut.can_interleave:
             rows = unit.rows
         elif fusion is None and plan.double_buffered and (cut.chunks is None or cut.chunks.is_whole(unit.main)):
-            rows = piece_rows(unit, cut.rows, plan.target)
+            rows = piece_rows(plan.program, unit, cut.rows, plan.target)
             cut = replace(cut, rows=rows)
         return Track(index, unit, cut, series_of(plan.program, plan.target, unit, rows), fusion)
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
-
-import numpy as np
 
 from ...backends.target import Target
 from ...dialects.core.operation import Operation
-from ...dialects.tile.memory import LoadOp
 from ..allocation.crowding import crowding
 from .emission import StripEmitter
 from .layers import Program
@@ -17,68 +13,105 @@ from .prefetch import Prefetcher
 from .residency import Reserve, Residency
 from .tracks import Track
 
-BUDGETS = (1.0, 0.92, 0.84, 0.76, 0.66, 0.56, 0.46, 0.36, 0.26)
-"""Fractions of the SRAM that are tried as the sum of live buffers, until the addresses can be packed."""
+GRID = tuple(int(2 ** (step / 4)) for step in reversed(range(4 * 44)))
+"""Budgets that are tried below the whole memory: absolute, so that a larger memory has those of a smaller one."""
 
-TRIED = 2
-"""So many budgets that work are compared: a smaller one fuses more layers, or leaves more room for overlap."""
+LEAST_SHARE = 4
+"""The least budget is this fraction (1/4) of the memory."""
 
-ALIKE = 0.005
+ALIKE = 0.02
 """Schedules whose estimates differ by no more than this share are taken for equally quick."""
 
 CORRECTIONS = 8
 """Times that a schedule makes room where its buffers found no place, before the next budget is tried."""
 
-LOOKAHEADS = (1.0, 0.8, 0.65, 0.5, 0.35)
-"""Fractions of the budget that loads may fill ahead, tried until the addresses can be packed."""
+LOOKAHEADS = (0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Fractions of the SRAM that loads may fill ahead, tried until the addresses can be packed."""
 
-RETREATS = 4
-"""Times that loads are held back where their buffers found no place, before the next fraction is tried."""
+HALVINGS = 2
+"""Times that a fraction between that and the one before is tried."""
 
 
 def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
-    """The quickest schedule by estimate of the largest budgets whose buffers can be packed, with loads just before use.
+    """The quickest schedule by estimate whose buffers can be packed, with loads just before use; None if none can.
 
-    Double-buffered if there is one. Where two are about as quick, the one that was easier to pack, as it leaves more
-    room to load ahead: greedy orders before the exact search.
+    Double-buffered if there is one. Greedy orders of buffers come before the exact search.
+    """
+    for double_buffered in (True, False):
+        budgets = Budgets(target)
+        while drafts := _drafts(program, target, budgets, double_buffered=double_buffered, fuse=fuse):
+            best: StripEmitter | None = None
+            for draft in drafts:
+                if best is not None and best.cycles <= draft.cycles * (1 + ALIKE):
+                    break
+                for search in (False, True):
+                    other = _packable(program, draft, search, fuse)
+                    if other is not None and (best is None or other.cycles < best.cycles):
+                        best, other = other, best
+                    if other is not None:
+                        discard(other.operations)
+                    if best is not None and not best.plan.reserve.always:
+                        break
+            if best is not None:
+                return best
+    return None
+
+
+class Budgets:
+    """The budgets of a memory, the largest first."""
+
+    def __init__(self, target: Target) -> None:
+        self.next, self.least = target.sram_bytes, target.sram_bytes // LEAST_SHARE
+
+    def go_below(self, budget: int) -> None:
+        """The next one is less than this."""
+        self.next = next((each for each in GRID if each < budget), 0)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there are no more."""
+        return self.next < max(self.least, 1)
+
+
+def _drafts(
+    program: Program, target: Target, budgets: Budgets, *, double_buffered: bool, fuse: bool
+) -> list[StripEmitter]:
+    """Schedules for the next budgets as long as each is quicker by estimate, the quickest first; none is emitted yet.
+
+    A smaller budget fuses more layers and leaves more room to load ahead. There is no use of it where a larger one is
+    not used up, or where an engine is at work all the time.
     """
     found: list[StripEmitter] = []
-    for double_buffered, share in product((True, False), BUDGETS):
-        if found and (len(found) >= TRIED or not double_buffered):
+    while not budgets.is_empty:
+        budget = budgets.next
+        plan = Residency.decide(program, target, budget, Reserve(), double_buffered=double_buffered, fuse=fuse)
+        if plan is None:
+            budgets.go_below(0)
             break
-        budget = int(target.sram_bytes * share)
-        for search in (False, True):
-            emitter = _packable(program, target, budget, search, double_buffered=double_buffered, fuse=fuse)
-            if emitter is not None:
-                found.append(emitter)
-            if emitter is not None and not emitter.plan.reserve.always:
-                break
-        if found and found[0].plan.reserve.is_empty and found[0].plan.most <= target.sram_bytes * BUDGETS[1]:
-            break  # the next budget leads to the same plan
-    if not found:
-        return None
-    best = min(found, key=lambda emitter: emitter.cycles)
-    best = next(emitter for emitter in found if emitter.cycles <= best.cycles * (1 + ALIKE))
-    for emitter in found:
-        if emitter is not best:
-            discard(emitter.operations)
-    return best
+        budgets.go_below(min(budget, plan.most))
+        draft = StripEmitter(plan)
+        is_better = not found or draft.cycles < found[0].cycles * (1 - ALIKE)
+        found.insert(0 if is_better else len(found), draft)
+        if not is_better or draft.is_unlimited or draft.order.worked <= draft.busy * (1 + ALIKE):
+            break
+    return found
 
 
-def _packable(
-    program: Program, target: Target, budget: int, search: bool, *, double_buffered: bool, fuse: bool
-) -> StripEmitter | None:
-    """The instructions of a plan within a budget whose buffers can be packed, None if none is found.
+def _packable(program: Program, draft: StripEmitter, search: bool, fuse: bool) -> StripEmitter | None:
+    """The instructions of a draft, or of plans with more room, whose buffers can be packed; None if none is found.
 
     Plans count what units need; how pieces overlap, and gaps between buffers, can take more. Where that does not fit,
     units first run beside fewer others, then keep more room of their own.
     """
-    reserve = Reserve()
+    reserve, target, budget = Reserve(), draft.plan.target, draft.plan.budget
+    double_buffered = draft.plan.double_buffered
     for _ in range(CORRECTIONS):
-        plan = Residency.decide(program, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
-        if plan is None:
-            return None
-        emitter = StripEmitter(plan)
+        emitter = draft
+        if not reserve.is_empty or draft.operations:
+            plan = Residency.decide(program, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
+            if plan is None:
+                return None
+            emitter = StripEmitter(plan)
         crowded = crowding(emitter.emit(), target, search=search)
         if crowded is None:
             return emitter
@@ -90,32 +123,39 @@ def _packable(
             if track.beside:
                 reserve.beside[track.index] = 2 * reserve.beside.get(track.index, 0) + size
             else:
-                unused = max(0, budget - plan.need(track.index))
+                unused = max(0, budget - emitter.plan.need(track.index))
                 reserve.always[track.index] = reserve.always.get(track.index, 0) + unused + size
         discard(emitter.operations)
     return None
 
 
-def load_ahead(operations: list[Operation], plan: Residency, lookahead: float) -> list[Operation]:
-    """The operations with loads as early as the share `lookahead` of the budget allows and buffers can be packed.
+def load_ahead(operations: list[Operation], target: Target, lookahead: float) -> list[Operation]:
+    """The operations with loads as early as the share `lookahead` of the SRAM allows and buffers can be packed.
 
-    The budget is that of `plan`, the memory that of its target. With 0 loads stay just before what needs them.
+    With 0 loads stay just before what needs them.
     """
     if not lookahead:
         return operations
-    slots = sum(not isinstance(op, LoadOp) for op in operations) + 1
     loads = Prefetcher(operations)
+
+    def within(fraction: float) -> list[Operation] | None:
+        ahead = loads.within(int(target.sram_bytes * lookahead * fraction))
+        return ahead if crowding(ahead, target, search=False, accumulators=False) is None else None
+
+    above = None
     for fraction in LOOKAHEADS:
-        limits = np.full(slots, int(plan.budget * lookahead * fraction))
-        for retreat in range(RETREATS):
-            ahead = loads.within(limits)
-            crowded = crowding(ahead, plan.target, search=False, accumulators=False)
-            if crowded is None:
-                return ahead
-            at = np.cumsum([not isinstance(op, LoadOp) for op in ahead])
-            where = crowded.lacking > 0
-            live = np.minimum(crowded.live, limits[at])
-            np.minimum.at(limits, at[where], (live - (crowded.lacking << retreat))[where])
+        best = within(fraction)
+        if best is None:
+            above = fraction
+            continue
+        if above is None and (all_of_it := within(1.0)) is not None:
+            return all_of_it
+        above = above or 1.0
+        for _ in range(HALVINGS):
+            middle = (fraction + above) / 2
+            other = within(middle)
+            best, fraction, above = (best, fraction, middle) if other is None else (other, middle, above)
+        return best
     return operations
 
 

@@ -70,6 +70,10 @@ class Program:
     """The tensors that are live while each unit runs, in the order of `tensors`."""
     on_host: dict[int, list[Operation]] = field(default_factory=dict[int, list[Operation]])
     """What the host does in each of its calls, by the number of the call."""
+    cuts: dict[tuple[Unit, int, bool], Any] = field(default_factory=dict[tuple[Unit, int, bool], Any])
+    """What `Residency` has found for units without spilled tensors, by unit, budget and double buffering."""
+    pieces: dict[tuple[Unit, int], int] = field(default_factory=dict[tuple[Unit, int], int])
+    """What `pieces.piece_rows` has found, by unit and rows."""
     series: dict[tuple[Unit, int], Any] = field(default_factory=dict[tuple[Unit, int], Any])
     """What `pieces.series_of` has found, by unit and rows."""
     strips: dict[tuple[Unit, int], dict[Value[Any], int]] = field(default_factory=dict[Any, Any])
@@ -161,7 +165,7 @@ class Program:
                     units[index] = _with_other(units[index], tensor, alloc.buffer, writes_only=index == at)
             unchanged = {unit for unit, other in zip(self.units, units, strict=True) if unit is other}
             split = Program.of_units(self.before, units, self.after, {**self.tensors, alloc.buffer: tensor.type.size})
-            split.on_host = self.on_host
+            split.on_host, split.cuts, split.pieces = self.on_host, self.cuts, self.pieces
             split.series = {key: found for key, found in self.series.items() if key[0] in unchanged}
             split.strips = {key: found for key, found in self.strips.items() if key[0] in unchanged}
             changed = [index for index, unit in enumerate(units) if unit not in unchanged]

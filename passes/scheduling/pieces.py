@@ -126,8 +126,15 @@ def touches_of_host(program: Program, unit: Unit) -> list[Touch]:
     ]
 
 
-def piece_rows(unit: Unit, largest: int, target: Target) -> int:
+def piece_rows(program: Program, unit: Unit, largest: int, target: Target) -> int:
     """Output rows of a piece, at most `largest`: as few as overlap can use, without making the whole much longer."""
+    key = (unit, largest)
+    if key not in program.pieces:
+        program.pieces[key] = _piece_rows(unit, largest, target)
+    return program.pieces[key]
+
+
+def _piece_rows(unit: Unit, largest: int, target: Target) -> int:
     fewest = -(-unit.rows // largest)
     main, best = unit.main, largest
     whole = _cycles(unit, largest, target) * fewest

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
-from ...dialects.tile.memory import LoadOp
+from ...dialects.tile.memory import LoadOp, TransferOp
 from .chunks import chunking, strip_bytes
 from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
@@ -150,6 +150,38 @@ class Residency:
         self._rolls = {tensor: roll for fusion in self._fusions for tensor, roll in fusion.rolls.items()}
         self._chains = {index: f for f in self._fusions for index in range(f.first, f.last + 1)}
 
+    @property
+    def least_traffic(self) -> int:
+        """The bytes of all constants, inputs and outputs."""
+        transfers = (unit.main.size for unit in self.program.units if isinstance(unit.main, TransferOp))
+        return sum(unit.constant_bytes for unit in self.program.units) + sum(transfers)
+
+    def traffic_of(self, index: int) -> int:
+        """About how many bytes unit `index` moves over the DRAM channel: constants, inputs, spilled strips."""
+        unit, cut = self.program.units[index], self.cuts[index]
+        constants = sum(load.size for load in unit.constants)
+        if isinstance(unit.main, MatmulOp) and unit.weights is not None:
+            return constants + self._cutter.traffic(unit, cut)
+        spilled = [tensor for tensor in unit.tensors if tensor in self.spilled]
+        if isinstance(unit.main, TransferOp) and not spilled:
+            return unit.main.size
+        strips = strip_bytes(self.program, unit, cut.rows) if spilled else {}
+        return constants + -(-unit.rows // cut.rows) * sum(strips[tensor] for tensor in spilled)
+
+    def memory_of(self, index: int) -> tuple[int, int]:
+        """The bytes of SRAM that are live while unit `index` runs, and those of what it loads."""
+        unit, cut, fusion = self.program.units[index], self.cuts[index], self.fusion_of(index)
+        own = sum(load.size for load in unit.constants)
+        if isinstance(unit.main, MatmulOp) and unit.weights is not None:
+            own += self._cutter.bytes_of(unit, cut)
+        else:
+            own += self.bytes_of_strips(unit, cut.rows)
+        live = self._live(index)
+        if fusion is not None:
+            stays = sum(self.program.units[each].constant_bytes for each in range(fusion.first, fusion.last + 1))
+            live += fusion.need - stays
+        return live, own
+
     def row_stride(self, tensor: Value[Any]) -> int:
         """Bytes of one row of a tensor."""
         return self.program.row_stride(tensor)
@@ -211,17 +243,25 @@ class Residency:
         return rows
 
     def _cut(self, unit: Unit) -> Cut:
+        if not self.spilled.isdisjoint(unit.tensors):
+            return self._new_cut(unit)
+        key = (unit, self.budget, self.double_buffered)
+        if key not in self.program.cuts:
+            self.program.cuts[key] = self._new_cut(unit)
+        return self.program.cuts[key]
+
+    def _new_cut(self, unit: Unit) -> Cut:
         rows = self._rows(unit)
         if isinstance(unit.main, MatmulOp):
             share = WEIGHT_SHARE if self.double_buffered else 4 * WEIGHT_SHARE
-            chunks = chunking(unit.main, self.target, rows, self.target.sram_bytes // share)
+            chunks = chunking(unit.main, self.target, rows, self.budget // share)
             loading = unit.main.weight_bytes / self.target.dma.bytes_per_cycle
             multiplying = product_cycles(unit.main, self.target, unit.rows)
             late = chunks.is_whole(unit.main) and LATE * loading > multiplying
-            if late or piece_rows(unit, chunks.rows, self.target) == unit.rows:
+            if late or piece_rows(self.program, unit, chunks.rows, self.target) == unit.rows:
                 step = unit.main.depth * unit.main.tile_columns * unit.main.split_n * unit.main.size_of("weights")
                 limit = max(unit.main.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK, step if loading > multiplying else 0)
-                finer = chunking(unit.main, self.target, rows, min(limit, self.target.sram_bytes // share))
+                finer = chunking(unit.main, self.target, rows, min(limit, self.budget // share))
                 keeps_mapping = finer.depth == unit.main.in_c and finer.tiles % unit.main.split_n == 0
                 chunks = finer if keeps_mapping else chunks
             return Cut(chunks.rows, chunks)
@@ -307,11 +347,7 @@ class Residency:
         fusion = self.fusion_of(index)
         if fusion is not None:
             rows = fusion.rows[index]
-            chunks = (
-                chunking(unit.main, self.target, rows, self.target.sram_bytes)
-                if isinstance(unit.main, MatmulOp)
-                else None
-            )
+            chunks = chunking(unit.main, self.target, rows, self.budget) if isinstance(unit.main, MatmulOp) else None
             return Cut(rows, chunks)
         cut = self._cut(unit)
         if not isinstance(unit.main, MatmulOp) or cut.chunks is None or unit.weights is None:

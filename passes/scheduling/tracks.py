@@ -12,9 +12,10 @@ from .pieces import Piece, Series, Touch
 
 @dataclass(eq=False)
 class Track:
-    """The pieces of a unit in order, and how many of them are done; `ends` are the estimated times of those.
+    """The pieces of a unit in order, and how many of them are done.
 
-    `beside` says whether units outside its chain ran beside it.
+    `begin` is the estimated start of the first, `ends` are the ends of those that are done; `beside` says whether units
+    outside its chain ran beside it.
     """
 
     index: int
@@ -22,8 +23,13 @@ class Track:
     cut: Cut
     series: Series
     fusion: Fusion | None = None
+    begin: float = 0.0
     ends: list[float] = field(default_factory=list[float])
     beside: bool = False
+
+    def afresh(self) -> Track:
+        """The same pieces, none of which is done."""
+        return Track(self.index, self.unit, self.cut, self.series, self.fusion)
 
     @property
     def is_done(self) -> bool:

@@ -12,7 +12,6 @@ from accelc.passes.framework.environment import Environment
 from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.scheduling.emission import StripEmitter
 from accelc.passes.scheduling.fusion import chain_of, fuse
-from accelc.passes.scheduling.interleaving import Interleaver
 from accelc.passes.scheduling.layers import Program
 from accelc.passes.scheduling.pieces import NO_ROW, Touch, series_of
 from accelc.passes.scheduling.residency import Reserve, Residency
@@ -47,10 +46,7 @@ def plan_within(program: Program, budget: int, target: Target = SMALL) -> Reside
 
 def order_of(plan: Residency) -> list[tuple[int, list[Touch]]]:
     """(unit, touches) of every piece in the order of the scheduler."""
-    emitter = StripEmitter(plan)
-    units = enumerate(zip(plan.program.units, plan.cuts, strict=True))
-    tracks = [emitter._track(index, unit, cut) for index, (unit, cut) in units]
-    return [(track.index, piece.touches) for track, piece in Interleaver(plan, tracks).order()]
+    return [(track.index, piece.touches) for track, piece in StripEmitter(plan).order.order]
 
 
 def test_a_series_says_which_rows_are_needed_still() -> None:
