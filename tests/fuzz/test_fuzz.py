@@ -6,19 +6,21 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import onnx
 import pytest
 from fuzz.cases import KINDS, MUTATIONS, run_case
-from fuzz.comparison import check_network
+from fuzz.comparison import MismatchError, check_network, compare_floats
 from fuzz.models import check_model
 from fuzz.networks import random_network
 from fuzz.programs import check_program
 from fuzz.texts import check_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from accelc.backends.simulator.simulator import MODES
-from accelc.compiler.importer import OPERATORS
+from accelc.compiler.importer import OPERATORS, import_model
 
 INPUTS = sorted((Path(__file__).parent / "inputs").iterdir())
 CHANGED = "changed-"
@@ -31,6 +33,38 @@ REPEATS = 6
 @given(st.randoms(use_true_random=False))
 def test_random_networks_agree_end_to_end(random):
     check_network(random_network(random), random)
+
+
+@pytest.mark.parametrize(("factor", "differs"), [(1 + 2.0**-22, False), (1.1, True)])
+def test_floats_that_cancel_may_differ_by_what_that_costs_and_no_more(factor: float, differs: bool) -> None:
+    """A product of numbers that cancelled is off by more than float32 sums, but not as much as a changed weight."""
+    rng = np.random.default_rng(3)
+    weights = 1e4 * rng.standard_normal((4, 16)).astype(np.float32)
+    x = rng.standard_normal((1, 4)).astype(np.float32)
+    weights[3] = (rng.uniform(1, 2, 16) - x[0, :3] @ weights[:3]) / x[0, 3]
+    changed = weights.copy()
+    changed[0] *= np.float32(factor)
+    models = [product_of(weights), product_of(changed)]
+    module = import_model(models[1], allow_host=True)
+    if differs:
+        with pytest.raises(MismatchError):
+            compare_floats(models[0], module, {"x": x})
+    else:
+        compare_floats(models[0], module, {"x": x})
+
+
+def product_of(weights: np.ndarray) -> onnx.ModelProto:
+    """The product of the numbers of x @ weights."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["v"]),
+        helper.make_node("ReduceProd", ["v", "axes"], ["y"]),
+    ]
+    constants = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.array([1]), "axes")]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [1, 4]), ("y", [1, 1]))
+    ]
+    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def test_random_networks_mostly_run():
