@@ -45,6 +45,22 @@ class TransposedRight(RewritePattern[MatmulOp]):
 
 
 @dataclass(frozen=True)
+class TransposedProduct(RewritePattern[TransposeOp]):
+    """(x @ y^T)^T == y @ x^T over the last two axes, for computed x and y: scores of keys times queries."""
+
+    def rewrite(self, op: TransposeOp, rewriter: Rewriter) -> None:
+        product = defined_by(op.data, MatmulOp, only_use=True)
+        rank = op.data.type.rank
+        if product is None or op.permutation != (*range(rank - 2), rank - 1, rank - 2):
+            return
+        fixed = isinstance(product.lhs, Constant) or isinstance(product.rhs, Constant)
+        if fixed or not product.transpose_rhs or product.bias is not None or not is_float(product.lhs):
+            return
+        operands = [product.rhs, product.lhs]
+        rewriter.replace(op, MatmulOp(operands, [op.out.type], product.attributes, product.location))
+
+
+@dataclass(frozen=True)
 class FactorOfOperand(RewritePattern[MatmulOp]):
     """(x c) @ y == c (x @ y) and x @ (y c) == c (x @ y), for one number c and computed x and y."""
 
@@ -84,4 +100,10 @@ def _with_changes(op: MatmulOp, operands: list[Value[Any]], rewriter: Rewriter, 
     rewriter.replace(op, MatmulOp([*operands, *op.operands[2:]], [op.out.type], kept, op.location))
 
 
-PRODUCTS: tuple[RewritePattern[Any], ...] = (PlainWeights(), TransposedRight(), FactorOfOperand(), FactorOfResult())
+PRODUCTS: tuple[RewritePattern[Any], ...] = (
+    PlainWeights(),
+    TransposedRight(),
+    TransposedProduct(),
+    FactorOfOperand(),
+    FactorOfResult(),
+)
