@@ -18,7 +18,7 @@ from .framework.environment import Environment
 from .framework.matching import defined_by
 from .framework.rewriting import RewritePattern, Rewriter, apply_patterns
 from .layouts.reshaping import ReshapeBeforeTranspose
-from .layouts.transparent import TRANSPARENT, in_other_layout, inverse, laid_out
+from .layouts.transparent import TRANSPARENT, in_other_layout, inverse, keeps_channels, laid_out
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def rises(value: Value[Any], permutation: tuple[int, ...]) -> bool:
     if op is None or not isinstance(op, TRANSPARENT) or not value.has_one_use:
         return False
     while True:
-        if len(op.result.type.shape) != len(permutation) or drops_axes(op):
+        if len(op.result.type.shape) != len(permutation) or drops_axes(op) or keeps_channels(op, permutation):
             return False
         costly = [operand for operand in laid_out(op) if not is_free(operand, permutation)]
         if not costly:

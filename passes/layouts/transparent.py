@@ -49,6 +49,15 @@ def inverse(permutation: Permutation) -> Permutation:
     return tuple(back)
 
 
+def keeps_channels(op: Operation, permutation: Permutation) -> bool:
+    """True for an operation with factors along its last axis, which it has to stay, where that would move."""
+    if permutation[-1:] == (len(permutation) - 1,):
+        return False
+    if isinstance(op, RequantizeOp):
+        return op.scale.type.size > 1
+    return isinstance(op, PReluOp) and op.slope.type.shape[-1:] > (1,)
+
+
 def in_other_layout(
     op: Operation, permutation: Permutation, operands: Sequence[Value[Any]]
 ) -> tuple[Operation, Permutation] | None:
@@ -58,7 +67,7 @@ def in_other_layout(
     factors for the channels of an axis that would move.
     """
     rank = len(permutation)
-    if isinstance(op, RequantizeOp) and op.scale.type.size > 1 and permutation[-1:] != (rank - 1,):
+    if keeps_channels(op, permutation):
         return None
     if op.operands[0].type.rank != rank and not isinstance(op, BinaryOperation):
         return None
