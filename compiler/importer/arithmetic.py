@@ -116,7 +116,7 @@ def lower_dropout(lowering: Lowering) -> Imported:
     if len(lowering.node.outputs) > 1 and lowering.node.outputs[1]:
         raise Unsupported("the output mask is not supported")
     if lowering.has(2) and bool(lowering.array(2, "training_mode").any()):
-        raise Unsupported("training_mode is true, expected false")
+        raise Unsupported("training_mode is true, expected false: export the model in evaluation mode")
     return lowering.input(0)
 
 

@@ -217,8 +217,35 @@ def recurrence(net: Network, x: str) -> None:
     net.apply(kind, inputs, *results, hidden_size=hidden, direction=direction, **attributes)
 
 
+def iteration(net: Network, x: str) -> None:
+    """A loop of a fixed number of iterations, whose body reads a value around it."""
+    shape, random = net.shapes[x], net.random
+    index, count = len(net.nodes), random.randint(1, 3)
+    names = {name: f"b{index}.{name}" for name in ("number", "going", "carried", "goes on", "sum", "next")}
+    kinds = {"number": (onnx.TensorProto.INT64, []), "going": (onnx.TensorProto.BOOL, [])}
+    kinds |= {
+        "goes on": kinds["going"],
+        "carried": (onnx.TensorProto.FLOAT, shape),
+        "next": (onnx.TensorProto.FLOAT, shape),
+    }
+    values = {name: onnx.helper.make_tensor_value_info(names[name], *kind) for name, kind in kinds.items()}
+    body = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Identity", [names["going"]], [names["goes on"]]),
+            onnx.helper.make_node("Add", [names["carried"], x], [names["sum"]]),
+            onnx.helper.make_node(random.choice(("Tanh", "Sigmoid", "Neg")), [names["sum"]], [names["next"]]),
+        ],
+        f"body{index}",
+        [values["number"], values["going"], values["carried"]],
+        [values["goes on"], values["next"], values["next"]],
+    )
+    limit = net.constant(np.array(count, np.int64))
+    net.apply("Loop", [limit, "", x], shape, (count, *shape), body=body)
+
+
 BLOCKS: tuple[tuple[int, Callable[[Network, str], None]], ...] = (
     (1, recurrence),
+    (1, iteration),
     (1, on_host),
     (1, sums_and_logarithms),
     (1, choosing),

@@ -59,7 +59,7 @@ UNSUPPORTED = [  # one node, and the reason that stands behind its name
     (node_model("Dropout", [IMAGE], outputs=2), "the output mask is not supported"),
     (
         node_model("Dropout", [IMAGE, np.float32(0.5), np.array(True)]),
-        "training_mode is true, expected false",
+        "training_mode is true, expected false: export the model in evaluation mode",
     ),
     (
         node_model("BatchNormalization", [IMAGE, *[weights(4)] * 4], training_mode=1, outputs=3),
