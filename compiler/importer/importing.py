@@ -23,7 +23,7 @@ from .lowering import ConstantPool, Imported, Known, Lowering, Meaning, Run, Sur
 from .model import Graph, GraphInput, Model, Node
 from .reading import read_graph, read_model
 from .refusals import FOLDED_ONLY, REASONS, reason_of
-from .schema import check_all_read, check_node, opset_of_operator
+from .schema import check_all_read, check_node, exists, opset_of_operator
 from .scopes import Scope
 from .signature import inferred_types, resolve_inputs
 from .table import find_operator
@@ -280,14 +280,15 @@ def _check_supported(node: Node) -> None:
     if node.subgraphs and find_operator(node.op_type) is None:
         what = f"the attribute '{node.subgraphs[0]}' holds a graph, which is not supported"
         raise Unsupported(REASONS.get(node.op_type, what))
+    if exists(node.op_type, node.opset):
+        return
     since = opset_of_operator(node.op_type)
     if since is None:
         raise Unsupported(
             "the operator is not part of the ONNX standard: the exporter left it as it was, replace the layer it is "
             "from"
         )
-    if since > node.opset:
-        raise Unsupported(f"the operator exists from opset {since} on, the model uses {node.opset}")
+    raise Unsupported(f"the operator exists from opset {since} on, the model uses {node.opset}")
 
 
 def _with_used_outputs(node: Node, used: set[str]) -> Node:

@@ -15,6 +15,11 @@ from .lowering import Lowering, Unsupported
 from .model import Attribute, Node
 
 
+def exists(op_type: str, opset: int) -> bool:
+    """True if that opset of the standard has the operator."""
+    return defs.has(op_type, opset, "")
+
+
 def opset_of_operator(op_type: str) -> int | None:
     """The first opset that has the operator; None where the standard does not know it."""
     return _first_opsets().get(op_type)

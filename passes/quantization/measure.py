@@ -23,7 +23,7 @@ from .sampling import Run, Samples, runs
 MEASURED_MACS = 1 << 32
 """Multiply-accumulates that one measurement may cost: a fraction of a second on one core."""
 
-FEWEST_MEASURED, MOST_MEASURED = 8, 128
+FEWEST_MEASURED, MOST_MEASURED = 8, 112
 """Samples that are measured at least, and at most, where there are as many."""
 
 FIRST_MEASURED = 16
