@@ -72,12 +72,15 @@ def read_graph(node: Node, name: str, model: Model) -> Graph:
         raise node.error(f"'{name}' has sparse initializers, expected none")
     opsets = {_domain(str(entry.domain)): int(entry.version) for entry in model.proto.opset_import}
     opsets.setdefault("", model.opset)
-    return Graph(
-        nodes=tuple(_node(each, opsets, model.source, model.folder) for each in graph.node),
-        inputs=tuple(_text(value.name) for value in graph.input),
-        outputs=tuple(_text(value.name) for value in graph.output),
-        initializers={_text(each.name): array_of(each, model.source, model.folder) for each in graph.initializer},
-    )
+    try:
+        return Graph(
+            nodes=tuple(_node(each, opsets, model.source, model.folder) for each in graph.node),
+            inputs=tuple(_text(value.name) for value in graph.input),
+            outputs=tuple(_text(value.name) for value in graph.output),
+            initializers={_text(each.name): array_of(each, model.source, model.folder) for each in graph.initializer},
+        )
+    except UnicodeDecodeError:
+        raise node.error(f"'{name}' is damaged: a name in it is not UTF-8 text") from None
 
 
 def _sparse_attributes(graph: onnx.GraphProto) -> list[onnx.SparseTensorProto]:
