@@ -89,7 +89,7 @@ def _best_part(
         queue.extend(following)
         if emitter is None:
             continue
-        operations = load_ahead(emitter.operations, part.of(target), lookahead)
+        operations = load_ahead(emitter.operations, emitter.plan.target, lookahead)
         found = Candidate(operations, emitter.plan, part)
         tried += len(operations)
         if best is None and tried > most:
