@@ -21,8 +21,8 @@ from accelc.backends.target import load_target
 from accelc.compiler.importer import import_model
 from accelc.compiler.measuring import measure
 from accelc.dialects.core.diagnostics import CompileError
-from accelc.dialects.core.interpreter import run
-from accelc.dialects.core.operation import Module
+from accelc.dialects.core.interpreter import evaluated, run
+from accelc.dialects.core.operation import Constant, Function, Module, Value
 from accelc.dialects.core.types import F32, Array
 from accelc.dialects.core.verifier import verify
 from accelc.passes.framework.base import Pass
@@ -39,7 +39,7 @@ TARGETS = ("tile16", "tile32", "tile64", "array32")
 TOLERANCE = 1e-4
 """Of the largest magnitude of an output: float32 sums in another order."""
 SWINGS = 4
-"""Draws of inputs that are off by their last places."""
+"""Draws of numbers that are off by their last places."""
 SAMPLES = 3
 
 
@@ -122,9 +122,9 @@ class LRN(OpRun):
 def compare_floats(model: onnx.ModelProto, module: Module, inputs: dict[str, np.ndarray]) -> None:
     """Raise MismatchError if the imported module and onnxruntime, without its fusions, disagree.
 
-    What is off by no more than the last places of the inputs move it is no mismatch. Where they do disagree, the
-    reference evaluator of the onnx package decides: onnxruntime slides the sum of LRN over the channels, adding one
-    square and taking one away, which cancels behind large numbers.
+    What is off by no more than the last places of all numbers on the way move it is no mismatch. Where they do
+    disagree, the reference evaluator of the onnx package decides: onnxruntime slides the sum of LRN over the channels,
+    adding one square and taking one away, which cancels behind large numbers.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -132,40 +132,52 @@ def compare_floats(model: onnx.ModelProto, module: Module, inputs: dict[str, np.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    wanted = dict(zip(names, session.run(names, inputs), strict=True))
     with np.errstate(all="ignore"):
         actual = run(module, inputs)
-    wanted = dict(zip(names, session.run(names, inputs), strict=True))
-    found = _mismatch(actual, wanted, inputs)
-    if found is None or _mismatch(actual, wanted, inputs, _swing(session, inputs)) is None:
-        return
-    with np.errstate(all="ignore"):
+        found = _mismatch(actual, wanted, inputs)
+        if found is None or _mismatch(actual, wanted, inputs, _swing(module, inputs)) is None:
+            return
         others = ReferenceEvaluator(model, new_ops=[LRN]).run(names, inputs)
     again = _mismatch(actual, dict(zip(names, others, strict=True)), inputs)
     if again is not None:
         raise MismatchError(f"{found} from onnxruntime, {again} from the reference evaluator")
 
 
-def _swing(session: onnxruntime.InferenceSession, inputs: Mapping[str, Array]) -> dict[str, float]:
-    """By how much inputs that are off by four units in the last place move each output: float32 can say no more.
+def _swing(module: Module, inputs: Mapping[str, Array]) -> dict[str, float]:
+    """By how much outputs move where every number is off by up to four units in its last place.
 
-    A product of numbers that cancelled, say, moves by far more than its own last places. The largest of several draws.
+    Float32 can say no more. Monte Carlo arithmetic (Parker, UCLA CSD-970002, 1997): inputs and the results of all
+    operations are shaken, so that a difference of large numbers, or the normalization of an almost constant row, moves
+    by what that costs. The largest of several draws.
     """
-    names, rng = [output.name for output in session.get_outputs()], np.random.default_rng(0)
-    found = dict.fromkeys(names, 0.0)
-    exact = session.run(names, dict(inputs))
+    rng, exact = np.random.default_rng(0), run(module, inputs)
+    found = dict.fromkeys(exact, 0.0)
     for _ in range(SWINGS):
-        moved = {name: _moved(array, rng) for name, array in inputs.items()}
-        for name, array, other in zip(names, exact, session.run(names, moved), strict=True):
-            with np.errstate(all="ignore"):
-                off = np.abs(np.asarray(other, np.float64) - np.asarray(array, np.float64))
+        shaken = _run_shaken(module.main, {name: _shaken(array, rng) for name, array in inputs.items()}, rng)
+        for name, array in exact.items():
+            off = np.abs(np.asarray(shaken[name], np.float64) - np.asarray(array, np.float64))
             found[name] = max(found[name], float(off[np.isfinite(off)].max(initial=0)))
     return found
 
 
-def _moved(array: Array, rng: np.random.Generator) -> Array:
-    if array.dtype.kind != "f":
+def _run_shaken(function: Function, inputs: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
+    """The outputs of a function if the result of every operation is off by its last places."""
+    values = {argument: inputs[str(argument.name)] for argument in function.arguments}
+
+    def read(value: Value) -> Array:
+        return value.array if isinstance(value, Constant) else values[value]
+
+    for op in list(function.body)[:-1]:
+        results = evaluated(op, [read(value) for value in op.operands])
+        values.update(zip(op.results, (_shaken(array, rng) for array in results), strict=True))
+    return dict(zip(function.output_names, map(read, function.returns), strict=True))
+
+
+def _shaken(array: Array, rng: np.random.Generator) -> Array:
+    if np.asarray(array).dtype.kind != "f":
         return array
-    return (array * (1 + rng.choice((-1, 1), array.shape) * 2.0**-21)).astype(array.dtype)
+    return (array * (1 + rng.choice((-1, 1), np.shape(array)) * 2.0**-21)).astype(array.dtype)
 
 
 def _mismatch(

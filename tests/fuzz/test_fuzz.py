@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
@@ -35,36 +36,57 @@ def test_random_networks_agree_end_to_end(random):
     check_network(random_network(random), random)
 
 
-@pytest.mark.parametrize(("factor", "differs"), [(1 + 2.0**-22, False), (1.1, True)])
-def test_floats_that_cancel_may_differ_by_what_that_costs_and_no_more(factor: float, differs: bool) -> None:
-    """A product of numbers that cancelled is off by more than float32 sums, but not as much as a changed weight."""
-    rng = np.random.default_rng(3)
-    weights = 1e4 * rng.standard_normal((4, 16)).astype(np.float32)
-    x = rng.standard_normal((1, 4)).astype(np.float32)
-    weights[3] = (rng.uniform(1, 2, 16) - x[0, :3] @ weights[:3]) / x[0, 3]
-    changed = weights.copy()
-    changed[0] *= np.float32(factor)
-    models = [product_of(weights), product_of(changed)]
-    module = import_model(models[1], allow_host=True)
-    if differs:
-        with pytest.raises(MismatchError):
-            compare_floats(models[0], module, {"x": x})
-    else:
-        compare_floats(models[0], module, {"x": x})
+PRODUCT = [helper.make_node("MatMul", ["x", "w"], ["v"]), helper.make_node("ReduceProd", ["v", "axes"], ["y"])]
+"""A product of numbers that cancelled."""
+NORMALIZATION = [
+    helper.make_node("Mul", ["x", "w"], ["p"]),
+    helper.make_node("Add", ["p", "first"], ["q"]),
+    helper.make_node("Add", ["q", "second"], ["v"]),
+    helper.make_node("LayerNormalization", ["v", "one"], ["y"]),
+]
+"""The normalization of numbers of which little is left beside a constant that is added in two parts."""
+SMALL = {"w": np.float32([1e-2, 2e-2, 3e-2, 5e-2]), "one": np.ones(4, np.float32)}
+X = np.random.default_rng(3).uniform(1, 2, (1, 4)).astype(np.float32)
 
 
-def product_of(weights: np.ndarray) -> onnx.ModelProto:
-    """The product of the numbers of x @ weights."""
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["v"]),
-        helper.make_node("ReduceProd", ["v", "axes"], ["y"]),
-    ]
-    constants = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.array([1]), "axes")]
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [1, 4]), ("y", [1, 1]))
-    ]
-    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], constants)
+def cancelling() -> np.ndarray:
+    """Weights [4, 16] of which the products with X are small beside their terms."""
+    weights = 1e4 * np.random.default_rng(3).standard_normal((4, 16)).astype(np.float32)
+    weights[3] = (X[0, 3] - X[0, :3] @ weights[:3]) / X[0, 3]
+    return weights
+
+
+def product_of(factor: float) -> onnx.ModelProto:
+    factors = np.float32([factor, 1, 1, 1])[:, np.newaxis]
+    return network_of(PRODUCT, w=cancelling() * factors, axes=np.array([1]))
+
+
+def normalization_of(first: float, second: float, factor: float = 1.0) -> onnx.ModelProto:
+    weights = SMALL["w"] * np.float32([factor, 1, 1, 1])
+    return network_of(NORMALIZATION, **SMALL | {"w": weights}, first=np.float32([first]), second=np.float32([second]))
+
+
+def network_of(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> onnx.ModelProto:
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in (("x", 4), ("y", None))]
+    graph = helper.make_graph(nodes, "cancelling", ends[:1], ends[1:], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("model", "other", "differs"),
+    [
+        (product_of(1), product_of(1 + 2.0**-22), False),
+        (product_of(1), product_of(1.1), True),
+        (normalization_of(1000, 0), normalization_of(900.3, 99.7), False),
+        (normalization_of(1000, 0), normalization_of(1000, 0, factor=1.5), True),
+    ],
+)
+def test_floats_that_cancel_may_differ_by_what_that_costs_and_no_more(model, other, differs: bool) -> None:
+    """What cancelled is off by more than float32 sums, but not as much as by a changed weight."""
+    expectation = pytest.raises(MismatchError) if differs else nullcontext()
+    with expectation:
+        compare_floats(model, import_model(other, allow_host=True), {"x": X})
 
 
 def test_random_networks_mostly_run():
