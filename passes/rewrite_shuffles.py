@@ -34,6 +34,8 @@ CHANNELS_PER_RANGE = 4
 A placed range costs its producer one vector instruction a strip. A move copies a regular shuffle in one strided
 instruction, but reads and writes the tensor once more; that wins only where ranges fill a few lanes of the vector unit.
 """
+MOST_REPEATED = 256
+"""So many ranges are placed where channels occur several times: that is quicker than a move, but an operation each."""
 LEAST_LIMIT = 16
 """So many ranges are always placed: a shuffle between two convolutions of four groups takes 4 x 4."""
 
@@ -43,9 +45,10 @@ class RewriteShuffles(Pass):
     """Absorb channel shuffles into weights and write addresses.
 
     Afterwards every channel-wise concat joins whole results of computing operations or contiguous slices of them, and
-    a `nn.permute_channels` is left only where no order of the channels makes it one of those, or where it would take
-    more than `max_ranges` ranges (0: a quarter of the channels, at least 16). With `absorb=false` shuffles are only
-    recognised. One remark of kind `shuffle` says for each what became of it.
+    a `nn.permute_channels` or `nn.gather` is left only where no order of the channels makes it one of those, or where
+    it would take more than `max_ranges` ranges (0: a quarter of the channels, at least 16; where channels occur several
+    times, 256). With `absorb=false` shuffles are only recognised. One remark of kind `shuffle` says for each what
+    became of it.
     """
 
     name: ClassVar[str] = "rewrite-shuffles"
@@ -158,9 +161,12 @@ class _Emitter:
         ranges = contiguous_ranges(gather, root, position)
         base, permutation = ranges, None
         if self._is_moved(gather, ranges):
-            sequence = np.lexsort((position, root))
-            base = contiguous_ranges(gather, root[sequence], position[sequence])
-            permutation = np.argsort(sequence)
+            (roots, places), permutation = np.unique([root, position], axis=1, return_inverse=True)
+            base = contiguous_ranges(gather, roots, places)
+            if len(base) > len(gather.roots):
+                base = [Range(value, 0, channels(value)) for value in gather.roots]
+                starts = np.cumsum([0, *(piece.stop for piece in base)])
+                permutation = starts[root] + position
         if self._is_kept(gather, base, permutation):
             kept = {gather.value.defining_op, *(value.defining_op for value in _movement_operands(gather.value))}
             others = [op.location for op in claimed if op not in kept]
@@ -168,8 +174,7 @@ class _Emitter:
             return ranges, permutation is not None
         value = self._joined(base, readers[0], location if permutation is None else Location())
         if permutation is not None:
-            moved = PermuteChannelsOp.build(value, permutation=_integers(permutation), location=location)
-            value = self._insert(moved, readers[0], location)
+            value = self._insert(_shuffled(value, _integers(permutation), location), readers[0], location)
         self._give(gather, value, readers, location)
         return ranges, permutation is not None
 
@@ -182,8 +187,8 @@ class _Emitter:
     def _is_moved(self, gather: Gather, ranges: Sequence[Range]) -> bool:
         if len(ranges) > 1 and gather.is_permutation and not is_placeable(gather.roots[0]):
             return True
-        limit = self.max_ranges or max(LEAST_LIMIT, len(gather.channel) // CHANNELS_PER_RANGE)
-        return len(ranges) > max(limit, len(gather.roots)) and not gather.repeats
+        usual = MOST_REPEATED if gather.repeats else max(LEAST_LIMIT, len(gather.channel) // CHANNELS_PER_RANGE)
+        return len(ranges) > max(self.max_ranges or usual, len(gather.roots))
 
     def _is_kept(self, gather: Gather, base: Sequence[Range], permutation: Array | None) -> bool:
         """True if the value as it stands already is what would be built."""
@@ -192,7 +197,11 @@ class _Emitter:
             return False
         op = gather.value.defining_op
         if permutation is not None:
-            return isinstance(op, PermuteChannelsOp) and op.data in gather.roots and op.data.type == op.out.type
+            return (
+                isinstance(op, (GatherOp, PermuteChannelsOp))
+                and op.data in gather.roots
+                and base == [_as_range(op.data)]
+            )
         operands = op.operands if isinstance(op, ConcatOp) else (gather.value,)
         return [_as_range(value) for value in operands] == list(base)
 
@@ -332,6 +341,13 @@ def _slice(value: Value[Any], start: int, stop: int, location: Location, *, step
     space = value.type.shape[:-1]
     starts, stops, steps = (*(0 for _ in space), start), (*space, stop), (*(1 for _ in space), step)
     return SliceOp.build(value, starts=starts, stops=stops, steps=steps, location=location)
+
+
+def _shuffled(value: Value[Any], indices: tuple[int, ...], location: Location) -> GatherOp | PermuteChannelsOp:
+    """The channels `indices` of a value."""
+    if sorted(indices) == list(range(channels(value))):
+        return PermuteChannelsOp.build(value, permutation=indices, location=location)
+    return GatherOp.build(value, axis=value.type.rank - 1, indices=indices, location=location)
 
 
 def _movement_operands(value: Value[Any]) -> tuple[Value[Any], ...]:

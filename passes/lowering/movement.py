@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.nn import ConcatOp, GatherOp, PadOp, PermuteChannelsOp, ReshapeOp, SliceOp, TransposeOp
@@ -120,34 +123,41 @@ def emit_gather(emitter: Emitter, op: GatherOp | PermuteChannelsOp) -> None:
         _gather_leading(emitter, op, own, indices)
         return
     source, whole = emitter.view(op.data), emitter.whole_output(op.out)
-    groups = _regular_shuffle(indices)
-    if axis == 3 and groups:
-        _emit_shuffle(emitter, source, whole, groups)
-    else:
-        position = 0
-        for start, step, count in _runs(indices):
-            part = whole.narrowed(axis, position, count)
-            emitter.move(source.narrowed(axis, start, count, step), part)
-            position += count
+    samples = [(source, whole)] if axis == 0 else [(source.sample(i), whole.sample(i)) for i in range(source.shape[0])]
+    for read, written in samples:
+        _move_steps(emitter, axis, indices, (read, read.strides), (written, written.strides), written.shape)
     emitter.scatter(op.out, whole)
     emitter.written(op.out)
 
 
 def _gather_leading(emitter: Emitter, op: GatherOp | PermuteChannelsOp, own: int, indices: tuple[int, ...]) -> None:
     """A gather along an axis that others are merged with."""
-    shape, out = op.data.type.shape, op.out.type.shape
-    source, whole, position = dense(emitter, emitter.view(op.data)), dense_output(emitter, op.out), 0
-
-    def along(value: int, other: int) -> tuple[int, ...]:
-        return tuple(value if axis == own else other for axis in range(len(shape)))
-
-    for start, step, count in _runs(indices):
-        sizes = (*out[:own], count, *out[own + 1 :])
-        places = {"read_at": along(start, 0), "steps": along(step, 1), "write_at": along(position, 0)}
-        move_block(emitter, (source, shape), (whole, out), sizes, **places)
-        position += count
+    source, whole = dense(emitter, emitter.view(op.data)), dense_output(emitter, op.out)
+    read, written = axis_strides(op.data.type.shape, source), axis_strides(op.out.type.shape, whole)
+    _move_steps(emitter, own, indices, (source, read), (whole, written), op.out.type.shape)
     emitter.scatter(op.out, whole)
     emitter.written(op.out)
+
+
+def _move_steps(
+    emitter: Emitter,
+    axis: int,
+    indices: tuple[int, ...],
+    source: tuple[View, tuple[int, ...]],
+    target: tuple[View, tuple[int, ...]],
+    shape: tuple[int, ...],
+) -> None:
+    """Move the entries `indices` of one axis of a view with these strides: one move for each pattern of indices."""
+    (read, far), (written, near) = source, target
+    # An instruction is cut along its outermost axis: it must not have fewer parts than there are inside one.
+    most_inner = len(indices) if axis == len(shape) - 1 else math.isqrt(len(indices))
+    for position, start, outer, inner in _patterns(indices, most_inner):
+        a = replace(read, offset=read.offset + start * far[axis])
+        b = replace(written, offset=written.offset + position * near[axis])
+        sizes = (*shape[:axis], outer[0], inner[0], *shape[axis + 1 :])
+        steps_in = (*far[:axis], outer[1] * far[axis], inner[1] * far[axis], *far[axis + 1 :])
+        steps_out = (*near[:axis], inner[0] * near[axis], *near[axis:])
+        move_axes(emitter, a, b, sizes, steps_in, steps_out)
 
 
 def emit_transpose(emitter: Emitter, op: TransposeOp) -> None:
@@ -226,37 +236,34 @@ def _borders(op: PadOp, whole: View) -> list[View]:
     return boxes
 
 
-def _runs(indices: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(start, step, count) of maximal runs with one positive step."""
-    runs: list[tuple[int, int, int]] = []
+Steps = tuple[int, int]
+"""How many indices, and what each adds to the one before."""
+
+
+def _patterns(indices: tuple[int, ...], most_inner: int) -> list[tuple[int, int, Steps, Steps]]:
+    """(position, first index, outer steps, inner steps) of moves that make up a gather.
+
+    One move where start + i * outer + j * inner are all indices, as in shuffles, repetitions and enlargements, with at
+    most `most_inner` inner steps; else one for each maximal run of equal or evenly growing indices.
+    """
+    array = np.asarray(indices, np.int64)
+    breaks = np.flatnonzero(np.diff(array, 2)) + 2
+    inner = int(breaks[0]) if breaks.size else len(indices)
+    if inner < len(indices) and len(indices) % inner == 0 and inner <= most_inner:
+        step, far = int(array[1] - array[0]), int(array[inner] - array[0])
+        nested = array[0] + far * np.arange(len(indices) // inner)[:, None] + step * np.arange(inner)
+        if step >= 0 and far >= 0 and np.array_equal(nested.ravel(), array):
+            return [(0, indices[0], (len(indices) // inner, far), (inner, step))]
+    patterns: list[tuple[int, int, Steps, Steps]] = []
     position = 0
     while position < len(indices):
         start, count = indices[position], 1
         step = indices[position + 1] - start if position + 1 < len(indices) else 1
-        while step > 0 and position + count < len(indices) and indices[position + count] == start + step * count:
+        while step >= 0 and position + count < len(indices) and indices[position + count] == start + step * count:
             count += 1
-        runs.append((start, max(step, 1), count))
+        patterns.append((position, start, (1, 0), (count, max(step, 0))))
         position += count
-    return runs
-
-
-def _regular_shuffle(indices: tuple[int, ...]) -> int:
-    """The number of groups g if the indices are the shuffle out[i * g + j] = in[j * n + i], else 0."""
-    total = len(indices)
-    if total < 4 or indices[0] != 0 or total % max(indices[1], 1):
-        return 0
-    n = indices[1]
-    g = total // n if n > 1 else 0
-    regular = g > 1 and list(indices) == [j * n + i for i in range(n) for j in range(g)]
-    return g if regular else 0
-
-
-def _emit_shuffle(emitter: Emitter, source: View, target: View, groups: int) -> None:
-    n = source.shape[3] // groups
-    for sample in range(source.shape[0]):
-        a, b = source.sample(sample), target.sample(sample)
-        sizes, size = (a.shape[1], a.shape[2], n, groups), a.size
-        emitter.strided_move(a, b, sizes, (*a.strides[1:3], size, n * size), (*b.strides[1:3], groups * size, size))
+    return patterns
 
 
 def emit_movement(emitter: Emitter, op: Operation) -> bool:
