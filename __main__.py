@@ -1,6 +1,6 @@
 """`python -m accelc` is the command `accelc`."""
 
-from .compiler.cli import main
+from .compiler.start import accelc
 
 if __name__ == "__main__":
-    main()
+    accelc()

@@ -1,7 +1,7 @@
 """`accelc`: reads the command line, and only then loads what the command needs.
 
 `--help`, `--version` and usage errors answer at once because this file imports nothing heavy. `main` loads
-`compiler/command.py`, and with it everything else, by `import_module`: the one deferred import of the compiler.
+`compiler/command.py`, and with it everything else, by `import_module`.
 """
 
 from __future__ import annotations

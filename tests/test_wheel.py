@@ -79,6 +79,6 @@ def test_commands(names, source):
     (wheel,) = (source.parent / "dist").iterdir()
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     text = ZipFile(wheel).read(entry_points).decode()
-    assert "accelc = accelc.compiler.cli:main" in text
-    assert "accelc-opt = accelc.compiler.opt:main" in text
-    assert "accelc-pack = accelc.compiler.pack:main" in text
+    assert "accelc = accelc.compiler.start:accelc" in text
+    assert "accelc-opt = accelc.compiler.start:accelc_opt" in text
+    assert "accelc-pack = accelc.compiler.start:accelc_pack" in text

@@ -63,7 +63,7 @@ def killed_while(folder, patch: str, line: str) -> subprocess.CompletedProcess[s
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in jobs that a shell runs behind
         "def interrupt(*args, **options): os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(5)\n"
         f"{patch}\n"
-        "from accelc.compiler.cli import main\nmain()"
+        "from accelc.compiler.start import accelc\naccelc()"
     )
     return subprocess.run(
         [sys.executable, "-c", code, *line.split()], cwd=folder, capture_output=True, text=True, timeout=60
@@ -71,6 +71,9 @@ def killed_while(folder, patch: str, line: str) -> subprocess.CompletedProcess[s
 
 
 INTERRUPTS = {
+    "while loading": "class Finder:\n"
+    "    find_spec = lambda name, *_: interrupt() if name == 'accelc.backends.target' else None\n"
+    "sys.meta_path.insert(0, Finder)",
     "while importing": "import onnx\nonnx.ModelProto.ParseFromString = interrupt",
     "in a pass": "from accelc.passes.fold_batch_norm import FoldBatchNorm\nFoldBatchNorm.run = interrupt",
     "while writing": "import os\nos.chmod = interrupt",
