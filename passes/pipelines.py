@@ -40,7 +40,7 @@ O0 is what legality needs: shuffles are executed, the first legal mapping is tak
 
 @dataclass(frozen=True)
 class Constraint:
-    """Pass `before` must not stand behind the first `after` of a pipeline that has both, because of `reason`."""
+    """Pass `before` must not first stand behind the first `after` of a pipeline that has both, because of `reason`."""
 
     before: str
     after: str
@@ -91,15 +91,29 @@ CONSTRAINTS: tuple[Constraint, ...] = (
 )
 
 
+ONCE: dict[str, str] = {
+    "lower-to-tile": "tensors become instructions once",
+    "schedule": "layers are cut into strips once",
+    "allocate-banks": "buffers get their addresses once",
+    "insert-tokens": "queues are ordered once",
+}
+"""Passes that a pipeline has at most once, and why. Nothing that a constraint puts before one may stand behind it."""
+
+
 def check_order(names: Iterable[str], constraints: Iterable[Constraint] = CONSTRAINTS) -> list[str]:
     """What is wrong with a sequence of passes, one sentence a violated constraint."""
-    first: dict[str, int] = {}
-    for index, name in enumerate(names):
-        first.setdefault(name, index)
+    names = list(names)
+    repeated = next((name for name in ONCE if names.count(name) > 1), None)
+    if repeated:
+        whole = f"{', '.join(PIPELINES)} are whole pipelines"
+        return [f"'{repeated}' runs {names.count(repeated)} times: {ONCE[repeated]}; {whole}"]
+    first = {name: names.index(name) for name in names}
+    last = {name: index for index, name in enumerate(names)}
     return [
         f"'{c.before}' must run before '{c.after}': {c.reason}"
         for c in constraints
-        if c.before in first and c.after in first and first[c.before] > first[c.after]
+        if c.before in first and c.after in first
+        if (last if c.after in ONCE else first)[c.before] > first[c.after]
     ]
 
 
