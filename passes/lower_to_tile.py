@@ -33,17 +33,15 @@ from ..dialects.tile.types import BufferType
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .lowering.activations import emit_activation_product
+from .lowering.channelwise import emit_layer_norm, emit_lrn, emit_softmax
 from .lowering.elementwise import (
     emit_average_pool,
     emit_binary,
-    emit_layer_norm,
     emit_lookup,
-    emit_lrn,
     emit_max_pool,
     emit_prelu,
     emit_reduce_mean,
     emit_rescale,
-    emit_softmax,
 )
 from .lowering.emission import Emitter
 from .lowering.host_calls import Mailboxes

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...dialects.core.operation import Value
-from .emission import Emitter
+from .emission import Emitter, merged_axes
 from .views import View, axis4, number_size
 
 
@@ -73,7 +73,7 @@ def move_axes(
     target_strides: tuple[int, ...],
 ) -> None:
     """A strided move over any number of axes; axes beyond four become separate instructions."""
-    axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != 1]
+    axes = merged_axes([axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != 1])
     if len(axes) <= 4:
         emitter.strided_move(source, target, sizes, source_strides, target_strides)
         return

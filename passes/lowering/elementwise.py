@@ -1,4 +1,4 @@
-"""Vector-unit layers that work element by element, pool, or normalise over channels."""
+"""Vector-unit layers that work element by element, or pool."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from ...dialects.core.operation import Constant, Operation, Value
 from ...dialects.core.types import Array
 from ...dialects.nn import (
     AveragePoolOp,
-    LayerNormOp,
-    LrnOp,
     MaxPoolOp,
     PReluOp,
     ReduceMeanOp,
-    SoftmaxOp,
 )
 from ...dialects.nn.elementwise import BinaryOperation
 from ...dialects.quant.arithmetic import fixed_point
 from ...dialects.quant.bfloat16_tables import page_count
 from ...dialects.quant.ops import LookupOp, RequantizeOp
 from ...dialects.quant.types import is_brain_float, number_of, quantized_element
-from ...dialects.tile import normalization, pooling, records, vector
+from ...dialects.tile import pooling, records, vector
 from ...dialects.tile.window import LARGEST_WINDOW
 from .emission import Emitter, row_strides
 from .views import Shape4, View, axis4, dense_view, element_name, number_size, shape4, shared_axes
@@ -211,88 +208,6 @@ def emit_reduce_mean(emitter: Emitter, op: ReduceMeanOp) -> None:
             )
     if whole is not None:
         emitter.scatter(op.result, dense_view(whole.buffer, op.result.type.shape, whole.size))
-    emitter.written(op.result)
-
-
-def emit_softmax(emitter: Emitter, op: SoftmaxOp) -> None:
-    """nn.softmax: over channels as it is, over another axis with a move before and one after."""
-    emitter.begin_layer(op, "softmax")
-    table = emitter.load_constant(emitter.name("table"), cast(Constant, op.table).array)
-    if op.axis == op.data.type.rank - 1:
-        _emit_channelwise(emitter, op, table, normalization.SoftmaxOp, {})
-        return
-    source, whole = emitter.view(op.data), emitter.whole_output(op.result)
-    axis = axis4(op.data.type.rank, op.axis)
-    if axis is None:
-        raise op.error(f"axis is {op.axis} of {op.data.type}, expected one of its last four axes")
-    order = (*(other for other in range(4) if other != axis), axis)
-    channels = emitter.temporary(source.permuted(order).shape, "channels", source.size)
-    emitter.move(source.permuted(order), channels)
-    for sample in range(channels.shape[0]):
-        part = channels.sample(sample)
-        places = {**row_strides("input", part), **row_strides("output", part)}
-        operands = [part.buffer, table, part.buffer]
-        emitter.add(normalization.SoftmaxOp, operands, element=element_name(op.result), **places, **extent(part))
-    emitter.move(channels, whole.permuted(order))
-    emitter.scatter(op.result, whole)
-    emitter.written(op.result)
-
-
-def emit_lrn(emitter: Emitter, op: LrnOp) -> None:
-    """nn.lrn."""
-    emitter.begin_layer(op, "lrn")
-    entries = cast(Constant, op.table).array
-    table = emitter.load_constant(emitter.name("table"), entries)
-    source, target = number_of(op.data.type), number_of(op.result.type)
-    attributes = {
-        "size": op.size,
-        "entries": entries.size,
-        "shift": op.shift,
-        "input_zero": source.zero_point,
-        "zero_point": target.zero_point,
-        "low": target.low,
-        "high": target.high,
-    }
-    _emit_channelwise(emitter, op, table, normalization.LrnOp, attributes)
-
-
-def emit_layer_norm(emitter: Emitter, op: LayerNormOp) -> None:
-    """nn.layer_norm: the table holds the integer epsilon, then a gain and an offset for each channel."""
-    emitter.begin_layer(op, "layer norm")
-    if is_brain_float(op.data):
-        gains, offsets, shift = cast(Constant, op.scale).array, cast(Constant, op.bias).array, 0
-        head: Array = np.array([op.epsilon, 0.0], "<f4")
-    else:
-        gains, offsets, shift, epsilon = op.parameters()
-        head = np.array([epsilon], "<i8").view("<i4")
-    words = np.concatenate([head, np.stack([gains, offsets], axis=-1).reshape(-1).astype(head.dtype)])
-    table = emitter.load_constant(emitter.name("parameters"), words)
-    source, target = number_of(op.data.type), number_of(op.result.type)
-    attributes = {
-        "centred": op.centred,
-        "shift": shift,
-        "input_zero": source.zero_point,
-        "zero_point": target.zero_point,
-        "low": target.low,
-        "high": target.high,
-    }
-    _emit_channelwise(emitter, op, table, normalization.LayerNormOp, attributes)
-
-
-def _emit_channelwise(
-    emitter: Emitter,
-    op: SoftmaxOp | LrnOp | LayerNormOp,
-    table: Value[Any],
-    instruction: type[normalization.ChannelwiseOp],
-    attributes: dict[str, int],
-) -> None:
-    whole = emitter.whole_output(op.result)
-    for sample in range(whole.shape[0]):
-        source, view = emitter.view(op.data).sample(sample), whole.sample(sample)
-        operands = [source.buffer, table, view.buffer]
-        places = {**row_strides("input", source), **row_strides("output", view)}
-        emitter.add(instruction, operands, element=element_name(op.result), **places, **extent(view), **attributes)
-    emitter.scatter(op.result, whole)
     emitter.written(op.result)
 
 

@@ -111,7 +111,7 @@ class Emitter:
     ) -> None:
         """Copy up to four axes of numbers from the offset of one view to the offset of another."""
         axes = [(n, s, t) for n, s, t in zip(sizes, source_strides, target_strides, strict=True) if n != 1]
-        merged = _merged(axes) or [(1, source.size, target.size)]
+        merged = merged_axes(axes) or [(1, source.size, target.size)]
         padded = [(1, 0, 0)] * (4 - len(merged)) + merged
         attributes: dict[str, AttributeValue] = {"input_offset": source.offset, "output_offset": target.offset}
         for i, (n, s, t) in enumerate(padded):
@@ -216,7 +216,7 @@ def image_shape(value: Value[Any]) -> tuple[int, int, int]:
     return shape4(value.type.shape)[1:]
 
 
-def _merged(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+def merged_axes(axes: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """Neighbouring axes that are contiguous on both sides become one."""
     result: list[tuple[int, int, int]] = []
     for n, s, t in axes:
