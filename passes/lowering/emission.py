@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,6 +59,9 @@ class Emitter:
     layers: list[Layer] = field(default_factory=list[Layer])
     views: dict[Value[Any], View] = field(default_factory=dict[Value[Any], View])
     location: Location = UNKNOWN
+    _constants: dict[tuple[tuple[str, ...], bytes], Constant] = field(
+        default_factory=dict[tuple[tuple[str, ...], bytes], Constant]
+    )
 
     def begin_layer(self, source: Operation, kind: str, *others: Operation, macs: int = 0) -> None:
         """Start a layer for the tensor operations that it stands for."""
@@ -83,9 +87,16 @@ class Emitter:
         return op.buffer
 
     def load_constant(self, name: str, data: Array) -> Value[Any]:
-        """Put bytes into the module as a constant and into SRAM; returns the SRAM buffer."""
+        """Put bytes into the module as a constant and into SRAM; returns the SRAM buffer.
+
+        Layers of the same ONNX nodes, the steps of a recurrent one, share constants. Others do not, even where bytes
+        happen to be equal: cycles would hang on the values of weights.
+        """
         flat = np.ascontiguousarray(data).reshape(-1).view(np.int8)
-        constant = self.module.add_constant(name, flat)
+        key = (self.location.nodes, sha256(flat.data).digest())
+        if key not in self._constants:
+            self._constants[key] = self.module.add_constant(name, flat)
+        constant = self._constants[key]
         buffer = self.allocate("sram", flat.size, name)
         self.add(LoadOp, [constant, buffer], **contiguous(flat.size))
         return buffer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from typing import NamedTuple
 
 from ...dialects.core.operation import Operation
@@ -18,7 +19,11 @@ from .layers import Unit
 from .pieces import Piece, Touch, piece_rows, series_of
 from .products import ProductSteps
 from .residency import Residency
+from .reuse import read_instead, repeated_loads
 from .tracks import Track
+
+REUSE_SHARE = 2
+"""Constants are kept for later readers while all that is live takes at most this fraction (1/2) of the SRAM."""
 
 
 @dataclass
@@ -85,7 +90,19 @@ class StripEmitter:
             for step in made:
                 pipeline.add(track, step, piece.touches)
         pipeline.flush()
+        self._reuse()
         return self.operations
+
+    def _reuse(self) -> None:
+        """Keep constants that are read again: all of them if there is room for all at once, else in their share."""
+        plan = self.plan
+        size = plan.target.sram_bytes
+        room = size if plan.program.bytes_at_once <= size else size // REUSE_SHARE
+        buffers = repeated_loads(self.operations, room)
+        if buffers:
+            needed = list(read_instead(self.operations, buffers))
+            self.operations = list(compress(self.operations, needed))
+            self.owners = list(compress(self.owners, needed))
 
     def _track(self, index: int, unit: Unit, cut: Cut) -> Track:
         """The pieces of a unit; a product that does not keep its weights while its strips pass is one piece."""
