@@ -1,4 +1,4 @@
-"""Values that must share one quantized type, because the operation between them only moves numbers."""
+"""Values that share one quantized type: the operation between them only moves numbers, or they repeat each other."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ...dialects.quant.tables import softmax_type
 from ...dialects.quant.types import QuantizedType, quantized_element
 from ..framework.matching import COMPARISON_STEPS, is_truth
 from .ranges import Range, activation_type
+from .repetition import tied_values
 from .stored import fixed_array, is_fixed
 
 _TRUTH = Range(0.0, 1.0)
@@ -84,6 +85,8 @@ class TypeGroups:
                 for value in op.operands:
                     if not is_fixed(value):
                         self._union(value, op.result)
+        for one, other in tied_values(self.operations):
+            self._union(one, other)
 
     def group(self, value: Value[Any]) -> Value[Any]:
         """The representative of the values that share a type with `value`."""

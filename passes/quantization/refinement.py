@@ -16,12 +16,14 @@ from ..framework.base import Pass, at_least
 from ..framework.environment import Baseline, CalibrationData, Environment
 from .lockstep import Visit, walk, walk_capacity, weighted_layers
 from .measure import Fidelity, decibels, judging
+from .repetition import is_repeated
 
 
 @dataclass(frozen=True)
 class LayerRefinement(Pass):
     """A pass that changes weights or biases layer by layer, from front to back on executed integers.
 
+    The steps of a recurrent layer keep the weights and biases that they share, which are then loaded once.
     With `check` everything is taken back unless the network comes closer to the float network. `samples` limits how
     many others than held-back ones it looks at. Without calibration data nothing happens, unless `noise` is set: then
     the noise that insert-quantization made up counts.
@@ -41,7 +43,7 @@ class LayerRefinement(Pass):
         changed: list[int] = []
         with environment.progress(self.title, len(weighted_layers(module, environment.baseline))) as advance:
             for visit in walk(module, environment.baseline, data):
-                changed.append(self.change(module, visit, fitted))
+                changed.append(0 if is_repeated(visit.source) else self.change(module, visit, fitted))
                 advance(1)
         layers = sum(map(bool, changed))
         if layers:
