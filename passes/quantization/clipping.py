@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ...dialects.core.types import Array
+from .divergence import LEVELS, Divergences
 from .ranges import Range
 from .statistics import HISTOGRAM_BINS, TensorStatistics
 
@@ -24,9 +25,6 @@ NAMED_METHODS: dict[str, tuple[Method, float]] = {
     "entropy": ("entropy", 100.0),
 }
 """What a tensor may take: method and percentile by the name that users and remarks give them."""
-
-LEVELS = 256
-"""Stored integers of an int8 type: a range is cut into LEVELS - 1 steps."""
 
 CLIP_RATIO = 0.97
 CLIP_CANDIDATES = 128
@@ -83,27 +81,19 @@ def mse_range(statistics: TensorStatistics) -> Range:
 def entropy_range(statistics: TensorStatistics) -> Range:
     """The range that loses the least information: smallest KL divergence of the int8 distribution from the real one.
 
-    The limit farther from 0 is moved first, then the other. The real distribution keeps what lies outside at the ends
-    of the range; the int8 one spreads each level evenly over the bins of the level that occur (S. Migacz, "8-bit
-    inference with TensorRT", GTC 2017).
+    The limit farther from 0 is moved first, then the other (S. Migacz, "8-bit inference with TensorRT", GTC 2017).
     """
     limits = statistics.limits
     low, high = min(limits.low, 0.0), max(limits.high, 0.0)
     if low == high:
         return limits
-    counts, centers = statistics.counts.astype(np.float64), statistics.centers
-
-    def best_high(low: float) -> float:
-        return min(_candidates(high).tolist(), key=lambda limit: _divergence(counts, centers, low, limit))
-
-    def best_low(high: float) -> float:
-        return min((-_candidates(-low)).tolist(), key=lambda limit: _divergence(counts, centers, limit, high))
-
+    divergences = Divergences(statistics.counts.astype(np.float64), statistics.centers)
+    highs, lows = _candidates(high).tolist(), (-_candidates(-low)).tolist()
     if high >= -low:
-        high = best_high(low)
-        return Range(best_low(high), high)
-    low = best_low(high)
-    return Range(low, best_high(low))
+        _, high = divergences.least((low, limit) for limit in highs)
+        return Range(*divergences.least((limit, high) for limit in lows))
+    low, _ = divergences.least((limit, high) for limit in lows)
+    return Range(*divergences.least((low, limit) for limit in highs))
 
 
 _METHODS: dict[str, MeasuredRange] = {
@@ -125,23 +115,3 @@ def _beyond(counts: Array, centers: Array, limits: Array) -> tuple[Array, Array]
     moments = [np.append(np.cumsum((counts * centers**power)[::-1])[::-1], 0.0)[first] for power in (0, 1, 2)]
     squares = moments[2] - 2.0 * limits * moments[1] + np.square(limits) * moments[0]
     return np.maximum(squares, 0.0), moments[0]
-
-
-def _divergence(counts: Array, centers: Array, low: float, high: float) -> float:
-    """KL divergence in nats; infinite where the range is finer than the histogram."""
-    first, last = (int(np.searchsorted(centers, limit)) for limit in (low, high))
-    inside = counts[first:last]
-    if last - first < LEVELS or not inside.any():
-        return float("inf")
-    real = inside.copy()
-    real[0] += counts[:first].sum()
-    real[-1] += counts[last:].sum()
-    levels = np.rint((centers[first:last] - low) * ((LEVELS - 1) / (high - low))).astype(np.intp)
-    occurs = real > 0.0
-    masses = np.bincount(levels, inside, LEVELS)
-    widths = np.bincount(levels, occurs, LEVELS)
-    spread = (masses / np.maximum(widths, 1.0))[levels][occurs]
-    present = real[occurs]
-    # A bin that only outliers fill has no int8 mass of its own; a millionth keeps its price finite.
-    spread = np.maximum(spread, 1e-6 * present)
-    return float(np.sum(present * np.log(present * spread.sum() / (spread * present.sum()))) / present.sum())
