@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any
 
 from ...dialects.core.diagnostics import CompileError
@@ -27,39 +28,72 @@ from ...dialects.quant.ops import DequantizeOp, LookupOp, QuantizeOp, Requantize
 def batched(module: Module, size: int) -> Module | None:
     """A clone whose arguments hold `size` samples along axis 0 instead of one; None where that is not certain.
 
-    Certain means: every argument has a first axis of 1, and every operation is known to keep the first axis of every
-    operand that depends on the input, without mixing its entries. Row i of each value is then what the original
-    computes for sample i: the same integers, and the same floats up to the order of additions inside BLAS.
+    Certain means: every argument has a first axis of 1, and every operation is known to keep samples apart. Values that
+    depend on the input have the rows of one sample behind those of another: one each, or several where a reshape has
+    made rows of another axis, as for the products of all steps of a recurrent layer. Row i of each returned value is
+    what the original computes for sample i: the same integers, and the same floats up to the order of additions inside
+    BLAS.
     """
     clone = module.clone()
     main = clone.main
-    dependent: set[Value[Any]] = set()
+    rows: dict[Value[Any], int] = {}
     for argument in main.arguments:
         if not isinstance(argument.type, TensorType) or argument.type.shape[:1] != (1,):
             return None
-        argument.type = _resized(argument.type, size)
-        dependent.add(argument)
+        argument.type = argument.type.with_shape((size, *argument.type.shape[1:]))
+        rows[argument] = 1
     for op in main.body:
         if op.has_trait(Terminator):
-            if any(value not in dependent for value in op.operands):
+            if any(rows.get(value) != 1 for value in op.operands):
                 return None
             main.result_types = tuple(value.type for value in op.operands)
             continue
-        if not any(value in dependent for value in op.operands):
+        if not any(value in rows for value in op.operands):
             if any(not isinstance(value, Constant) for value in op.operands):
                 return None
             continue
-        if not _separate(op, dependent) or not _resize(op, size):
+        own = _rows(op, rows)
+        if not own or not _resize(op, size, own):
             return None
-        dependent.update(op.results)
+        rows.update(dict.fromkeys(op.results, own))
     return clone
 
 
-def _resized(type: TensorType, size: int) -> TensorType:
-    return type.with_shape((size, *type.shape[1:]))
+def _rows(op: Operation, rows: Mapping[Value[Any], int]) -> int:
+    """The rows that one sample has in the result of `op`; 0 where samples may not stay apart."""
+    given = {rows[value] for value in op.operands if value in rows}
+    if isinstance(op, ReshapeOp) and op.out.type.rank > 1 and op.out.type.size:
+        return op.out.type.shape[0]
+    if given == {1}:
+        return int(_separate(op, rows))
+    if len(given) > 1 or not _separate_rows(op, rows):
+        return 0
+    return op.result.type.shape[0]
 
 
-def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
+def _separate_rows(op: Operation, rows: Mapping[Value[Any], int]) -> bool:
+    """True if `op` computes every row of its dependent operands by itself, or takes one row of each sample."""
+    rank = op.result.type.rank
+    match op:
+        case BinaryOperation():
+            others = [value.type.rank for value in op.operands if value in rows]
+            fixed = [v.type.shape for v in op.operands if v not in rows]
+            return rank > 1 and set(others) == {rank} and all(len(s) < rank or s[0] == 1 for s in fixed)
+        case UnaryOperation() | QuantizeOp() | DequantizeOp() | LookupOp() | CastOp() | RequantizeOp() | LayerNormOp():
+            return rank > 1
+        case MatmulOp():
+            return rank > 1 and op.lhs in rows and op.rhs not in rows and op.rhs.type.rank == 2
+        case SliceOp():
+            return rank > 1 and (op.out.type.shape[0] == 1 or _is_whole(op, rows[op.data]))
+        case _:
+            return False
+
+
+def _is_whole(op: SliceOp, rows: int) -> bool:
+    return (op.starts[0], op.stops[0], op.steps[0]) == (0, rows, 1)
+
+
+def _separate(op: Operation, dependent: Container[Value[Any]]) -> bool:
     """True if `op` keeps axis 0 of its dependent operands as the sample axis and computes every sample by itself."""
     if isinstance(op, (OnnxOp, HostOp)):
         return False
@@ -110,13 +144,16 @@ def _separate(op: Operation, dependent: set[Value[Any]]) -> bool:
             return False
 
 
-def _resize(op: Operation, size: int) -> bool:
-    """Set the result type of `op` for `size` samples; False if the operation does not take it."""
+def _resize(op: Operation, size: int, rows: int) -> bool:
+    """Set the result type of `op` for `size` samples of so many rows; False if the operation does not take it."""
     before = op.result.type
     if isinstance(op, ReshapeOp):
-        op.shape = (size, *op.shape[1:])
+        op.shape = (size * rows, *op.shape[1:])
     elif isinstance(op, SliceOp):
-        op.stops = (size, *op.stops[1:])
+        before_rows = op.data.type.shape[0] // size
+        whole = _is_whole(op, before_rows)
+        op.stops = (op.data.type.shape[0], *op.stops[1:])
+        op.steps = (1 if whole else before_rows, *op.steps[1:])
     if not isinstance(op, TensorOperation):
         return False
     try:
@@ -124,4 +161,4 @@ def _resize(op: Operation, size: int) -> bool:
     except CompileError:
         return False
     op.result.type = before.with_shape(after)
-    return after == (size, *before.shape[1:])
+    return after == (size * rows, *before.shape[1:])

@@ -47,7 +47,40 @@ def test_integers_are_the_same_bit_for_bit() -> None:
         np.testing.assert_array_equal(together[index : index + 1], alone)
 
 
+STEPS = """
+const @w : tensor<4x5xf32> = dense<0.3>
+const @r : tensor<5x5xf32> = dense<0.2>
+func @main(%x: tensor<1x3x4xf32>) -> tensor<1x5xf32> {
+  %0 = nn.reshape %x {shape = [3, 4]} : tensor<1x3x4xf32> -> tensor<3x4xf32>
+  %1 = nn.matmul %0, @w : (tensor<3x4xf32>, tensor<4x5xf32>) -> tensor<3x5xf32>
+  %2 = nn.slice %1 {starts = [2, 0], stops = [3, 5], steps = [1, 1]} : tensor<3x5xf32> -> tensor<1x5xf32>
+  %3 = nn.matmul %2, @r : (tensor<1x5xf32>, tensor<5x5xf32>) -> tensor<1x5xf32>
+  %4 = nn.slice %1 {starts = [0, 0], stops = [3, 5], steps = [1, 1]} : tensor<3x5xf32> -> tensor<3x5xf32>
+  %5 = nn.tanh %4 : tensor<3x5xf32> -> tensor<3x5xf32>
+  %6 = nn.slice %5 {starts = [1, 0], stops = [2, 5], steps = [1, 1]} : tensor<3x5xf32> -> tensor<1x5xf32>
+  %7 = nn.add %3, %6 : (tensor<1x5xf32>, tensor<1x5xf32>) -> tensor<1x5xf32>
+  return %7 : tensor<1x5xf32> -> ()
+}
+"""
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_rows_of_several_steps_stay_with_their_sample(integers: bool) -> None:
+    module = parse_module(STEPS, CONTEXT)
+    if integers:
+        InsertQuantization().run(module, Environment())
+    wide = batched(module, 4)
+    assert wide is not None
+    verify(wide)
+    samples = np.random.default_rng(0).standard_normal((4, 3, 4), dtype=np.float32)
+    (together,) = run(wide, {"x": samples}).values()
+    for index in range(4):
+        (alone,) = run(module, {"x": samples[index : index + 1]}).values()
+        np.testing.assert_allclose(together[index : index + 1], alone, rtol=0 if integers else 1e-5)
+
+
 REFUSED = {
+    "joins samples with steps": ("nn.reshape %x {shape = [2, 2]}", "2x2"),
     "reduces over samples": ("nn.reduce_mean %x {axes = [0], keepdims = true}", "1x4"),
     "moves the sample axis": ("nn.transpose %x {permutation = [1, 0]}", "4x1"),
     "drops the sample axis": ("nn.reshape %x {shape = [4]}", "4"),
