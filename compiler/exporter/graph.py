@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,10 @@ class GraphWriter:
             self.initializers[name] = numpy_helper.from_array(data, name)
             self._contents[key] = name
         return self._contents[key]
+
+    def integers(self, values: Iterable[int], hint: str) -> str:
+        """The name of an initializer that holds a list of int64."""
+        return self.constant(np.asarray(list(values), np.int64), hint)
 
     def node(
         self, op: Operation, kind: str, inputs: Sequence[str], *, output: str = "", domain: str = "", **attributes: Any

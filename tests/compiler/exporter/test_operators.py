@@ -8,7 +8,7 @@ from reference import reference_outputs
 
 from accelc.compiler.cli import run_cli
 from accelc.compiler.exporter import export_model
-from accelc.compiler.exporter.operators import weight_scales
+from accelc.compiler.exporter.products import weight_scales
 from accelc.compiler.importer import import_model
 from accelc.dialects.core.diagnostics import CompileError
 from accelc.dialects.core.interpreter import run
