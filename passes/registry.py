@@ -25,6 +25,7 @@ from .propagate_layouts import PropagateLayouts
 from .rewrite_shuffles import RewriteShuffles
 from .round_weights import RoundWeights
 from .schedule import Schedule
+from .split_rows import SplitRows
 
 PASSES: tuple[type[Pass], ...] = (
     Canonicalize,
@@ -46,6 +47,7 @@ PASSES: tuple[type[Pass], ...] = (
     PadChannels,
     LowerToTile,
     FuseResiduals,
+    SplitRows,
     Schedule,
     AllocateBanks,
     InsertTokens,

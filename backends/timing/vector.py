@@ -86,7 +86,12 @@ class Window(NamedTuple):
         return (self.in_h - 1) * self.row_stride + (self.in_w - 1) * self.pixel_stride + self.channels
 
     def runs(self) -> tuple[Array, Array]:
-        """Start and length of every run of contiguous bytes; neighbouring pixels of a tap join, rows do not."""
+        """Start and length of every run of contiguous bytes; neighbouring pixels of a tap join, rows do not.
+
+        Rows of one pixel are pixels.
+        """
+        if self.out_w == self.kernel_w == 1 != self.out_h and self.pad_left == 0:
+            return self._turned().runs()
         taps_y, taps_x = np.arange(self.kernel_h)[:, None], np.arange(self.kernel_w)[:, None]
         y = (np.arange(self.out_h) * self.stride_h + taps_y * self.dilation_h - self.pad_top).ravel()
         x = np.arange(self.out_w) * self.stride_w + taps_x * self.dilation_w - self.pad_left
@@ -100,6 +105,26 @@ class Window(NamedTuple):
             lengths = np.full(len(first), self.channels)
         starts = y[:, None] * self.row_stride + first * self.pixel_stride
         return starts.ravel(), np.tile(lengths, len(y))
+
+    def _turned(self) -> Window:
+        """Rows for pixels and pixels for rows."""
+        return Window(
+            self.in_w,
+            self.in_h,
+            self.out_w,
+            self.out_h,
+            self.kernel_w,
+            self.kernel_h,
+            self.stride_w,
+            self.stride_h,
+            self.dilation_w,
+            self.dilation_h,
+            self.pad_left,
+            self.pad_top,
+            self.pixel_stride,
+            self.row_stride,
+            self.channels,
+        )
 
 
 Pattern = Box | Window

@@ -58,6 +58,29 @@ class Geometry:
         pixel = max(first, 0)
         return pixel, replace(self, in_w=self.in_w - pixel, out_w=count, pad_left=pixel - first).trimmed()
 
+    @property
+    def is_sequence(self) -> bool:
+        """True if there is one row of pixels: `split-rows` makes them rows of one pixel."""
+        return self.out_h == 1 < self.out_w and (self.kernel_h, self.pad_top) == (1, 0)
+
+    def turned(self) -> Geometry:
+        """Rows for pixels and pixels for rows."""
+        return replace(
+            self,
+            in_h=self.in_w,
+            in_w=self.in_h,
+            out_h=self.out_w,
+            out_w=self.out_h,
+            kernel_h=self.kernel_w,
+            kernel_w=self.kernel_h,
+            stride_h=self.stride_w,
+            stride_w=self.stride_h,
+            dilation_h=self.dilation_w,
+            dilation_w=self.dilation_h,
+            pad_top=self.pad_left,
+            pad_left=self.pad_top,
+        )
+
     def attributes(self) -> dict[str, AttributeValue]:
         """The geometry as attributes of tile.matmul."""
         return asdict(self)

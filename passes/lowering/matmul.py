@@ -77,10 +77,12 @@ class Product:
     def pieces(self, target: Target) -> list[tuple[int, int, Geometry]]:
         """(first output column, first input pixel, geometry) of pieces whose rows fit the accumulators twice.
 
-        Strips are cut along rows only, so images wider than half of the accumulators are cut into columns here.
+        Strips are cut along rows only, so images wider than half of the accumulators are cut into columns here, but for
+        sequences, whose pixels become rows.
         """
         geometry = self.geometry
-        count = -(-geometry.out_w // max(1, target.accumulators.rows // 2))
+        widest = geometry.out_w if geometry.is_sequence else max(1, target.accumulators.rows // 2)
+        count = -(-geometry.out_w // widest)
         width = -(-geometry.out_w // count)
         starts = range(0, geometry.out_w, width)
         return [(start, *geometry.columns(start, min(width, geometry.out_w - start))) for start in starts]
@@ -95,7 +97,10 @@ def emit_product(emitter: Emitter, product: Product, search: MappingSearch) -> N
     """Choose a mapping and emit the layer: weights, the product for each sample, requantization to each destination."""
     source = emitter.view(product.op.operands[0])
     geometry = product.geometry
-    mapping = search.choose(product.op, product.pieces(emitter.target)[0][2], source.strides[1:3])
+    piece, strides = product.pieces(emitter.target)[0][2], source.strides[1:3]
+    if piece.is_sequence:
+        piece, strides = piece.turned(), (strides[1], strides[0])
+    mapping = search.choose(product.op, piece, strides)
     kind = "depthwise" if geometry.is_depthwise else "grouped conv" if geometry.groups > 1 else "conv"
     kind = "matmul" if isinstance(product.op, MatmulOp) else kind
     macs = product.op.macs_total

@@ -112,9 +112,19 @@ def _box(*sizes, strides, passes=1):
 
 
 def _window(op, number):
-    """Runs of a sliding window, tap by tap, row by row: pixels that touch join, padding is not read."""
+    """Runs of a sliding window, tap by tap, row by row: pixels that touch join, padding is not read.
+
+    Where a row is one pixel, rows that touch join.
+    """
     channels = op.channels * number
     runs = []
+    if (op.out_w, op.kernel_w, op.pad_left) == (1, 1, 0) and op.out_h > 1:
+        for i in range(op.kernel_h):
+            rows = [row * op.stride_h + i * op.dilation_h - op.pad_top for row in range(op.out_h)]
+            starts = [y * op.input_row_stride for y in rows if 0 <= y < op.in_h]
+            joined = op.stride_h * op.input_row_stride == channels and starts
+            runs += [(starts[0], channels * len(starts))] if joined else [(start, channels) for start in starts]
+        return runs
     for i, j, row in itertools.product(range(op.kernel_h), range(op.kernel_w), range(op.out_h)):
         y = row * op.stride_h + i * op.dilation_h - op.pad_top
         if not 0 <= y < op.in_h:

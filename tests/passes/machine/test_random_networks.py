@@ -29,6 +29,7 @@ from accelc.passes.fuse_residuals import FuseResiduals
 from accelc.passes.insert_tokens import InsertTokens
 from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
+from accelc.passes.split_rows import SplitRows
 
 LONGEST = 1500
 """Instructions of a program that the checkers, which take quadratic time, look at."""
@@ -41,7 +42,7 @@ def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lo
     environment = Environment(target)
     try:
         fused = (FuseResiduals(),) if effort else ()
-        for step in (LowerToTile(effort), *fused, Schedule(lookahead), AllocateBanks(), InsertTokens()):
+        for step in (LowerToTile(effort), *fused, SplitRows(), Schedule(lookahead), AllocateBanks(), InsertTokens()):
             step.run(module, environment)
             verify(module)
             if not isinstance(step, InsertTokens):
