@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...dialects.core.operation import Operation, Value
+from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp, LoadOp
 from ...dialects.tile.types import BufferType
@@ -66,6 +67,12 @@ class Buffers:
     def strips(self, unit: Unit, operations: Sequence[InstructionOp]) -> Strips:
         """Buffers and transfers for the spilled operands of cut instructions of a unit."""
         return self.spills.strips(operations, _name(unit, "strip"), unit.layer, unit.main.location)
+
+    def hold(self, unit: Unit) -> LoadOp | None:
+        """The load of what a product holds of a spilled tensor, None if there is no such tensor."""
+        if unit.held not in self.plan.spilled or not isinstance(unit.main, MatmulOp):
+            return None
+        return self.spills.hold(unit.main, _name(unit, "held"))
 
     def bound(self, operations: Sequence[InstructionOp], strips: Strips) -> list[Operation]:
         """Point cut instructions at the new buffers; offsets into strips count from the strip's first row.

@@ -110,5 +110,12 @@ def strip_bytes(program: Program, unit: Unit, rows: int) -> dict[Value[Any], int
     return program.strips[key]
 
 
+def held_layout(op: MatmulOp, target: Target) -> tuple[int, int]:
+    """The rows of a matrix that is weights, and bytes from one to the next in a buffer of its own: whole lines."""
+    rows, run = op.stored_rows
+    line = target.sram.line_bytes
+    return rows, -(-run * op.size_of("weights") // line) * line
+
+
 def _geometry(op: MatmulOp) -> Geometry:
     return Geometry(**{name: getattr(op, name) for name in Geometry.__slots__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
-from .chunks import Chunking, chunking, strip_bytes
+from .chunks import Chunking, chunking, held_layout, strip_bytes
 from .layers import Program, Unit
 from .pieces import product_cycles
 from .strips import with_attributes
@@ -56,12 +57,22 @@ class Cutter:
     double_buffered: bool
 
     def bytes_of_strips(self, unit: Unit, rows: int) -> int:
-        """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap."""
+        """Bytes of the strips of spilled operands, two of each if there is more than one and they overlap.
+
+        Of a tensor that is held there is one matrix.
+        """
         copies = 2 if rows < unit.rows and self.double_buffered else 1
         if self.spilled.isdisjoint(unit.tensors):
             return 0
         strips = strip_bytes(self.program, unit, rows)
-        return copies * sum(strips[v] for v in unit.tensors if v in self.spilled)
+        moving = sum(strips[v] for v in unit.tensors if v in self.spilled and v is not unit.held)
+        return copies * moving + self.bytes_held(unit)
+
+    def bytes_held(self, unit: Unit) -> int:
+        """Bytes of the matrix of a spilled tensor that stays while the strips of a product pass."""
+        if unit.held not in self.spilled or not isinstance(unit.main, MatmulOp):
+            return 0
+        return math.prod(held_layout(unit.main, self.target))
 
     def best(self, unit: Unit, room: int, rule: Cut) -> Cut:
         """The cut of a product with weights that takes least by estimate, of those that fit `room` bytes; else `rule`.

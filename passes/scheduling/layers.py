@@ -33,6 +33,9 @@ class Unit:
     weights: LoadOp | None = None
     tensors: list[Value[Any]] = field(default_factory=list[Value[Any]])
     """The tensors it touches, each once."""
+    held: Value[Any] | None = None
+    """The tensor that a product takes as weights, if something on the machine writes it and nothing else of the unit
+    touches it: where it is spilled, one matrix of it is loaded once for all strips."""
 
     @property
     def operations(self) -> list[InstructionOp]:
@@ -225,8 +228,12 @@ class Program:
     ) -> Program:
         """The program of these units, which touch these tensors."""
         uses: dict[Value[Any], list[int]] = {}
+        loaded = {unit.main.destination for unit in units if isinstance(unit.main, LoadOp)}
         for index, unit in enumerate(units):
-            unit.tensors = [v for v in dict.fromkeys(v for op in unit.operations for v in op.operands) if v in tensors]
+            operands = [v for op in unit.operations for v in op.operands if v in tensors]
+            unit.tensors = list(dict.fromkeys(operands))
+            weights = unit.main.weights if isinstance(unit.main, MatmulOp) else None
+            unit.held = weights if operands.count(weights) == 1 and weights not in loaded else None
             for value in unit.tensors:
                 uses.setdefault(value, []).append(index)
         alive: list[list[Value[Any]]] = [[] for _ in units]

@@ -28,6 +28,7 @@ class ProductSteps:
     def __init__(self, buffers: Buffers, unit: Unit, cut: Cut) -> None:
         assert isinstance(unit.main, MatmulOp) and cut.chunks is not None
         self.buffers, self.unit, self.op, self.source = buffers, unit, unit.main, unit.weights
+        self.held, self.is_held = buffers.hold(unit), False
         self.cut, self.chunks = cut, cut.chunks
         self.account = Share(unit.main.useful_macs, unit.main.rows * unit.main.weight_bytes)
         self.cached: dict[tuple[int, ...], Value[Any]] = {}
@@ -57,12 +58,20 @@ class ProductSteps:
 
     def _strip(self, strip: list[InstructionOp], chunks: list[Chunk]) -> list[Step]:
         """One strip through some chunks: what it reads comes before the first, what it writes goes after the last."""
+        loads: list[Operation] = []
+        if self.held is not None:
+            stride = self.held.destination_outer_stride
+            product = with_attributes(strip[0], weights_offset=0, weights_stride=stride)
+            product.set_operand(1, self.held.destination)
+            strip = [product, *strip[1:]]
+            if not self.is_held:
+                loads, self.is_held = [self.held], True
         pieces = [_cut_chunk(strip, chunk) for chunk in chunks]
         (matmul, requantize), *_ = pieces
         touching = [matmul, *requantize] if self.cut.chunks_outside else strip
         buffers = self.buffers.strips(self.unit, touching)
         steps = [self._step(*piece, chunk, buffers) for piece, chunk in zip(pieces, chunks, strict=True)]
-        steps[0].loads += buffers.loads
+        steps[0].loads += [*loads, *buffers.loads]
         steps[-1].stores += buffers.stores
         return steps
 
@@ -75,7 +84,7 @@ class ProductSteps:
             depth = min(self.chunks.depth, self.op.in_c - first)
             key = (*chunk[:3], tap, first)
             if self.source is None:
-                self.cached[key] = self.op.weights
+                self.cached[key] = matmul.weights
             elif key not in self.cached or not keep:
                 self.cached[key], loads = self._load_weights(self.source, chunk, tap, first, depth)
                 step.array += loads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from ...backends.target import Target
 from ...dialects.core.operation import Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.memory import LoadOp, TransferOp
-from .chunks import chunking, strip_bytes
+from .chunks import chunking, held_layout, strip_bytes
 from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
 from .layers import Program, Unit
@@ -166,7 +167,8 @@ class Residency:
         if isinstance(unit.main, TransferOp) and not spilled:
             return unit.main.size
         strips = strip_bytes(self.program, unit, cut.rows) if spilled else {}
-        return constants + -(-unit.rows // cut.rows) * sum(strips[tensor] for tensor in spilled)
+        moving = sum(strips[tensor] for tensor in spilled if tensor is not unit.held)
+        return constants + -(-unit.rows // cut.rows) * moving + self._cutter.bytes_held(unit)
 
     def memory_of(self, index: int) -> tuple[int, int]:
         """The bytes of SRAM that are live while unit `index` runs, and those of what it loads."""
@@ -236,8 +238,8 @@ class Residency:
         rows = unit.rows
         if self.spilled.isdisjoint(unit.tensors):
             return rows
-        pieces = 1
-        while rows > 1 and self.bytes_of_strips(unit, rows) > self.budget // STRIP_SHARE:
+        pieces, held = 1, self._cutter.bytes_held(unit)
+        while rows > 1 and self.bytes_of_strips(unit, rows) - held > (self.budget - held) // STRIP_SHARE:
             pieces += 1 + pieces // 4
             rows = -(-unit.rows // pieces)
         return rows
@@ -316,8 +318,7 @@ class Residency:
         freed: dict[int, int] = {}
         for at, lacking in excess.items():
             if begin <= at <= end and at not in (first, last):
-                strips = 2 * strip_bytes(program, program.units[at], 1).get(tensor, 0)
-                freed[at] = min(lacking, program.tensors[tensor] - strips)
+                freed[at] = min(lacking, program.tensors[tensor] - self._least_strips(program.units[at], tensor))
         if freed.get(index, 0) <= 0:
             return None
         sums = program.sums_in_place(tensor)
@@ -328,6 +329,12 @@ class Residency:
             passes -= loads + 1
         price = passes * program.tensors[tensor] / sum(count for count in freed.values() if count > 0)
         return Victim(tensor, tuple(at for at in (first, last) if at is not None), price)
+
+    def _least_strips(self, unit: Unit, tensor: Value[Any]) -> int:
+        """The bytes of SRAM that a tensor takes at least while a unit runs, if it is spilled."""
+        if tensor is unit.held and isinstance(unit.main, MatmulOp):
+            return math.prod(held_layout(unit.main, self.target))
+        return 2 * strip_bytes(self.program, unit, 1).get(tensor, 0)
 
     def _price_of(self, fusion: Fusion, excess: Mapping[int, int]) -> float:
         """What a chain costs for each byte it frees, in bytes of traffic that take as long as its smaller pieces."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...dialects.core.diagnostics import Location
 from ...dialects.core.operation import Operation, Value
+from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp, Region
 from ...dialects.tile.memory import AllocOp, LoadOp, StoreOp, TransferOp
 from ...dialects.tile.types import BufferType
-from .chunks import rows_touched
+from .chunks import held_layout, rows_touched
 from .residency import Residency
 from .strips import with_attributes
 
@@ -101,6 +102,21 @@ class Spills:
             assert isinstance(op, InstructionOp)
             op.layer, op.location = layer, location
         return strips
+
+    def hold(self, op: MatmulOp, name: str) -> LoadOp:
+        """The load of the matrix of a spilled tensor that is the weights of a product, into a buffer of its own."""
+        rows, stride = held_layout(op, self.plan.target)
+        alloc = AllocOp((), (BufferType("sram", rows * stride),))
+        alloc.buffer.name = name
+        attributes = {
+            "outer": rows,
+            "run": op.stored_rows[1] * op.size_of("weights"),
+            "source_offset": op.weights_offset,
+            "source_outer_stride": op.weights_stride,
+            "destination_outer_stride": stride,
+        }
+        kept = {field: value for field, value in attributes.items() if value != LoadOp.attribute_fields[field].default}
+        return LoadOp([self._dram(op.weights), alloc.buffer], (), {**kept, "layer": op.layer}, op.location)
 
     def _dram(self, tensor: Value[Any]) -> Value[Any]:
         """The DRAM buffer of a spilled tensor; a new one has the layout of the SRAM buffer."""
