@@ -22,12 +22,12 @@ _PLAIN = f"outline-host,{_INSERT}"
 
 _PLACE = "allocate-banks,insert-tokens"
 
-_RUN = f"fuse-residuals,split-rows,schedule,{_PLACE}"
+_RUN = f"fuse-residuals,split-stacks,split-rows,schedule,{_PLACE}"
 
-_RUN_BEST = f"fuse-residuals,split-rows,schedule{{effort=1}},{_PLACE}"
+_RUN_BEST = f"fuse-residuals,split-stacks,split-rows,schedule{{effort=1}},{_PLACE}"
 
 PIPELINES: dict[str, str] = {
-    "O0": f"{_GRAPH},{_PLAIN},lower-to-tile{{effort=0}},split-rows,schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
+    "O0": f"{_GRAPH},{_PLAIN},lower-to-tile{{effort=0}},split-stacks,split-rows,schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
     "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},{_RUN}",
     "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},{_RUN}",
     "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN_BEST}",
@@ -86,6 +86,9 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint("lower-to-tile", "fuse-residuals", "sums join the requantization of a product"),
     Constraint("fuse-residuals", "schedule", "whole layers are joined, not strips"),
     Constraint("lower-to-tile", "split-rows", "instructions have rows"),
+    Constraint("lower-to-tile", "split-stacks", "matrices are rows of tensors of instructions"),
+    Constraint("fuse-residuals", "split-stacks", "a sum joins all matrices of a product, or none"),
+    Constraint("split-stacks", "split-rows", "rows of a stack are matrices"),
     Constraint("fuse-residuals", "split-rows", "a sum joins a product whose rows are the same"),
     Constraint("split-rows", "schedule", "strips are cut along rows"),
     Constraint("lower-to-tile", "schedule", "strips are cut from instructions"),

@@ -26,6 +26,7 @@ from .rewrite_shuffles import RewriteShuffles
 from .round_weights import RoundWeights
 from .schedule import Schedule
 from .split_rows import SplitRows
+from .split_stacks import SplitStacks
 
 PASSES: tuple[type[Pass], ...] = (
     Canonicalize,
@@ -47,6 +48,7 @@ PASSES: tuple[type[Pass], ...] = (
     PadChannels,
     LowerToTile,
     FuseResiduals,
+    SplitStacks,
     SplitRows,
     Schedule,
     AllocateBanks,
