@@ -22,12 +22,14 @@ _PLAIN = f"outline-host,{_INSERT}"
 
 _PLACE = "allocate-banks,insert-tokens"
 
-_RUN = f"fuse-residuals,split-stacks,split-rows,schedule,{_PLACE}"
+_SPLIT = "split-stacks,split-rows"
 
-_RUN_BEST = f"fuse-residuals,split-stacks,split-rows,schedule{{effort=1}},{_PLACE}"
+_RUN = f"fuse-residuals,{_SPLIT},schedule,{_PLACE}"
+
+_RUN_BEST = f"fuse-residuals,{_SPLIT},schedule{{effort=1}},{_PLACE}"
 
 PIPELINES: dict[str, str] = {
-    "O0": f"{_GRAPH},{_PLAIN},lower-to-tile{{effort=0}},split-stacks,split-rows,schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
+    "O0": f"{_GRAPH},{_PLAIN},lower-to-tile{{effort=0}},{_SPLIT},schedule{{lookahead=0.0 fuse=0}},{_PLACE}",
     "O1": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},lower-to-tile{{effort=1}},{_RUN}",
     "O2": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=1}},{_RUN}",
     "O3": f"{_GRAPH},rewrite-shuffles,{_QUANTIZE},pad-channels,lower-to-tile{{effort=2}},{_RUN_BEST}",

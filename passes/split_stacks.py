@@ -14,7 +14,7 @@ from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .scheduling.layers import Program
+from .scheduling.layers import Program, Unit
 from .scheduling.stacks import Matrices, Stack, find_stack
 
 
@@ -51,7 +51,7 @@ def _split(operations: list[Operation], program: Program, stack: Stack) -> list[
     """The operations of the function with matrices instead of the stack."""
     together = _can_regroup(operations, program, stack)
     matrices = Matrices.of(program, stack)
-    members = {op: unit for unit in stack.parts for op in unit.operations}
+    members: dict[Operation, Unit] = {op: unit for unit in stack.parts for op in unit.operations}
     made = {unit: {row: matrices.part(unit, row) for row in parts} for unit, parts in stack.parts.items()}
     gone = {tensor.defining_op for tensor in stack.tensors}
     result: list[Operation] = [*matrices.buffers.values()]

@@ -232,8 +232,9 @@ class Program:
         for index, unit in enumerate(units):
             operands = [v for op in unit.operations for v in op.operands if v in tensors]
             unit.tensors = list(dict.fromkeys(operands))
-            weights = unit.main.weights if isinstance(unit.main, MatmulOp) else None
-            unit.held = weights if operands.count(weights) == 1 and weights not in loaded else None
+            if isinstance(unit.main, MatmulOp):
+                weights = unit.main.weights
+                unit.held = weights if operands.count(weights) == 1 and weights not in loaded else None
             for value in unit.tensors:
                 uses.setdefault(value, []).append(index)
         alive: list[list[Value[Any]]] = [[] for _ in units]

@@ -65,7 +65,8 @@ class ProductSteps:
             product.set_operand(1, self.held.destination)
             strip = [product, *strip[1:]]
             if not self.is_held:
-                loads, self.is_held = [self.held], True
+                self.is_held = True
+                loads.append(self.held)
         pieces = [_cut_chunk(strip, chunk) for chunk in chunks]
         (matmul, requantize), *_ = pieces
         touching = [matmul, *requantize] if self.cut.chunks_outside else strip

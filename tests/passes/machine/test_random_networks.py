@@ -30,19 +30,31 @@ from accelc.passes.insert_tokens import InsertTokens
 from accelc.passes.lower_to_tile import LowerToTile
 from accelc.passes.schedule import Schedule
 from accelc.passes.split_rows import SplitRows
+from accelc.passes.split_stacks import SplitStacks
 
 LONGEST = 1500
 """Instructions of a program that the checkers, which take quadratic time, look at."""
 
+EVERY = 2**30
+"""The share of the SRAM, 1/EVERY, from which on a stack of matrices is large, where every one is."""
 
-def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lookahead: float) -> bool:
+
+def compile_and_check(network: QuantizedNetwork, target: Target, effort: int, lookahead: float, share: int) -> bool:
     """Run the passes with all checks; False if the network does not fit, which must be a located error."""
     module, inputs = network.module, network.samples()
     expected = run(module, inputs)
     environment = Environment(target)
     try:
         fused = (FuseResiduals(),) if effort else ()
-        for step in (LowerToTile(effort), *fused, SplitRows(), Schedule(lookahead), AllocateBanks(), InsertTokens()):
+        for step in (
+            LowerToTile(effort),
+            *fused,
+            SplitStacks(share),
+            SplitRows(),
+            Schedule(lookahead),
+            AllocateBanks(),
+            InsertTokens(),
+        ):
             step.run(module, environment)
             verify(module)
             if not isinstance(step, InsertTokens):
@@ -73,8 +85,8 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], w
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(networks(), targets(), st.integers(0, 2), st.sampled_from([0.0, 1.0]))
+@given(networks(), targets(), st.integers(0, 2), st.sampled_from([0.0, 1.0]), st.sampled_from([4, EVERY]))
 def test_the_passes_keep_results_memory_and_order_sound(
-    network: QuantizedNetwork, target: Target, effort: int, lookahead: float
+    network: QuantizedNetwork, target: Target, effort: int, lookahead: float, share: int
 ) -> None:
-    compile_and_check(network, target, effort, lookahead)
+    compile_and_check(network, target, effort, lookahead, share)
