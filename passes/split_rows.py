@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from ..dialects.core.operation import Module, Value
 from ..dialects.tile.indexing import GatherOp
-from ..dialects.tile.memory import AllocOp, TransferOp
+from ..dialects.tile.memory import AllocOp, LoadOp, TransferOp
 from ..dialects.tile.movement import FillOp
-from .framework.base import Pass
+from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .scheduling.layers import Program
+from .scheduling.layers import Program, Unit
 from .scheduling.rows import can_split, pixel_strides, row_strides, split, split_transfer
 
 
@@ -23,9 +23,14 @@ class SplitRows(Pass):
     pixels are rows for one instruction (the scores of an attention, of which a product writes a matrix at a time) has
     them as rows for all others that take each pixel by itself: rows that follow each other without gaps are joined. The
     instructions do the same to the same bytes in the same order.
+
+    A constant that is read row by row (a mask, embeddings of positions) and takes more than 1 / `share` of the SRAM
+    becomes a tensor with rows as well, which can be loaded strip by strip.
     """
 
     name: ClassVar[str] = "split-rows"
+
+    share: int = at_least(1, 8)
 
     def run(self, module: Module, environment: Environment) -> None:
         """Rewrite the instructions of @main, and the rows of the tensors that they touch."""
@@ -51,6 +56,23 @@ class SplitRows(Pass):
             if isinstance(unit.main, (TransferOp, GatherOp, FillOp)):
                 for tensor in finer.keys() & set(unit.tensors):
                     split_transfer(unit.main, finer[tensor])
+        limit = environment.require_target(self.name).sram_bytes // self.share
+        _give_rows_to_constants(program, limit)
+
+
+def _give_rows_to_constants(program: Program, limit: int) -> None:
+    """Constants of more than `limit` bytes that units read only row by row become tensors."""
+    users: dict[LoadOp, list[Unit]] = {}
+    for unit in program.units:
+        for load in unit.constants:
+            if load.size > limit:
+                users.setdefault(load, []).append(unit)
+    for load, units in users.items():
+        strides = [row_strides(unit).get(load.destination, 0) for unit in units]
+        alloc = load.destination.defining_op
+        if min(strides) and not load.size % min(strides) and isinstance(alloc, AllocOp):
+            alloc.row_stride = min(strides)
+            split_transfer(load, alloc.row_stride)
 
 
 def _divides(stride: int, whole: int) -> bool:

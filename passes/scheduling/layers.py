@@ -245,6 +245,13 @@ class Program:
         return cls(before, units, after, tensors, uses, alive)
 
 
+def is_whole_constant(load: LoadOp) -> bool:
+    """True for weights, parameters and tables: constants that are in SRAM as a whole, not tensors with rows."""
+    alloc = load.destination.defining_op
+    is_tensor = isinstance(alloc, AllocOp) and alloc.row_stride > 0
+    return not is_tensor and not isinstance(load.source.defining_op, AllocOp)
+
+
 def _is_dram(value: Value[Any]) -> bool:
     return isinstance(value.type, BufferType) and value.type.space == "dram"
 
@@ -296,7 +303,7 @@ def _units(instructions: list[InstructionOp]) -> list[Unit]:
     constants: dict[Value[Any], LoadOp] = {}
     products: dict[Value[Any], Unit] = {}
     for op in instructions:
-        if isinstance(op, LoadOp) and not isinstance(op.source.defining_op, AllocOp):
+        if isinstance(op, LoadOp) and is_whole_constant(op):
             constants[op.destination] = op
             continue
         if isinstance(op, RequantizeOp):

@@ -11,6 +11,7 @@ from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp
 from ...dialects.tile.types import BufferType
+from ...dialects.tile.window import WindowOp
 from .chunks import all_rows_touched
 from .layers import Program, Unit
 from .strips import cut_rows
@@ -62,11 +63,11 @@ def _stack(program: Program, tensors: set[Value[Any]]) -> Stack | None:
 
 
 def _parts(program: Program, unit: Unit, tensors: set[Value[Any]]) -> Parts | None:
-    """A unit by rows of a stack; None if a row of the unit, or a product as a whole, touches several of these."""
+    """A unit by rows of a stack; None if a row of the unit touches several of these, or a window does."""
     row = _row(program, unit.operations, tensors)
     if row is not None:
         return {row: None}
-    if isinstance(unit.main, MatmulOp):
+    if isinstance(unit.main, WindowOp):
         return None
     found: Parts = {}
     for start in range(unit.rows):
