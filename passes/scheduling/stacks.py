@@ -119,5 +119,7 @@ class Matrices:
                     offset = op.attribute_or_default(name)
                     assert isinstance(offset, int)
                     op.attributes[name] = offset - row * self.program.row_stride(value)
+                    if not op.attributes[name]:
+                        del op.attributes[name]
                     op.set_operand(index, self.buffers[value, row].buffer)
         return operations

@@ -107,3 +107,14 @@ def causal_block(*, tokens: int = 9, channels: int = 12, heads: int = 2, masked:
     x = graph.add("Add", graph.attention(graph.layer_norm("x", channels), channels, heads, mask), "x")
     y = graph.linear(graph.layer_norm(x, channels), channels, 7)
     return graph_model(graph.nodes, {"x": (1, tokens, channels), **graph.values}, [y])
+
+
+def signal_network(*, steps: int, channels: int = 16, layers: int = 3) -> onnx.ModelProto:
+    """Convolutions over a signal, as in front of a network for speech."""
+    graph = Graph(seed=2)
+    x, inputs = "x", 1
+    for _ in range(layers):
+        weight = graph.weights(inputs * 9, channels).T.reshape(channels, inputs, 9)
+        x = graph.add("Relu", graph.add("Conv", x, weight, graph.weights(channels), pads=[4, 4]))
+        inputs = channels
+    return graph_model(graph.nodes, {"x": (1, 1, steps), **graph.values}, [x])
