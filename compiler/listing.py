@@ -10,7 +10,7 @@ from ..dialects.registry import CONTEXT
 from ..passes.framework.base import Option
 from ..passes.pipelines import PIPELINES
 from ..passes.registry import PASSES
-from .importer import OPERATORS, RUNTIME_OPERATORS
+from .importer import LEARNING_OPERATORS, OPERATORS, RUNTIME_OPERATORS
 
 
 def target_list() -> str:
@@ -40,7 +40,9 @@ def pass_list() -> str:
 def operation_list() -> str:
     """The ONNX operators that can be imported, then the operations of every dialect."""
     rows = [("ONNX operator", "opsets", "becomes", "restrictions")]
-    rows += [(o.title, o.opsets, o.becomes, o.restrictions) for o in (*OPERATORS, *RUNTIME_OPERATORS)]
+    rows += [
+        (o.title, o.opsets, o.becomes, o.restrictions) for o in (*OPERATORS, *RUNTIME_OPERATORS, *LEARNING_OPERATORS)
+    ]
     lines = [_columns(rows), ""]
     operations = [("IR operation", "meaning")]
     for name, operation in sorted(CONTEXT.operations.items()):

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .importing import import_model
 from .refusals import reason_of
-from .table import OPERATORS, RUNTIME_OPERATORS, Operator
+from .table import LEARNING_OPERATORS, OPERATORS, RUNTIME_OPERATORS, Operator
 
-__all__ = ["OPERATORS", "RUNTIME_OPERATORS", "Operator", "import_model", "reason_of"]
+__all__ = ["LEARNING_OPERATORS", "OPERATORS", "RUNTIME_OPERATORS", "Operator", "import_model", "reason_of"]

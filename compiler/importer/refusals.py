@@ -16,6 +16,9 @@ _SIGNAL = "signal processing belongs in front of the network: compute it on the 
 _TRAINING = "it belongs to training, a program computes inference"
 _DETECTION = "it belongs behind the network: return what it reads, and compute it on the host"
 _RARE = "the operator is not supported on activations, only on inputs that are known at import"
+_TREES = "it branches on the data, as a program with a fixed schedule cannot: only linear models are supported"
+_KERNELS = "it compares with support vectors, which is not supported: only linear models are"
+_MAPS = "dictionaries are no tensors: export without it, as skl2onnx does with options={'zipmap': False}"
 _IMAGE = "images are not decoded: give the pixels as an array"
 
 _GROUPS: dict[str, str] = {
@@ -32,6 +35,9 @@ _GROUPS: dict[str, str] = {
     _TRAINING: "NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
     _DETECTION: "MaxRoiPool RoiAlign",
     _IMAGE: "ImageDecoder",
+    _TREES: "TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor",
+    _KERNELS: "SVMClassifier SVMRegressor",
+    _MAPS: "CastMap DictVectorizer ZipMap",
     f"{_ORDER}: return what it sorts, and sort on the host": "TopK",
     _RARE: "AffineGrid CausalConvWithState CenterCropPad Col2Im CumProd Det EyeLike FlexAttention GlobalLpPool "
     "Hardmax LinearAttention LpPool Mod Range ReduceProd Shrink SwiGLU",

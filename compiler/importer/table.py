@@ -17,6 +17,7 @@ from . import (
     functions,
     indexing,
     layer_normalization,
+    learning,
     movement,
     normalization,
     pooling,
@@ -361,13 +362,27 @@ RUNTIME_OPERATORS: tuple[Operator, ...] = tuple(
 )
 """The operators of onnxruntime's own domain that its static quantization writes, in alphabetical order."""
 
+_LABELS = "classes 0, 1, ..."
+_LEARNING: tuple[tuple[str, Handler, str, str], ...] = (
+    ("ArrayFeatureExtractor", learning.lower_array_feature_extractor, "nn.reshape", f"labels of {_LABELS}"),
+    ("LinearClassifier", learning.lower_linear_classifier, "nn.matmul, nn.arg_max", f"{_LABELS}, no probit"),
+    ("LinearRegressor", learning.lower_linear_regressor, "nn.matmul", "no transform"),
+    ("Normalizer", learning.lower_normalizer, "nn.reduce_mean, nn.div", "L1 or L2"),
+    ("Scaler", learning.lower_scaler, "nn.sub, nn.mul", ""),
+)
+LEARNING_OPERATORS: tuple[Operator, ...] = tuple(
+    Operator(name, lower, becomes, restrictions, 1, 5, "ai.onnx.ml") for name, lower, becomes, restrictions in _LEARNING
+)
+"""The operators for classical models that scikit-learn's exporter writes beside products, in alphabetical order."""
+
 EXPORTED_OPERATORS: tuple[Operator, ...] = (
     Operator("Lookup", quantized.lower_lookup, "quant.lookup", "int8", 1, 1, EXPORTED),
 )
 """The functions of models that this compiler exports."""
 
 BY_NAME = {
-    (operator.domain, operator.op_type): operator for operator in (*OPERATORS, *RUNTIME_OPERATORS, *EXPORTED_OPERATORS)
+    (operator.domain, operator.op_type): operator
+    for operator in (*OPERATORS, *RUNTIME_OPERATORS, *LEARNING_OPERATORS, *EXPORTED_OPERATORS)
 }
 
 
