@@ -15,8 +15,14 @@ from .chunks import chunking
 from .layers import Program, Unit
 from .pieces import Series, Touch, series_of
 
-PIECES = (4, 6, 8, 12, 16, 28, 56, 112)
+PIECES = (4, 6, 8, 12, 16, 28, 56, 112, 224, 448)
 """Numbers of pieces that are tried for every unit of a chain, until it fits."""
+
+MANY_PIECES = 112
+"""More pieces than these are for long sequences only: ..."""
+
+LEAST_STEPS = 8
+"""... they have at least so many rows of the tallest unit, which are single pixels."""
 
 LEAST_LIVE = 3
 """So many pieces of a rolling tensor are live at least: what is written, what is read, and what came before."""
@@ -91,7 +97,8 @@ def fuse(
     staying = constants + sum(program.tensors[tensor] for tensor in outside)
     inside = [program.tensors[tensor] for tensor in live if tensor not in outside]
     for count in PIECES:
-        if least_rows > 1 and least_rows * count > max(unit.rows for unit in units):
+        least = LEAST_STEPS if count > MANY_PIECES else least_rows
+        if least > 1 and least * count > max(unit.rows for unit in units):
             break
         if staying + sum(min(size, LEAST_LIVE * size // count) for size in inside) > room:
             continue
