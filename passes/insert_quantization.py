@@ -31,11 +31,12 @@ class InsertQuantization(Pass):
 
     @main becomes: transposes and reshapes of the input (the host does them) -> quant.quantize -> integers only ->
     quant.dequantize -> reshapes and transposes of the output -> return. Activations have one asymmetric int8 type a
-    tensor, shared by everything that concat, pooling by maximum and data movement connect; weights are symmetric int8
-    with one scale per output channel. What a quantized model has decided stays: types that values are quantized to, and
-    stored weights; only what is left is calibrated. For precision int16 activations are symmetric int16, whatever the
-    method over twice what was seen, as far as they can become larger; weights are int16 (int8 for int16x8) and sums 48
-    bits wide. For precision mixed the layers that the environment names work in int16, the others in int8.
+    tensor, shared by everything that concat, pooling by maximum and data movement connect, and by the steps of a
+    recurrent layer; weights are symmetric int8 with one scale per output channel. What a quantized model has decided
+    stays: types that values are quantized to, and stored weights; only what is left is calibrated. For precision int16
+    activations are symmetric int16, whatever the method over twice what was seen, as far as they can become larger;
+    weights are int16 (int8 for int16x8) and sums 48 bits wide. For precision mixed the layers that the environment
+    names work in int16, the others in int8.
 
     `method` chooses the range of a tensor from the calibration samples: `min-max` is all that was seen, `mean-min-max`
     what an average sample reaches, `percentile` leaves 100 - `percentile` percent of the values outside on either side,
