@@ -75,7 +75,7 @@ def _part(module: Module, target: Target) -> Part:
     if part is None or not is_part(part, target):
         sram = target.sram
         raise CompileError(
-            f"'sram_part' is {given}, expected halves, quarters, ... of {sram.banks} banks of {sram.bank_lines} lines; "
-            "run the pass 'schedule' for this target"
+            f"'sram_part' is {given}, expected 2**n, 3 * 2**n or half of {sram.banks} banks of {sram.bank_lines} "
+            "lines; run the pass 'schedule' for this target"
         )
     return part

@@ -14,7 +14,7 @@ from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.parts import whole
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .scheduling.candidates import quick, quickest
+from .scheduling.candidates import Search
 from .scheduling.layers import Program
 from .scheduling.residency import Residency
 
@@ -26,8 +26,9 @@ class Schedule(Pass):
     Where all tensors and constants find room at once, the buffers go to as many bank groups as take fewest cycles. Else
     tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of the
     SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
-    run depth-first: what does not fit is spilled. With `effort` 1 schedules for parts of the SRAM are made as well
-    (halves of the banks and of their lines, and so on), all are timed, and the quickest is taken.
+    run depth-first: what does not fit is spilled. Programs of few instructions are scheduled for parts of the SRAM as
+    well (fewer banks, fewer lines of each), all are timed, and the quickest is taken; with `effort` 1 longer ones, too,
+    and more parts.
     """
 
     name: ClassVar[str] = "schedule"
@@ -40,10 +41,10 @@ class Schedule(Pass):
         """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target."""
         target = environment.require_target(self.name)
         function = module.main
-        choose = quickest if self.effort else quick
-        found = choose(function, target, self.lookahead, bool(self.fuse))
+        program = Program.of(function)
+        found = Search(program, target, self.lookahead, bool(self.fuse), bool(self.effort)).run()
         if found is None:
-            raise CompileError(_too_large(Program.of(function), target))
+            raise CompileError(_too_large(program, target))
         program, operations, plan = found.plan.program, found.operations, found.plan
         spilled = plan.spilled - _inputs(program)
         old = list(function.body)

@@ -42,10 +42,10 @@ def whole(target: Target) -> Part:
 
 
 def smaller(part: Part, target: Target) -> list[Part]:
-    """The part with half of its banks, and with half of the lines of each, or as many as the next lower power of two.
+    """The part with fewer of its banks, and with fewer lines of each: the next step below, and half of them.
 
-    Powers of two are in all larger machines, halves in twice the machine. Banks are whole groups of which some are
-    reached by all block ports, as in the whole; lines are at least 16.
+    Steps are powers of two and three times powers of two; all larger machines have the same, twice the machine has the
+    half. Banks are whole groups of which some are reached by all block ports, as in the whole; lines are at least 16.
     """
     width = target.sram.interleave
     groups = _smaller(part.banks // width) if target.crossbar.port_stride_banks == 0 else []
@@ -55,11 +55,12 @@ def smaller(part: Part, target: Target) -> list[Part]:
 
 
 def _smaller(count: int) -> list[int]:
-    """Half of a number, if that is whole, and the largest power of two below it."""
+    """The largest power of two, or three times one, below a number, and half of the number if that is whole."""
     if count < 2:
         return []
     power = 1 << (count - 1).bit_length() - 1
-    return [power] if count % 2 or power == count // 2 else [power, count // 2]
+    step = 3 * power // 2 if power >= 2 and 3 * power // 2 < count else power
+    return sorted({step, count // 2 if count % 2 == 0 else step}, reverse=True)
 
 
 def is_part(part: Part, target: Target) -> bool:

@@ -35,12 +35,12 @@ def boundless(target: Target) -> Target:
 def group_counts(target: Target, instructions: int) -> list[int]:
     """How many of its first bank groups a target lets a program of so many instructions try, largest first.
 
-    All but the largest are the same for every target that has them.
+    They are the same for every target that has them, but beyond `COARSE` instructions.
     """
-    most = min(target.groups, COUNTS[-1])
     tried = COUNTS if instructions <= FINE else [count for count in COUNTS if count & (count - 1) == 0]
-    smaller = [count for count in tried if 1 < count < most and instructions <= COARSE]
-    return [count for count in (most, *reversed(smaller)) if any(group < count for group in target.reachable_groups)]
+    reached = min(target.reachable_groups, default=target.groups)
+    found = [count for count in reversed(tried) if reached < count <= target.groups]
+    return found if instructions <= COARSE else found[:1]
 
 
 class RoomyPlacement:
@@ -87,6 +87,11 @@ class RoomyPlacement:
         own = [group * self.target.group_bytes + offset for group, offset in places]
         addresses = dict(zip(self.sram, own, strict=True)) | self.accumulators
         return Assignment(addresses, peak_of(addresses), self.least)
+
+    def height(self, assignment: Assignment) -> int:
+        """The bytes up to which the groups are used."""
+        size = self.target.group_bytes
+        return max((assignment.addresses[value] % size + value.type.size for value in self.sram), default=0)
 
     def _ranges(self, groups: int, by_array: bool) -> tuple[tuple[int, int], ...]:
         """The groups that a buffer may lie in, each a range of its own, so that none spans two."""

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from ...backends.target import Target
 from ...backends.timing.engine import run_timeline
 from ...backends.timing.program import queue_instructions
-from ...dialects.core.operation import Function, Operation
+from ...dialects.core.operation import Operation
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import AllocOp, TransferOp
 from ..allocation.buffers import Assignment, assign
 from ..allocation.parts import Part, smaller, whole
-from ..allocation.roomy import RoomyPlacement, boundless, group_counts
+from ..allocation.roomy import COARSE, RoomyPlacement, boundless, group_counts
 from .emission import StripEmitter
-from .fitting import discard, fit, load_ahead
+from .fitting import discard, fit, fit_draft, load_ahead
 from .layers import Program
-from .residency import Reserve, Residency
+from .residency import WEIGHT_SHARE, Reserve, Residency
 from .tokens import insert_tokens
 
-FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 400, 6000
-"""No further schedule is tried once all together have so many: tenths of a second of work, or seconds."""
+FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 1200, 6000
+"""Schedules are tried as long as all together have no more: tenths of a second of work, or seconds."""
+
+LEAST_INSTRUCTIONS = 60
+"""What a schedule costs however short it is, in instructions."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -34,124 +38,208 @@ class Candidate:
     groups: int = 0
 
 
-def quick(function: Function, target: Target, lookahead: float, fuse: bool) -> Candidate | None:
-    """The schedule for a memory with room for everything if its buffers fit, else for the whole; None if nothing fits.
+@dataclass
+class Search:
+    """Looks for the schedule of a program that takes fewest cycles by the timing model.
 
-    The first is the same on every target that has the room, and never slower with more lines of a bank, or with more
-    banks. Where it does not fit, parts are tried as by `quickest` if there are few instructions, but with no
-    `lookahead`.
+    What a machine can do, one with more memory can do as well: the same instructions with the same operands in the same
+    lines of the same banks. So what smaller machines would try is tried too, as long as all schedules together have at
+    most `most` instructions:
+
+    - in a memory with room for everything, which is the same for every target that has the room: in several numbers of
+      bank groups, and cut for smaller budgets, as smaller chunks of weights come earlier;
+    - where the target has no such room, in the whole memory, also cut for smaller budgets, which are powers of two;
+    - in parts of it that have no such room either, and in which nothing is spilled.
+
+    Each of these goes on with smaller budgets and parts until a schedule is slower, with `exhaustive` to the end. Then
+    a machine with twice the banks, or twice the lines of each, is never slower than one in which nothing is spilled,
+    and one with any more of them never slower than one with powers of two of both (or three times these); if `most` is
+    not reached and no buffer spans bank groups that come apart.
     """
-    emitter = _emitted(function, target, fuse)
-    roomy = _roomy(emitter, target, lookahead, fuse) if emitter is not None else None
-    if roomy is not None:
-        return roomy[1]
-    return _best_part(function, target, lookahead, fuse, emitter, None, FEW_INSTRUCTIONS if lookahead else 0)
 
-
-def quickest(function: Function, target: Target, lookahead: float, fuse: bool) -> Candidate | None:
-    """The schedule of fewest cycles by the timing model for the memory or a part of it; None if nothing fits.
-
-    A memory with room for everything comes first. There are smaller parts as long as nothing is spilled in them. What a
-    machine can do, one with more memory can do as well: the same instructions with the same operands in the same lines
-    of the same banks. So a machine with twice the banks, or twice the lines of each, is never slower than one in which
-    nothing is spilled, and one with any more of them never slower than one with powers of two of both; if not more than
-    MOST_INSTRUCTIONS are to be tried and no buffer spans bank groups that come apart.
-    """
-    emitter = _emitted(function, target, fuse)
-    roomy = _roomy(emitter, target, lookahead, fuse) if emitter is not None else None
-    return _best_part(function, target, lookahead, fuse, emitter, roomy, MOST_INSTRUCTIONS)
-
-
-def _best_part(
-    function: Function,
-    target: Target,
-    lookahead: float,
-    fuse: bool,
-    emitter: StripEmitter | None,
-    best: tuple[int, Candidate] | None,
-    most: int,
-) -> Candidate | None:
-    """The quickest of `best` and of the schedules for the whole and its parts, until they have `most` instructions.
-
-    `emitter` has the instructions for the whole.
-    """
-    tried = 0
-    queue = deque([whole(target)])
-    seen = set(queue)
-    while queue and tried <= most:
-        part = queue.popleft()
-        if part != whole(target):
-            if _spills(function, part.of(target)):
-                continue
-            emitter = _emitted(function, part.of(target), fuse)
-        following = [each for each in smaller(part, target) if each not in seen]
-        seen.update(following)
-        queue.extend(following)
-        if emitter is None:
-            continue
-        operations = load_ahead(emitter.operations, emitter.plan.target, lookahead)
-        found = Candidate(operations, emitter.plan, part)
-        tried += len(operations)
-        if best is None and tried > most:
-            return found
-        least = sum(op.size for op in operations if isinstance(op, TransferOp)) / target.dma.bytes_per_cycle
-        cycles = None
-        if best is None or least < best[0]:
-            placed = assign(operations, target, part=part, settled=True)
-            cycles = None if placed is None else _cycles(operations, placed, target)
-        if cycles is None or (best is not None and best[0] <= cycles):
-            _drop(found, best)
-            continue
-        if best is not None:
-            _drop(best[1], (cycles, found))
-        best = cycles, found
-    return best[1] if best is not None else None
-
-
-def _drop(loser: Candidate, best: tuple[int, Candidate] | None) -> None:
-    """Discard what the best schedule does not have: the one for a memory with room for everything shares its own."""
-    kept = set(best[1].operations) if best is not None else set[Operation]()
-    discard([op for op in loser.operations if op not in kept])
-
-
-def _emitted(function: Function, target: Target, fuse: bool) -> StripEmitter | None:
-    """The instructions for a memory with loads just before use; None if nothing fits."""
-    program = Program.of(function)
-    emitter = fit(program, target, fuse)
-    program.forget_splits()
-    return emitter
-
-
-def _spills(function: Function, target: Target) -> bool:
-    """True unless all tensors stay in SRAM."""
-    program = Program.of(function)
-    plan = Residency.decide(program, target, target.sram_bytes, Reserve())
-    program.forget_splits()
-    return plan is None or bool(plan.spilled)
-
-
-def _roomy(emitter: StripEmitter, target: Target, lookahead: float, fuse: bool) -> tuple[int, Candidate] | None:
-    """The schedule for a memory with room for everything, in the number of bank groups in which it takes fewest cycles.
-
-    None if the memory has no room for that, or if it limits the instructions themselves.
-    """
-    plan, program = emitter.plan, emitter.plan.program
-    if not lookahead or emitter.was_limited or program.bytes_at_once > target.sram_bytes:
-        return None
-    memory = boundless(target)
-    unlimited = Residency.decide(program, memory, memory.sram_bytes, Reserve(), fuse=fuse)
-    if unlimited is None or not plan.equals(unlimited):
-        return None
-    operations = load_ahead(emitter.operations, memory, lookahead)
-    placement = RoomyPlacement(operations, target)
+    program: Program
+    target: Target
+    lookahead: float
+    fuse: bool
+    exhaustive: bool
     best: tuple[int, Candidate] | None = None
-    for groups in group_counts(target, len(operations)):
-        placed = placement.assign(groups)
-        if placed is not None:
-            cycles = _cycles(operations, placed, target)
-            if best is None or cycles < best[0]:
-                best = cycles, Candidate(operations, plan, whole(target), groups)
-    return best
+    tried: int = 0
+    """The instructions of all schedules up to now, ..."""
+    length: int = 0
+    """... and of the first one."""
+    heights: dict[int, int] = field(default_factory=dict[int, int])
+    """By numbers of bank groups that have room for everything: the bytes used of each group."""
+    spilling: int = 0
+    """Tensors are spilled in a memory of so many bytes."""
+
+    @property
+    def most(self) -> int:
+        """The instructions that all schedules may have together; none without `lookahead`, when only one is made."""
+        few = FEW_INSTRUCTIONS if self.lookahead else 0
+        return MOST_INSTRUCTIONS if self.exhaustive else few
+
+    @property
+    def is_over(self) -> bool:
+        """True if there may be no other schedule as long as the first one."""
+        return self.tried + self.length + LEAST_INSTRUCTIONS > self.most
+
+    def run(self) -> Candidate | None:
+        """The quickest schedule; None if nothing fits."""
+        emitter = self._emitted()
+        self.length = len(emitter.operations) if emitter is not None else 0
+        if emitter is not None and self.lookahead:
+            self._try_boundless(emitter)
+        return self._try_parts(emitter)
+
+    def _drafts(self, memory: Target, known: list[StripEmitter]) -> Iterator[StripEmitter]:
+        """Plans for all budgets that are powers of two, the largest first, which do not run like a `known` one.
+
+        They end where more is spilled than in the first of these, or would have to be without chains.
+        """
+        first, budget = known[0].plan, 1 << (WEIGHT_SHARE * self.program.bytes_at_once).bit_length()
+        while budget > 1 and not self.is_over:
+            budget //= 2
+            if budget >= memory.sram_bytes:
+                continue
+            plan = Residency.decide(self.program, memory, budget, Reserve(), fuse=bool(first.fusions))
+            if plan is None or len(plan.spilled) > len(first.spilled):
+                break
+            draft = StripEmitter(plan)
+            if not any(draft.runs_like(other) for other in known):
+                known.append(draft)
+                yield draft
+
+    def _try_boundless(self, emitter: StripEmitter) -> None:
+        """Schedules for a memory with room for everything; `emitter` has the instructions for the one there is."""
+        memory = boundless(self.target)
+        first = self._unlimited(emitter, memory)
+        if first is None:
+            return
+        self.heights, _ = self._place(first)
+        if first is not emitter:
+            discard(emitter.operations if self.heights else first.operations)
+        for draft in self._drafts(memory, [first]) if self.heights else ():
+            draft.emit()
+            heights, is_worse = self._place(draft)
+            if not heights:
+                discard(draft.operations)
+            if is_worse and not self.exhaustive:
+                break
+        self.program.forget_splits()
+
+    def _unlimited(self, emitter: StripEmitter, memory: Target) -> StripEmitter | None:
+        """The instructions that no memory limits; None if there is no room for them, or they are too many to ask."""
+        if self.program.bytes_at_once > self.target.sram_bytes:
+            return None
+        plan = Residency.decide(self.program, memory, memory.sram_bytes, Reserve(), fuse=self.fuse)
+        if plan is None or (not emitter.was_limited and emitter.plan.equals(plan)):
+            return None if plan is None else emitter
+        if len(emitter.operations) > COARSE:
+            return None
+        found = StripEmitter(plan)
+        found.emit()
+        return found
+
+    def _place(self, emitter: StripEmitter) -> tuple[dict[int, int], bool]:
+        """Try several numbers of bank groups with room for everything.
+
+        Returns what is used of each group in them, and True if all are slower than the best up to now.
+        """
+        operations = load_ahead(emitter.operations, boundless(self.target), self.lookahead)
+        self.tried += len(operations) + LEAST_INSTRUCTIONS
+        placement = RoomyPlacement(operations, self.target)
+        heights: dict[int, int] = {}
+        best: tuple[int, Candidate] | None = None
+        for groups in group_counts(self.target, len(operations)):
+            placed = placement.assign(groups)
+            if placed is not None:
+                heights[groups] = placement.height(placed)
+                cycles = _cycles(operations, placed, self.target)
+                if best is None or cycles < best[0]:
+                    best = cycles, Candidate(operations, emitter.plan, whole(self.target), groups)
+        return heights, best is None or self._take(*best)
+
+    def _try_parts(self, emitter: StripEmitter | None) -> Candidate | None:
+        """Schedules for the whole, of which `emitter` has the instructions, and its parts; returns the best of all."""
+        queue = deque([whole(self.target)])
+        seen = set(queue)
+        while queue and not (self.is_over and self.best):
+            part = queue.popleft()
+            following = [each for each in smaller(part, self.target) if each not in seen]
+            if self._has_room(part):
+                emitter = None
+            elif part != whole(self.target):
+                emitter = self._within(part)
+                if emitter is None:
+                    continue
+            if emitter is not None:
+                if self.best is None and emitter.effort + self.length + LEAST_INSTRUCTIONS > self.most:
+                    return self._candidate(emitter, part)
+                is_slower = self._try(self._candidate(emitter, part))
+                if part == whole(self.target):
+                    self._try_budgets(emitter)
+                elif is_slower and not self.exhaustive:
+                    continue
+            seen.update(following)
+            queue.extend(following)
+        return self.best[1] if self.best is not None else None
+
+    def _try_budgets(self, emitter: StripEmitter) -> None:
+        """Schedules that are cut for less than the whole memory, of which `emitter` has the instructions."""
+        for draft in self._drafts(self.target, [emitter]):
+            found = fit_draft(self.program, draft, self.fuse)
+            if found is None or (self._try(self._candidate(found, whole(self.target))) and not self.exhaustive):
+                break
+        self.program.forget_splits()
+
+    def _candidate(self, emitter: StripEmitter, part: Part) -> Candidate:
+        self.tried += emitter.effort + LEAST_INSTRUCTIONS
+        return Candidate(load_ahead(emitter.operations, emitter.plan.target, self.lookahead), emitter.plan, part)
+
+    def _try(self, candidate: Candidate) -> bool:
+        """Time a schedule for a part of the memory, if its loads alone do not take longer; True if it is slower."""
+        operations = candidate.operations
+        least = sum(op.size for op in operations if isinstance(op, TransferOp)) / self.target.dma.bytes_per_cycle
+        if self.best is None or least < self.best[0]:
+            placed = assign(operations, self.target, part=candidate.part, settled=True)
+            if placed is not None:
+                return self._take(_cycles(operations, placed, self.target), candidate)
+        discard(operations)
+        return True
+
+    def _has_room(self, part: Part) -> bool:
+        """True if a part has room for everything: there is no other schedule for it."""
+        count, size = part.banks // self.target.sram.interleave, part.of(self.target).group_bytes
+        return any(groups <= count and height <= size for groups, height in self.heights.items())
+
+    def _take(self, cycles: int, candidate: Candidate) -> bool:
+        """Keep the quicker one, and discard the operations of the other; returns True if this one is slower."""
+        best, is_slower = self.best, self.best is not None and self.best[0] < cycles
+        if best is None or cycles < best[0]:
+            self.best = cycles, candidate
+        if best is not None:
+            discard(candidate.operations if self.best is best else best[1].operations)
+        return is_slower
+
+    def _emitted(self) -> StripEmitter | None:
+        """The instructions for the whole memory with loads just before use; None if nothing fits."""
+        emitter = fit(self.program, self.target, self.fuse)
+        self.program.forget_splits()
+        return emitter
+
+    def _within(self, part: Part) -> StripEmitter | None:
+        """The instructions for a part of the memory, None if that would spill tensors."""
+        memory = part.of(self.target)
+        if memory.sram_bytes <= self.spilling:
+            return None
+        plan = Residency.decide(self.program, memory, memory.sram_bytes, Reserve(), fuse=self.fuse)
+        found = None
+        if plan is None or plan.spilled:
+            self.spilling = max(self.spilling, memory.sram_bytes)
+        else:
+            found = fit_draft(self.program, StripEmitter(plan), self.fuse)
+        self.program.forget_splits()
+        return found
 
 
 def _cycles(operations: list[Operation], assignment: Assignment, target: Target) -> int:

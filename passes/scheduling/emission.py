@@ -34,6 +34,8 @@ class StripEmitter:
     operations: list[Operation] = field(default_factory=list[Operation])
     owners: list[Track] = field(default_factory=list[Track])
     """The unit that each operation belongs to."""
+    effort: int = 0
+    """The instructions of all schedules that were emitted until this one was found."""
     buffers: Buffers = field(init=False)
     order: Interleaver = field(init=False)
 
@@ -71,6 +73,11 @@ class StripEmitter:
         plan = self.plan
         fits = plan.program.bytes_at_once <= plan.target.sram_bytes
         return fits and not (self.was_limited or plan.spilled or plan.fusions)
+
+    def runs_like(self, other: StripEmitter) -> bool:
+        """True if both have the same pieces in the same order."""
+        orders = ([track.index for track, _ in emitter.order.order] for emitter in (self, other))
+        return self.plan.cuts == other.plan.cuts and next(orders) == next(orders)
 
     def emit(self) -> list[Operation]:
         """All instructions in order."""

@@ -37,6 +37,7 @@ def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
 
     Double-buffered if there is one. Greedy orders of buffers come before the exact search.
     """
+    effort = 0
     for double_buffered in (True, False):
         budgets = Budgets(target)
         while drafts := _drafts(program, target, budgets, double_buffered=double_buffered, fuse=fuse):
@@ -45,7 +46,8 @@ def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
                 if best is not None and best.cycles <= draft.cycles * (1 + ALIKE):
                     break
                 for search in (False, True):
-                    other = _packable(program, draft, search, fuse)
+                    other, emitted = _packable(program, draft, search, fuse)
+                    effort += emitted
                     if other is not None and (best is None or other.cycles < best.cycles):
                         best, other = other, best
                     if other is not None:
@@ -53,8 +55,17 @@ def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
                     if best is not None and not best.plan.reserve.always:
                         break
             if best is not None:
+                best.effort = effort
                 return best
     return None
+
+
+def fit_draft(program: Program, draft: StripEmitter, fuse: bool) -> StripEmitter | None:
+    """The instructions of one draft, by greedy orders of buffers; None if they do not fit."""
+    found, effort = _packable(program, draft, False, fuse)
+    if found is not None:
+        found.effort = effort
+    return found
 
 
 class Budgets:
@@ -97,24 +108,26 @@ def _drafts(
     return found
 
 
-def _packable(program: Program, draft: StripEmitter, search: bool, fuse: bool) -> StripEmitter | None:
+def _packable(program: Program, draft: StripEmitter, search: bool, fuse: bool) -> tuple[StripEmitter | None, int]:
     """The instructions of a draft, or of plans with more room, whose buffers can be packed; None if none is found.
 
-    Plans count what units need; how pieces overlap, and gaps between buffers, can take more. Where that does not fit,
-    units first run beside fewer others, then keep more room of their own.
+    And how many instructions were emitted to find them. Plans count what units need; how pieces overlap, and gaps
+    between buffers, can take more. Where that does not fit, units first run beside fewer others, then keep more room of
+    their own.
     """
     reserve, target, budget = Reserve(), draft.plan.target, draft.plan.budget
-    double_buffered = draft.plan.double_buffered
+    double_buffered, effort = draft.plan.double_buffered, 0
     for _ in range(CORRECTIONS):
         emitter = draft
         if not reserve.is_empty or draft.operations:
             plan = Residency.decide(program, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
             if plan is None:
-                return None
+                return None, effort
             emitter = StripEmitter(plan)
         crowded = crowding(emitter.emit(), target, search=search)
+        effort += len(emitter.operations)
         if crowded is None:
-            return emitter
+            return emitter, effort
         corrections: dict[Track, int] = {}
         for position in crowded.lacking.nonzero()[0].tolist():
             owner = emitter.owners[position]
@@ -126,7 +139,7 @@ def _packable(program: Program, draft: StripEmitter, search: bool, fuse: bool) -
                 unused = max(0, budget - emitter.plan.need(track.index))
                 reserve.always[track.index] = reserve.always.get(track.index, 0) + unused + size
         discard(emitter.operations)
-    return None
+    return None, effort
 
 
 def load_ahead(operations: list[Operation], target: Target, lookahead: float) -> list[Operation]:

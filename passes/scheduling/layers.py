@@ -81,8 +81,8 @@ class Program:
     """What `pieces.series_of` has found, by unit and rows."""
     strips: dict[tuple[Unit, int], dict[Value[Any], int]] = field(default_factory=dict[Any, Any])
     """What `chunks.strip_bytes` has found, by unit and rows."""
-    chains: dict[tuple[int, int, int], Any] = field(default_factory=dict[tuple[int, int, int], Any])
-    """What `fusion.chain_of` has found, by first unit, last unit and number of pieces."""
+    chains: dict[tuple[int, int, int, int], Any] = field(default_factory=dict[tuple[int, int, int, int], Any])
+    """What `fusion.chain_of` has found, by first unit, last unit, number of pieces and bytes of the SRAM."""
     written_whole: dict[Value[Any], bool] = field(default_factory=dict[Value[Any], bool])
     """What `is_written_whole` has found."""
     sums: dict[Value[Any], list[int]] = field(default_factory=dict[Value[Any], list[int]])
@@ -173,9 +173,9 @@ class Program:
             split.strips = {key: found for key, found in self.strips.items() if key[0] in unchanged}
             changed = [index for index, unit in enumerate(units) if unit not in unchanged]
             split.chains = {
-                (first, last, count): chain
-                for (first, last, count), chain in self.chains.items()
-                if not any(first <= index <= last for index in changed)
+                key: chain
+                for key, chain in self.chains.items()
+                if not any(key[0] <= index <= key[1] for index in changed)
             }
             self.splits[tensor, at] = split
         return self.splits[tensor, at]
@@ -187,6 +187,7 @@ class Program:
                 for op in unit.operations:
                     op.set_operands(())
             split.forget_splits()
+        self.splits.clear()
 
     def _written_bytes(self, tensor: Value[Any]) -> int:
         written = 0

@@ -111,9 +111,15 @@ def test_bounds_are_bounds(programs, case):
     assert 0 < report["sram"]["lower_bound_bytes"] <= report["sram"]["peak_bytes"] <= program.target.sram_bytes
 
 
-def test_the_awkward_convolution_fills_its_blocks(programs):
-    for target in ("tile32", "array32"):
-        program = programs["digits_cnn", target]
+def test_the_awkward_convolution_fills_its_blocks_where_it_does_not_wait_for_weights(programs):
+    tile32 = load_target("tile32")
+    quick = replace(tile32, dma=replace(tile32.dma, bytes_per_cycle=4 * tile32.dma.bytes_per_cycle))
+    other = accelc.compile(
+        EXAMPLES / "models" / "digits_cnn.onnx",
+        quick,
+        calibration=np.load(EXAMPLES / "data" / "digits.calibration.npz"),
+    )
+    for program in (other, programs["digits_cnn", "array32"]):
         (layer,) = [x for x in program.report()["layers"] if (x["product"] or {}).get("in_channels") == 47]
         assert layer["product"] == {"in_channels": 47, "out_channels": 94, "groups": 1, "kernel": [3, 3], "rows": 64}
         assert layer["mapping"]["fold"] == "window"

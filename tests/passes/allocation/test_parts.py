@@ -15,20 +15,22 @@ TILE32 = load_target("tile32")
 TILE16 = load_target("tile16")
 
 
-def test_a_part_has_half_of_the_banks_or_half_of_their_lines() -> None:
-    assert smaller(whole(TILE32), TILE32) == [Part(8, 2048), Part(16, 1024)]
-    assert smaller(Part(4, 2048), TILE32) == [Part(4, 1024)]  # one group is left
+def test_a_part_has_the_next_step_or_half_of_the_banks_or_of_their_lines() -> None:
+    steps = [Part(12, 2048), Part(8, 2048), Part(16, 1536), Part(16, 1024)]
+    assert smaller(whole(TILE32), TILE32) == steps
+    assert smaller(Part(4, 2048), TILE32) == [Part(4, 1536), Part(4, 1024)]  # one group is left
     assert smaller(Part(4, 16), TILE32) == []
 
 
-def test_a_part_of_an_odd_size_has_powers_of_two_as_well() -> None:
+def test_steps_are_powers_of_two_and_three_times_them() -> None:
     assert smaller(Part(12, 1536), TILE32) == [Part(8, 1536), Part(12, 1024), Part(12, 768)]
     assert smaller(Part(4, 33), TILE32) == [Part(4, 32)]
+    assert smaller(Part(4, 50), TILE32) == [Part(4, 48), Part(4, 25)]
 
 
 def test_banks_stay_where_every_port_begins_at_another_one() -> None:
     apart = replace(TILE32, crossbar=replace(TILE32.crossbar, port_stride_banks=4))
-    assert smaller(whole(apart), apart) == [Part(16, 1024)]
+    assert smaller(whole(apart), apart) == [Part(16, 1536), Part(16, 1024)]
 
 
 def test_the_blocks_reach_the_same_share_of_a_part() -> None:
@@ -38,7 +40,7 @@ def test_the_blocks_reach_the_same_share_of_a_part() -> None:
 
 def test_smaller_parts_lead_to_others() -> None:
     assert is_part(whole(TILE32), TILE32) and is_part(Part(4, 16), TILE32)
-    assert not is_part(Part(12, 2048), TILE32) and not is_part(Part(32, 2048), TILE32)
+    assert not is_part(Part(12, 2000), TILE32) and not is_part(Part(32, 2048), TILE32)
 
 
 PARTS = st.sampled_from((Part(8, 2048), Part(16, 1024), Part(4, 128), Part(16, 48)))
