@@ -1,18 +1,21 @@
-"""Draws machines and better ones at random, and prints how often a network takes more cycles on the better one.
+"""Compiles networks for machines and better ones, and prints how often one takes more cycles on the better machine.
 
-    python benchmarks/better_targets.py [--trials N] [--networks NAME ...] [--levels N ...] [--resources NAME ...]
+    python benchmarks/better_targets.py [--sweep] [--trials N] [--networks NAME ...] [--levels N ...] [--resources ...]
 
-A machine is a preset of which up to two resources are scaled, the better one has more of one resource: two to four
-times as much, or an odd step of it. A row for every network and level: trials, those that cost cycles, the largest of
-these costs; and a line for each trial that costs any.
+Machines are drawn at random: a preset of which up to two resources are scaled, the better one has more of one resource,
+two to four times as much, or an odd step of it. With `--sweep` they are the presets with a quarter to four times of
+each resource, each compared with the best of those that have less. A row for every network and level: comparisons,
+those that cost cycles, the largest of these costs; and a line for each that costs any.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -31,6 +34,7 @@ TARGETS = ("tile16", "tile32", "array32", "npu256")
 RESOURCES = ("lines", "banks", "bandwidth", "ports", "vector lanes")
 SCALES = tuple(map(Fraction, ("1/4", "1/2", "3/4", "5/4", "3/2", "2", "3")))
 STEPS = tuple(map(Fraction, ("9/8", "5/4", "3/2", "5/3", "2", "2", "3", "4")))
+SWEEP = tuple(map(Fraction, ("1/4", "1/2", "3/4", "1", "3/2", "2", "4")))
 DEFAULT = ("digits_cnn", "digits_depthwise", "digits_shufflenet", "resnet8", "kws_dscnn", "shufflenetv1")
 
 
@@ -110,8 +114,31 @@ def quantized(network: Network) -> Module:
     return compile_module(source, Settings(load_target("tile32"), stop="quant")).module
 
 
+Comparison = tuple[int | None, int | None, str]
+"""Cycles on a machine and on a better one, None where the network does not fit, and in words which machines."""
+
+
+def drawn(compiled: Compiled, level: int, options: argparse.Namespace, name: str) -> Iterator[Comparison]:
+    """Random machines beside random better ones."""
+    rng = random.Random(f"{options.seed} {name}")
+    for _ in range(options.trials):
+        trial = draw(rng, tuple(options.resources))
+        yield compiled.cycles(trial.target, level), compiled.cycles(trial.better, level), trial.what
+
+
+def swept(compiled: Compiled, level: int, options: argparse.Namespace) -> Iterator[Comparison]:
+    """The presets with ever more of one resource, each beside the best of those that have less."""
+    for name, resource in itertools.product(TARGETS, options.resources):
+        least: int | None = None
+        for factor in SWEEP:
+            found = compiled.cycles(scaled(load_target(name), resource, factor), level)
+            if factor != SWEEP[0]:
+                yield least, found, f"{name} x {factor} {resource} after less"
+            least = min((each for each in (least, found) if each is not None), default=None)
+
+
 def main() -> int:
-    """Print the rows; 1 if any trial costs cycles."""
+    """Print the rows; 1 if any comparison costs cycles."""
     options = arguments()
     total = worse = 0
     for name in options.networks:
@@ -121,24 +148,20 @@ def main() -> int:
             continue
         compiled = Compiled(quantized(network))
         for level in options.levels:
-            rng, start = random.Random(f"{options.seed} {name}"), time.process_time()
-            costs, skipped = [], 0
-            for _ in range(options.trials):
-                trial = draw(rng, tuple(options.resources))
-                before, after = (compiled.cycles(target, level) for target in (trial.target, trial.better))
+            start, count, shares = time.process_time(), 0, list[float]()
+            every = swept(compiled, level, options) if options.sweep else drawn(compiled, level, options, name)
+            for before, after, what in every:
                 if before is None:
-                    skipped += 1
-                elif after is None or after > before:
-                    costs.append(after - before if after is not None else before)
-                    print(f"  {name} -O{level}: {before:,} -> {after}: {trial.what}", flush=True)
-            total, worse = total + options.trials - skipped, worse + len(costs)
-            print(
-                f"{name:20} -O{level} {options.trials - skipped:6} trials, {len(costs)} worse"
-                f"{f', at most by {max(costs):,} cycles' if costs else ''}"
-                f" ({skipped} do not fit, {time.process_time() - start:.1f} s)",
-                flush=True,
-            )
-    print(f"{total} trials, {worse} worse")
+                    continue
+                count += 1
+                if after is None or after > before:
+                    shares.append(after / before - 1 if after is not None else 1.0)
+                    print(f"  {name} -O{level}: {before:,} -> {after}: {what}", flush=True)
+            total, worse = total + count, worse + len(shares)
+            most = f", at most by {max(shares):.2%}" if shares else ""
+            seconds = time.process_time() - start
+            print(f"{name:20} -O{level} {count:6} comparisons, {len(shares)} worse{most} ({seconds:.1f} s)", flush=True)
+    print(f"{total} comparisons, {worse} worse")
     return 1 if worse else 0
 
 
@@ -146,6 +169,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("better_targets.py", description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
+    add("--sweep", action="store_true", help="presets with less and more of each resource, not random machines")
     add("--trials", type=int, default=100, metavar="N", help="trials a network and level (default 100)")
     add("--networks", nargs="+", default=DEFAULT, choices=sorted(NETWORKS), metavar="NAME")
     add("--levels", nargs="+", type=int, default=(2, 3), choices=range(4), metavar="N")
