@@ -13,7 +13,7 @@ from onnx import ModelProto
 from ...dialects.builtin import ReturnOp
 from ...dialects.core.diagnostics import CompileError, Diagnostic
 from ...dialects.core.operation import BlockArgument, Function, Module, Value
-from ...dialects.core.types import F32, Array, TensorType, scalar_type
+from ...dialects.core.types import F32, Array, TensorType, is_scalar, scalar_type
 from ...dialects.nn.cast import CastOp
 from .binding import bind_inputs
 from .folding import fold, folds
@@ -240,6 +240,8 @@ class _Importer:
                 f"{self.model.source}: output '{name}' has a scale that depends on the data of a run, expected numbers"
             )
         declared, made = self.model.output_types.get(name), value.type.element.dtype.name
+        if declared is not None and not is_scalar(declared):
+            raise CompileError(f"{self.model.source}: output '{name}' is {declared}, expected {kind or made}")
         wanted = declared or kind or made
         if value.type.element == F32 and wanted != made and (wanted in _FLOATS or kind is not None):
             cast = CastOp.build(value, to=scalar_type(wanted).name)

@@ -32,8 +32,11 @@ def lower_embedding(lowering: Lowering, axis: int) -> Imported:
 
 def lower_one_hot(lowering: Lowering) -> Imported:
     """OneHot with constant depth and values: rows of a table with the second value on its diagonal."""
-    indices, depth = lowering.input(0), int(lowering.scalar(1, "depth", 0))
-    off, on = (float(value) for value in lowering.array(2, "values").reshape(-1))
+    indices, depth = lowering.input(0), lowering.whole(1, "depth", 0)
+    values = lowering.array(2, "values")
+    if values.size != 2:
+        raise lowering.error(f"input 'values' has shape {list(values.shape)}, expected two elements")
+    off, on = (float(value) for value in values.reshape(-1))
     if not 1 <= depth <= LARGEST_DEPTH:
         raise Unsupported(f"the depth is {depth}, expected 1 to {LARGEST_DEPTH}")
     if isinstance(indices, Known) or lowering.kinds[0] is None:

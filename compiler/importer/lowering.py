@@ -218,11 +218,18 @@ class Lowering:
     def scalar(self, index: int, what: str, default: float) -> float:
         """A known input of one element, or the default where it is absent."""
         if not self.has(index):
-            return default
+            return float(default)
         array = self.array(index, what)
         if array.size != 1:
             raise self.error(f"input '{what}' has shape {list(array.shape)}, expected one element")
         return float(array.reshape(-1)[0])
+
+    def whole(self, index: int, what: str, default: int) -> int:
+        """A known input of one whole number, or the default where it is absent."""
+        value = self.scalar(index, what, default)
+        if not value.is_integer():
+            raise self.error(f"input '{what}' is {value:g}, expected a whole number")
+        return int(value)
 
     def axes(self, index: int, rank: int) -> tuple[int, ...] | None:
         """The normalised `axes`, from the attribute or from input `index`; None where neither is given."""

@@ -92,7 +92,7 @@ def log_of_powers(lowering: Lowering, data: Imported, axes: tuple[int, ...]) -> 
 def lower_cum_sum(lowering: Lowering) -> Imported:
     """CumSum along a constant axis: the product with a triangle of ones."""
     data, shape = lowering.input(0), lowering.shape(0)
-    axis = lowering.axis(int(lowering.scalar(1, "axis", 0)), len(shape))
+    axis = lowering.axis(lowering.whole(1, "axis", 0), len(shape))
     size = shape[axis]
     if size > LONGEST_SUM:
         raise Unsupported(f"adds up {size} elements, at most {LONGEST_SUM} are accepted")

@@ -109,7 +109,7 @@ def lower_trilu(lowering: Lowering) -> Imported:
     shape = lowering.shape(0)
     if len(shape) < 2:
         raise lowering.error(f"data has rank {len(shape)}, expected at least 2")
-    offset, upper = int(lowering.scalar(1, "k", 0)), lowering.node.integer("upper", 1)
+    offset, upper = lowering.whole(1, "k", 0), lowering.node.integer("upper", 1)
     rows, columns = shape[-2:]
     offset = min(max(offset, -rows - 1), columns + 1)
     kept = ~np.tri(rows, columns, offset - 1, dtype=bool) if upper else np.tri(rows, columns, offset, dtype=bool)

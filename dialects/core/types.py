@@ -70,6 +70,11 @@ F32, F64, BF16 = ScalarType("f32"), ScalarType("f64"), ScalarType("bf16")
 I1, I8, I16, I32, I64, U8 = (ScalarType(name) for name in ("i1", "i8", "i16", "i32", "i64", "u8"))
 
 
+def is_scalar(name: str) -> bool:
+    """True if a name is that of a numpy dtype of which there is a scalar type."""
+    return any(dtype.name == name for dtype in _NAMES)
+
+
 def scalar_type(dtype: npt.DTypeLike) -> ScalarType:
     """The scalar type of a numpy dtype; ValueError if there is none."""
     name = _NAMES.get(np.dtype(dtype))
