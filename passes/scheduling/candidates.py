@@ -51,10 +51,9 @@ class Search:
     - where the target has no such room, in the whole memory, also cut for smaller budgets, which are powers of two;
     - in parts of it that have no such room either, and in which nothing is spilled.
 
-    Each of these goes on with smaller budgets and parts until a schedule is slower, with `exhaustive` to the end. Then
-    a machine with twice the banks, or twice the lines of each, is never slower than one in which nothing is spilled,
-    and one with any more of them never slower than one with powers of two of both (or three times these); if `most` is
-    not reached and no buffer spans bank groups that come apart.
+    Each of these goes on with smaller budgets and parts until a schedule is slower, with `exhaustive` to the end. A
+    part is tried with one budget only, all of it, where a machine of that size tries more. So a better machine is
+    seldom slower, not never.
     """
 
     program: Program

@@ -76,8 +76,8 @@ class StripEmitter:
 
     def runs_like(self, other: StripEmitter) -> bool:
         """True if both have the same pieces in the same order."""
-        orders = ([track.index for track, _ in emitter.order.order] for emitter in (self, other))
-        return self.plan.cuts == other.plan.cuts and next(orders) == next(orders)
+        mine, theirs = ([track.index for track, _ in emitter.order.order] for emitter in (self, other))
+        return self.plan.cuts == other.plan.cuts and mine == theirs
 
     def emit(self) -> list[Operation]:
         """All instructions in order."""
