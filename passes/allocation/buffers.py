@@ -12,11 +12,12 @@ from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.instruction import InstructionOp
 from ...dialects.tile.memory import LoadOp
-from .greedy import place, place_at_ends
+from .greedy import place
 from .items import Item, lower_bound
 from .packing import pack
 from .parts import Part, whole
 from .settling import settle
+from .turns import place_in_turn
 
 SEARCH_STEPS = 2000
 """Steps of the exact search for a packing that the greedy orders do not find: tenths of a second."""
@@ -77,7 +78,7 @@ def assign(
 def accumulator_rows(operations: list[Operation], target: Target) -> dict[Value[Any], int] | None:
     """The first row of every accumulator buffer, None if they do not fit."""
     spans = lifetimes(operations, "acc")
-    rows = place_at_ends([Item(*span, v.type.size) for v, span in spans.items()], target.accumulators.rows)
+    rows = place_in_turn([Item(*span, v.type.size) for v, span in spans.items()], target.accumulators.rows)
     return None if rows is None else dict(zip(spans, rows, strict=True))
 
 
