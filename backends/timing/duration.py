@@ -7,7 +7,8 @@ parts that take time are memoised by the fields that matter and by addresses mod
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ...dialects.core.diagnostics import CompileError
@@ -17,11 +18,11 @@ from ...dialects.tile.memory import AllocOp
 from ..target import Target
 from .banks import BankMap
 from .legality import matmul_problem
-from .matmul import ArrayMachine, MatmulCost, array_machine, matmul_cost, matmul_shape
+from .matmul import ArrayMachine, MatmulCost, MatmulShape, array_machine, matmul_cost, matmul_shape
 from .record import PARTS, Instruction, InstructionTiming, ports_held
-from .vector import Box, Pattern, Placed, line_load, vector_cost, work_of
+from .vector import Box, Pattern, Placed, Work, line_load, vector_cost, work_of
 
-__all__ = ["instruction_timing", "matmul_problem", "operand_addresses", "pretend_addresses"]
+__all__ = ["instruction_timing", "matmul_problem", "operand_addresses", "pretend_addresses", "timing_at"]
 
 
 def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
@@ -37,15 +38,21 @@ def instruction_timing(op: Instruction, target: Target, addresses: Mapping[str, 
     latency, in which the stores before it become visible: how long the host computes is not known. For the other
     engines see `matmul`, `vector`.
     """
+    return timing_at(op, target)(addresses)
+
+
+def timing_at(op: Instruction, target: Target) -> Callable[[Mapping[str, int]], InstructionTiming]:
+    """`instruction_timing` of one instruction as a function of the addresses: what it accesses is looked at once."""
     if op.name == "tile.matmul":
-        return _matmul_timing(op, target, addresses)
+        return partial(_matmul_timing, op, matmul_shape(op), target)
     if op.name in ("tile.load", "tile.store"):
-        return _transfer_timing(op, target, addresses)
+        return partial(_transfer_timing, op, _transfer_side(op), target)
     if op.name == "tile.gather":
-        return _gather_timing(op, target, addresses)
+        return partial(_gather_timing, op, _gather_sides(op), target)
     if op.name == "tile.call_host":
-        return InstructionTiming(occupancy=1, latency=target.dma.latency_cycles)
-    return _vector_timing(op, target, addresses)
+        timing = InstructionTiming(occupancy=1, latency=target.dma.latency_cycles)
+        return lambda _: timing
+    return partial(_vector_timing, work_of(op), target)
 
 
 def operand_addresses(op: InstructionOp) -> dict[str, int]:
@@ -87,8 +94,8 @@ def _operand_spans(op: Any) -> Sequence[tuple[str, int]]:
     return tuple((name, pattern.span) for name, pattern in (*work.reads, *work.writes))
 
 
-def _matmul_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
-    shape, machine = matmul_shape(op), _machine(target)
+def _matmul_timing(op: Any, shape: MatmulShape, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
+    machine = _machine(target)
     held_input = target.groups_of(addresses["input"], shape.input_span)
     held_weights = target.groups_of(addresses["weights"], shape.weight_span)
     place = machine.banks.canonical(addresses["input"], shape.input_span)
@@ -124,8 +131,8 @@ def _matmul_reads(cost: MatmulCost, first: int, weights: Sequence[int], banks: B
     return held | {group: min(PARTS, held.get(group, 0) + part) for group in weights}
 
 
-def _vector_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
-    work, banks = work_of(op), _machine(target).banks
+def _vector_timing(work: Work, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
+    banks = _machine(target).banks
     reads, first_read = _place(work.reads, addresses, banks)
     writes, first_write = _place(work.writes, addresses, banks)
     cost = vector_cost(work.element_passes, reads, writes, target.vector.lanes, banks)
@@ -156,11 +163,13 @@ def _held(first: int, busiest: Sequence[int], ports: int, occupancy: int) -> dic
     return {first + i: ports_held(lines, ports, occupancy) for i, lines in enumerate(busiest) if lines}
 
 
-def _transfer_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
+def _transfer_timing(
+    op: Any, side: tuple[str, Pattern], target: Target, addresses: Mapping[str, int]
+) -> InstructionTiming:
     size = op.outer * op.inner * op.run
     is_load, banks = op.name == "tile.load", _machine(target).banks
     ports = banks.write_ports if is_load else banks.read_ports
-    placed, first = _place((_transfer_side(op),), addresses, banks)
+    placed, first = _place((side,), addresses, banks)
     busiest, _, lines = line_load(placed, banks, ports)
     occupancy = max(1, math.ceil(size / target.dma.bytes_per_cycle), -(-max(busiest, default=0) // ports))
     held = _held(first, busiest, ports, occupancy)
@@ -176,8 +185,10 @@ def _transfer_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> I
     )
 
 
-def _gather_timing(op: Any, target: Target, addresses: Mapping[str, int]) -> InstructionTiming:
-    banks, (indices, written) = _machine(target).banks, _gather_sides(op)
+def _gather_timing(
+    op: Any, sides: tuple[Pattern, Pattern], target: Target, addresses: Mapping[str, int]
+) -> InstructionTiming:
+    banks, (indices, written) = _machine(target).banks, sides
     reads, first_read = _place((("indices", indices),), addresses, banks)
     writes, first_write = _place((("destination", written),), addresses, banks)
     read_busiest, _, read_lines = line_load(reads, banks, banks.read_ports)
