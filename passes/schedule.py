@@ -16,7 +16,7 @@ from .framework.base import Pass, at_least
 from .framework.environment import Environment
 from .scheduling.candidates import Search
 from .scheduling.layers import Program
-from .scheduling.residency import Residency
+from .scheduling.residency import Policy, Residency
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Schedule(Pass):
     Where all tensors and constants find room at once, the buffers go to as many bank groups as take fewest cycles. Else
     tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of the
     SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
-    run depth-first: what does not fit is spilled. Programs of few instructions are scheduled for parts of the SRAM as
-    well (fewer banks, fewer lines of each), all are timed, and the quickest is taken; with `effort` 1 longer ones, too,
-    and more parts.
+    run depth-first: what does not fit is spilled. Programs of few instructions are scheduled in other orders, for
+    smaller budgets and for parts of the SRAM as well (fewer banks, fewer lines of each), all are timed, and the
+    quickest is taken; with `effort` 1 longer ones, too, and everything in each part.
     """
 
     name: ClassVar[str] = "schedule"
@@ -66,7 +66,7 @@ class Schedule(Pass):
 
 def _too_large(program: Program, target: Target) -> list[Diagnostic]:
     """Name the unit that needs most, as the reason why nothing fits."""
-    plan = Residency(program, target, target.sram_bytes, False, spilled=set(program.tensors))
+    plan = Residency(program, target, target.sram_bytes, Policy(double_buffered=False), spilled=set(program.tensors))
     needs = [plan.need(index) for index in range(len(program.units))]
     worst = needs.index(max(needs))
     unit = program.units[worst]

@@ -81,7 +81,7 @@ class Cutter:
         the DRAM channel than it must: every weight and every byte of a spilled tensor once.
         """
         assert isinstance(unit.main, MatmulOp)
-        least = unit.main.weight_bytes + sum(self.program.tensors[v] for v in unit.tensors if v in self.spilled)
+        least = unit.weight_bytes + sum(self.program.tensors[v] for v in unit.tensors if v in self.spilled)
         if rule.chunks is None or self.traffic(unit, rule) * WORTHWHILE <= least:
             return rule
         best, price = rule, self._price(unit, rule, room) * WORTHWHILE
@@ -115,7 +115,7 @@ class Cutter:
         assert isinstance(main, MatmulOp) and chunks is not None
         strips = self.bytes_of_strips(unit, cut.rows)
         if cut.weights_stay:
-            return strips + main.weight_bytes
+            return strips + unit.weight_bytes
         if cut.chunks_outside:
             return strips + chunks.column_bytes(main) + chunks.weight_bytes(main)
         return strips + (2 if self.double_buffered else 1) * chunks.weight_bytes(main)
@@ -128,7 +128,7 @@ class Cutter:
         own = strip_bytes(self.program, unit, cut.rows)
         read = own[main.input] * strips if main.input in self.spilled else 0
         others = sum(own[v] * strips for v in unit.tensors if v in self.spilled and v is not main.input)
-        weights = main.weight_bytes
+        weights = unit.weight_bytes
         if cut.chunks_outside:
             return weights + read * _passes(main, cut) + others
         return weights * (1 if cut.weights_stay else strips) + read + others

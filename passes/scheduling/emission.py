@@ -16,7 +16,7 @@ from .buffers import Buffers, Step
 from .cuts import Cut
 from .interleaving import Interleaver, quickest_order
 from .layers import Unit
-from .pieces import Piece, Touch, piece_rows, series_of
+from .pieces import Piece, Touch, series_of
 from .products import ProductSteps
 from .residency import Residency
 from .reuse import read_instead, repeated_loads
@@ -50,15 +50,20 @@ class StripEmitter:
     @property
     def cycles(self) -> float:
         """About how long all instructions take: the array and the vector unit by estimate, or the DRAM channel."""
-        return max(self.order.end, self._transfer)
+        return max(self.order.end, self.transfer)
 
     @property
     def busy(self) -> float:
         """How long the busiest of the engines works at least, however the units are cut."""
         return max(self.order.busy, self.plan.least_traffic / self.plan.target.dma.bytes_per_cycle)
 
+    @property
+    def least_cycles(self) -> float:
+        """How long the busiest of the engines works if units are cut like this."""
+        return max(self.order.busy, self.transfer)
+
     @cached_property
-    def _transfer(self) -> float:
+    def transfer(self) -> float:
         moved = sum(self.plan.traffic_of(index) for index in range(len(self.plan.program.units)))
         return moved / self.plan.target.dma.bytes_per_cycle
 
@@ -117,7 +122,7 @@ class StripEmitter:
         if not cut.can_interleave:
             rows = unit.rows
         elif fusion is None and plan.double_buffered and (cut.chunks is None or cut.chunks.is_whole(unit.main)):
-            rows = piece_rows(plan.program, unit, cut.rows, plan.target)
+            rows = plan.piece_rows(unit, cut.rows)
             cut = replace(cut, rows=rows)
         return Track(index, unit, cut, series_of(plan.program, plan.target, unit, rows), fusion)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...backends.target import Target
 from ...dialects.core.operation import Operation
 from ..allocation.crowding import crowding
 from .emission import StripEmitter
 from .layers import Program
+from .pieces import GRAINS
 from .prefetch import Prefetcher
-from .residency import Reserve, Residency
+from .residency import Policy, Reserve, Residency
 from .tracks import Track
 
 GRID = tuple(int(2 ** (step / 4)) for step in reversed(range(4 * 44)))
@@ -21,6 +23,12 @@ LEAST_SHARE = 4
 
 ALIKE = 0.02
 """Schedules whose estimates differ by no more than this share are taken for equally quick."""
+
+QUICKER = 0.995
+"""Smaller pieces are taken if the estimate is at most this share of the other's."""
+
+MOST_REFINED = 400
+"""Schedules of more pieces than these get smaller ones only once, as each costs time to compile and to simulate."""
 
 CORRECTIONS = 8
 """Times that a schedule makes room where its buffers found no place, before the next budget is tried."""
@@ -40,13 +48,13 @@ def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
     effort = 0
     for double_buffered in (True, False):
         budgets = Budgets(target)
-        while drafts := _drafts(program, target, budgets, double_buffered=double_buffered, fuse=fuse):
+        while drafts := _drafts(program, target, budgets, Policy(fuse, double_buffered)):
             best: StripEmitter | None = None
             for draft in drafts:
                 if best is not None and best.cycles <= draft.cycles * (1 + ALIKE):
                     break
                 for search in (False, True):
-                    other, emitted = _packable(program, draft, search, fuse)
+                    other, emitted = _packable(program, draft, search)
                     effort += emitted
                     if other is not None and (best is None or other.cycles < best.cycles):
                         best, other = other, best
@@ -60,12 +68,32 @@ def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
     return None
 
 
-def fit_draft(program: Program, draft: StripEmitter, fuse: bool) -> StripEmitter | None:
+def fit_draft(program: Program, draft: StripEmitter) -> StripEmitter | None:
     """The instructions of one draft, by greedy orders of buffers; None if they do not fit."""
-    found, effort = _packable(program, draft, False, fuse)
+    found, effort = _packable(program, draft, False)
     if found is not None:
         found.effort = effort
     return found
+
+
+def draft_for(program: Program, target: Target, budget: int, policy: Policy) -> StripEmitter | None:
+    """A schedule within a budget that is not emitted yet; None if some unit cannot fit."""
+    plan = Residency.decide(program, target, budget, policy)
+    return None if plan is None else StripEmitter(plan)
+
+
+def refined(program: Program, draft: StripEmitter) -> StripEmitter:
+    """The draft in ever smaller pieces while it is quicker by estimate."""
+    policy = draft.plan.policy
+    for grain in GRAINS[GRAINS.index(policy.grain) + 1 :]:
+        is_long = grain is not GRAINS[1] and len(draft.order.order) > MOST_REFINED
+        if is_long or draft.cycles <= draft.least_cycles / QUICKER:
+            break
+        finer = draft_for(program, draft.plan.target, draft.plan.budget, replace(policy, grain=grain))
+        if finer is None or finer.cycles > draft.cycles * QUICKER:
+            break
+        draft = finer
+    return draft
 
 
 class Budgets:
@@ -84,9 +112,7 @@ class Budgets:
         return self.next < max(self.least, 1)
 
 
-def _drafts(
-    program: Program, target: Target, budgets: Budgets, *, double_buffered: bool, fuse: bool
-) -> list[StripEmitter]:
+def _drafts(program: Program, target: Target, budgets: Budgets, policy: Policy) -> list[StripEmitter]:
     """Schedules for the next budgets as long as each is quicker by estimate, the quickest first; none is emitted yet.
 
     A smaller budget fuses more layers and leaves more room to load ahead. There is no use of it where a larger one is
@@ -95,12 +121,12 @@ def _drafts(
     found: list[StripEmitter] = []
     while not budgets.is_empty:
         budget = budgets.next
-        plan = Residency.decide(program, target, budget, Reserve(), double_buffered=double_buffered, fuse=fuse)
-        if plan is None:
+        draft = draft_for(program, target, budget, policy)
+        if draft is None:
             budgets.go_below(0)
             break
-        budgets.go_below(min(budget, plan.most))
-        draft = StripEmitter(plan)
+        budgets.go_below(min(budget, draft.plan.most))
+        draft = refined(program, draft)
         is_better = not found or draft.cycles < found[0].cycles * (1 - ALIKE)
         found.insert(0 if is_better else len(found), draft)
         if not is_better or draft.is_unlimited or draft.order.worked <= draft.busy * (1 + ALIKE):
@@ -108,19 +134,18 @@ def _drafts(
     return found
 
 
-def _packable(program: Program, draft: StripEmitter, search: bool, fuse: bool) -> tuple[StripEmitter | None, int]:
+def _packable(program: Program, draft: StripEmitter, search: bool) -> tuple[StripEmitter | None, int]:
     """The instructions of a draft, or of plans with more room, whose buffers can be packed; None if none is found.
 
     And how many instructions were emitted to find them. Plans count what units need; how pieces overlap, and gaps
     between buffers, can take more. Where that does not fit, units first run beside fewer others, then keep more room of
     their own.
     """
-    reserve, target, budget = Reserve(), draft.plan.target, draft.plan.budget
-    double_buffered, effort = draft.plan.double_buffered, 0
+    reserve, target, budget, effort = Reserve(), draft.plan.target, draft.plan.budget, 0
     for _ in range(CORRECTIONS):
         emitter = draft
         if not reserve.is_empty or draft.operations:
-            plan = Residency.decide(program, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
+            plan = Residency.decide(program, target, budget, draft.plan.policy, reserve)
             if plan is None:
                 return None, effort
             emitter = StripEmitter(plan)

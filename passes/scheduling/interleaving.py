@@ -37,13 +37,15 @@ class Interleaver:
     """Orders the pieces of all units by an estimate of when they could start.
 
     A piece comes after the pieces of earlier units whose rows it reads or overwrites, or that read what it writes. Of
-    the pieces that may come next, the one that could start first does, and of several the one of the latest unit, which
-    is closest to freeing memory. A unit starts beside others only if the plan is double-buffered and all that is live
-    then takes at most `room` bytes; `widest` is the most that it does take.
+    the pieces that may come next, those count that could start first or, at most, the patience of the plan's policy
+    later: of these the one of the latest unit comes, which is closest to freeing memory. A unit starts beside others
+    only if the plan is double-buffered and all that is live then takes at most `room` bytes; `widest` is the most that
+    it does take.
     """
 
     def __init__(self, plan: Residency, tracks: list[Track], room: int) -> None:
         self.plan, self.tracks, self.room = plan, tracks, room
+        self.patience = plan.policy.patience
         self.users: dict[Value[Any], list[Track]] = {}
         for track in tracks:
             for tensor in track.series.firsts:
@@ -57,6 +59,8 @@ class Interleaver:
         self.rolls = plan.rolls
         self.open: list[Track] = []
         self.opened = self.widest = 0
+        self.is_beside: bool | None = None
+        """True if the next unit fits beside those under way, None where that is to be asked."""
         self.was_limited = False
         """True if a unit once had to wait because there was no room for it beside others."""
         self.order = list(self._order())
@@ -73,18 +77,21 @@ class Interleaver:
             candidates = [each for each in ready if self._has_room(each[1].next)] or ready
             if not candidates:
                 return
-            start, track = min(candidates, key=lambda each: (each[0], -each[1].index))
+            latest = min(start for start, _ in candidates) + self.patience
+            start, track = max((each for each in candidates if each[0] <= latest), key=lambda each: each[1].index)
             if track not in self.open:
                 self.open.append(track)
                 track.begin = start
                 self.opened += 1
+                self.is_beside = None
                 if len(self.open) > 1:
                     for each in self.open:
                         each.beside = True
             piece = track.next
-            track.ends.append(self._run(piece, start))
+            track.end(self._run(piece, start))
             if track.is_done:
                 self.open.remove(track)
+                self.is_beside = None
             yield track, piece
 
     @cached_property
@@ -98,9 +105,9 @@ class Interleaver:
         if self.opened == len(self.tracks):
             return self.open
         following = self.tracks[self.opened]
-        if not self.open or self._fits(following):
-            return [*self.open, following]
-        return self.open
+        if self.is_beside is None:
+            self.is_beside = not self.open or self._fits(following)
+        return [*self.open, following] if self.is_beside else self.open
 
     def _has_room(self, piece: Piece) -> bool:
         """True if the rows of rolling tensors from the first still needed to the last written are as few as planned."""
@@ -137,19 +144,31 @@ class Interleaver:
 
     def _start(self, track: Track) -> float | None:
         """The estimated start of the next piece of a unit, None if it must wait for pieces that are not done."""
+        if track.after is None:
+            track.after = self._after(track)
+            if track.after is None:
+                return None
         piece = track.next
-        start = self.arrival[track.index]
-        for touch in piece.touches:
+        if piece.array:
+            return max(track.after, self.array, self.drained[0])
+        return max(track.after, self.vector) if piece.vector else track.after
+
+    def _after(self, track: Track) -> float | None:
+        """When its loads and the pieces of earlier units that it needs are done, None if one of these is not."""
+        if track.blocker is not None and len(track.blocker.ends) < track.awaited:
+            return None
+        found = self.arrival[track.index]
+        for touch in track.next.touches:
             for other in self.users[touch.tensor]:
                 if other.index >= track.index:
                     break
-                ready = other.ready(touch)
-                if ready is None:
+                number = other.done_before(touch)
+                if number > len(other.ends):
+                    track.blocker, track.awaited = other, number
                     return None
-                start = max(start, ready)
-        if piece.array:
-            return max(start, self.array, self.drained[0])
-        return max(start, self.vector) if piece.vector else start
+                if number:
+                    found = max(found, other.ends[number - 1])
+        return found
 
     def _run(self, piece: Piece, start: float) -> float:
         """Advance the engines; returns the end."""

@@ -42,15 +42,25 @@ class Unit:
         """The main instruction, then the requantizations."""
         return [self.main, *self.requantize]
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """How many rows the unit can be cut into."""
         return row_count(self.main)
 
-    @property
+    @cached_property
+    def parameter_bytes(self) -> int:
+        """Bytes of parameters and tables."""
+        return sum(load.size for load in self.constants)
+
+    @cached_property
     def constant_bytes(self) -> int:
         """Bytes of weights, parameters and tables."""
-        return sum(load.size for load in (*self.constants, *([self.weights] if self.weights else ())))
+        return self.parameter_bytes + (self.weights.size if self.weights else 0)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights of a product, 0 for anything else."""
+        return self.main.weight_bytes if isinstance(self.main, MatmulOp) else 0
 
     @property
     def layer(self) -> int:
@@ -73,10 +83,10 @@ class Program:
     """The tensors that are live while each unit runs, in the order of `tensors`."""
     on_host: dict[int, list[Operation]] = field(default_factory=dict[int, list[Operation]])
     """What the host does in each of its calls, by the number of the call."""
-    cuts: dict[tuple[Unit, int, bool], Any] = field(default_factory=dict[tuple[Unit, int, bool], Any])
-    """What `Residency` has found for units without spilled tensors, by unit, budget and double buffering."""
-    pieces: dict[tuple[Unit, int], int] = field(default_factory=dict[tuple[Unit, int], int])
-    """What `pieces.piece_rows` has found, by unit and rows."""
+    cuts: dict[tuple[Unit, int, Any], Any] = field(default_factory=dict[tuple[Unit, int, Any], Any])
+    """What `Residency` has found for units without spilled tensors, by unit, budget and policy."""
+    pieces: dict[tuple[Unit, int, Any], int] = field(default_factory=dict[tuple[Unit, int, Any], int])
+    """What `pieces.piece_rows` has found, by unit, rows and grain."""
     series: dict[tuple[Unit, int], Any] = field(default_factory=dict[tuple[Unit, int], Any])
     """What `pieces.series_of` has found, by unit and rows."""
     strips: dict[tuple[Unit, int], dict[Value[Any], int]] = field(default_factory=dict[Any, Any])
@@ -113,6 +123,11 @@ class Program:
             constants += unit.constant_bytes
             most = max(most, constants + sum(self.tensors[tensor] for tensor in alive))
         return most
+
+    @cached_property
+    def index(self) -> dict[Unit, int]:
+        """The position of every unit among all."""
+        return {unit: position for position, unit in enumerate(self.units)}
 
     @cached_property
     def rank(self) -> dict[Value[Any], int]:

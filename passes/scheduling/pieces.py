@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...backends.target import Target
 from ...backends.timing.vector import work_of
@@ -20,11 +20,20 @@ from .strips import cut_rows
 MOST_PIECES = 12
 """A unit is cut into at most so many pieces for overlap (more where the memory demands it)."""
 
-LEAST_CYCLES = 128
-"""A piece for overlap keeps its engine busy for at least so many cycles; latencies are a tenth of that."""
 
-ACCEPTED_LOSS = 0.05
-"""So much longer may all pieces of a product take together than the product as a whole."""
+class Grain(NamedTuple):
+    """How small the pieces for overlap may be: each keeps its engine busy for at least `least_cycles`.
+
+    All pieces of a product may take `accepted_loss` longer together than the product as a whole, or as long as a vector
+    instruction right before or after it, behind which they are hidden.
+    """
+
+    least_cycles: int
+    accepted_loss: float
+
+
+GRAINS = (Grain(128, 0.05), Grain(64, 0.5), Grain(32, 2.0))
+"""Pieces that are tried, the largest first: latencies are a tenth of the cycles of these, and a third of the last."""
 
 NO_ROW = 1 << 60
 """The first row of a tensor that nothing touches any more."""
@@ -126,26 +135,41 @@ def touches_of_host(program: Program, unit: Unit) -> list[Touch]:
     ]
 
 
-def piece_rows(program: Program, unit: Unit, largest: int, target: Target) -> int:
+def piece_rows(program: Program, unit: Unit, largest: int, target: Target, grain: Grain) -> int:
     """Output rows of a piece, at most `largest`: as few as overlap can use, without making the whole much longer."""
-    key = (unit, largest)
+    key = (unit, largest, grain)
     if key not in program.pieces:
-        program.pieces[key] = _piece_rows(unit, largest, target)
+        program.pieces[key] = _piece_rows(program, unit, largest, target, grain)
     return program.pieces[key]
 
 
-def _piece_rows(unit: Unit, largest: int, target: Target) -> int:
+def _piece_rows(program: Program, unit: Unit, largest: int, target: Target, grain: Grain) -> int:
     fewest = -(-unit.rows // largest)
     main, best = unit.main, largest
-    whole = _cycles(unit, largest, target) * fewest
+    accepted = _cycles(unit, largest, target) * fewest * (1 + grain.accepted_loss)
+    if isinstance(main, MatmulOp):
+        accepted = max(accepted, _vector_cycles_beside(program, unit, target))
     for pieces in range(fewest + 1, min(MOST_PIECES, unit.rows) + 1):
         rows = -(-unit.rows // pieces)
         cycles = _cycles(unit, rows, target)
-        if cycles < LEAST_CYCLES:
+        if cycles < grain.least_cycles:
             break
-        if not isinstance(main, MatmulOp) or cycles * -(-unit.rows // rows) <= whole * (1 + ACCEPTED_LOSS):
+        if not isinstance(main, MatmulOp) or cycles * -(-unit.rows // rows) <= accepted:
             best = rows
     return best
+
+
+def _vector_cycles_beside(program: Program, unit: Unit, target: Target) -> float:
+    """The cycles of the longest unit of the vector engine that touches a tensor of a product right before or after."""
+    own, found = program.index[unit], 0.0
+    for tensor in unit.tensors:
+        uses = program.uses[tensor]
+        place = uses.index(own)
+        for index in (*uses[max(0, place - 1) : place], *uses[place + 1 : place + 2]):
+            other = program.units[index]
+            if not isinstance(other.main, MatmulOp):
+                found = max(found, estimate(other.operations, target)[1])
+    return found
 
 
 def _cycles(unit: Unit, rows: int, target: Target) -> float:

@@ -15,7 +15,7 @@ from .chunks import chunking, held_layout, strip_bytes
 from .cuts import Cut, Cutter
 from .fusion import MOST_UNITS, Fusion, Roll, fuse
 from .layers import Program, Unit
-from .pieces import piece_rows, product_cycles
+from .pieces import GRAINS, Grain, piece_rows, product_cycles
 
 WEIGHT_SHARE = 8
 """A chunk of weights takes at most this fraction (1/8) of the SRAM, so that two of them leave room for activations;
@@ -63,17 +63,29 @@ class Victim(NamedTuple):
     price: float
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a schedule may do: run chains depth-first, have two buffers of what passes, cut into pieces of a grain.
+
+    Without `fuse`, or where buffers are single, tensors that do not fit are spilled. Where not even the smallest strips
+    fit twice, `double_buffered` is false: the engines then take turns. Of the pieces that may come next the one of the
+    latest unit does that can start within `patience` cycles of the first.
+    """
+
+    fuse: bool = True
+    double_buffered: bool = True
+    grain: Grain = GRAINS[0]
+    patience: float = 0.0
+
+
 @dataclass
 class Residency:
-    """The decision for a whole program within `budget` bytes of SRAM.
-
-    Where not even the smallest strips fit twice, `double_buffered` is false: the engines then take turns.
-    """
+    """The decision for a whole program within `budget` bytes of SRAM."""
 
     program: Program
     target: Target
     budget: int
-    double_buffered: bool = True
+    policy: Policy = Policy()
     reserve: Reserve = field(default_factory=lambda: Reserve())
     spilled: set[Value[Any]] = field(default_factory=set[Value[Any]])
     _fusions: list[Fusion] = field(default_factory=list[Fusion])
@@ -89,23 +101,21 @@ class Residency:
         program: Program,
         target: Target,
         budget: int,
-        reserve: Reserve,
-        *,
-        double_buffered: bool = True,
-        fuse: bool = True,
+        policy: Policy,
+        reserve: Reserve | None = None,
     ) -> Residency | None:
         """Fuse chains of units, and spill the tensors that cost least traffic a byte, until every unit fits.
 
-        Without `fuse`, or where buffers are single, it only spills. None if some unit cannot fit. The program of the
-        plan is split where a sum in place ends or begins to be spilled.
+        None if some unit cannot fit. The program of the plan is split where a sum in place ends or begins to be
+        spilled.
         """
-        plan = cls(program, target, budget, double_buffered, reserve)
+        plan = cls(program, target, budget, policy, reserve or Reserve())
         needs = [plan.need(index) for index in range(len(program.units))]
         while needs and max(needs) > budget:
             worst = needs.index(max(needs))
             excess = {index: need - budget for index, need in enumerate(needs) if need > budget}
             fusion = None
-            if double_buffered and fuse:
+            if policy.double_buffered and policy.fuse:
                 fusion = plan._fuse_around(worst, FEW_ROWS) or plan._fuse_around(worst, 1)
             victim = plan._victim(worst, excess)
             if fusion is not None and (victim is None or plan._price_of(fusion, excess) <= victim.price):
@@ -116,7 +126,7 @@ class Residency:
                     return None
                 if victim.borders:
                     split = program.split(victim.tensor, victim.borders[0])
-                    return cls.decide(split, target, budget, reserve, double_buffered=double_buffered, fuse=fuse)
+                    return cls.decide(split, target, budget, policy, reserve)
                 plan.spilled.add(victim.tensor)
                 changed = range(program.first_use(victim.tensor), program.last_use(victim.tensor) + 1)
             for index in changed:
@@ -130,6 +140,11 @@ class Residency:
         plans = (self, other)
         simple = all(plan.double_buffered and not plan.spilled and not plan.fusions for plan in plans)
         return simple and self.program is other.program and self.cuts == other.cuts
+
+    @property
+    def double_buffered(self) -> bool:
+        """True if engines overlap: what passes through SRAM has two buffers."""
+        return self.policy.double_buffered
 
     @property
     def rolls(self) -> dict[Value[Any], Roll]:
@@ -160,7 +175,7 @@ class Residency:
     def traffic_of(self, index: int) -> int:
         """About how many bytes unit `index` moves over the DRAM channel: constants, inputs, spilled strips."""
         unit, cut = self.program.units[index], self.cuts[index]
-        constants = sum(load.size for load in unit.constants)
+        constants = unit.parameter_bytes
         if isinstance(unit.main, MatmulOp) and unit.weights is not None:
             return constants + self._cutter.traffic(unit, cut)
         spilled = [tensor for tensor in unit.tensors if tensor in self.spilled]
@@ -173,7 +188,7 @@ class Residency:
     def memory_of(self, index: int) -> tuple[int, int]:
         """The bytes of SRAM that are live while unit `index` runs, and those of what it loads."""
         unit, cut, fusion = self.program.units[index], self.cuts[index], self.fusion_of(index)
-        own = sum(load.size for load in unit.constants)
+        own = unit.parameter_bytes
         if isinstance(unit.main, MatmulOp) and unit.weights is not None:
             own += self._cutter.bytes_of(unit, cut)
         else:
@@ -247,7 +262,7 @@ class Residency:
     def _cut(self, unit: Unit) -> Cut:
         if not self.spilled.isdisjoint(unit.tensors):
             return self._new_cut(unit)
-        key = (unit, self.budget, self.double_buffered)
+        key = (unit, self.budget, self.policy)
         if key not in self.program.cuts:
             self.program.cuts[key] = self._new_cut(unit)
         return self.program.cuts[key]
@@ -257,17 +272,21 @@ class Residency:
         if isinstance(unit.main, MatmulOp):
             share = WEIGHT_SHARE if self.double_buffered else 4 * WEIGHT_SHARE
             chunks = chunking(unit.main, self.target, rows, self.budget // share)
-            loading = unit.main.weight_bytes / self.target.dma.bytes_per_cycle
+            loading = unit.weight_bytes / self.target.dma.bytes_per_cycle
             multiplying = product_cycles(unit.main, self.target, unit.rows)
             late = chunks.is_whole(unit.main) and LATE * loading > multiplying
-            if late or piece_rows(self.program, unit, chunks.rows, self.target) == unit.rows:
+            if late or self.piece_rows(unit, chunks.rows) == unit.rows:
                 step = unit.main.depth * unit.main.tile_columns * unit.main.split_n * unit.main.size_of("weights")
-                limit = max(unit.main.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK, step if loading > multiplying else 0)
+                limit = max(unit.weight_bytes // WEIGHT_CHUNKS, LEAST_CHUNK, step if loading > multiplying else 0)
                 finer = chunking(unit.main, self.target, rows, min(limit, self.budget // share))
                 keeps_mapping = finer.depth == unit.main.in_c and finer.tiles % unit.main.split_n == 0
                 chunks = finer if keeps_mapping else chunks
             return Cut(chunks.rows, chunks)
         return Cut(rows)
+
+    def piece_rows(self, unit: Unit, largest: int) -> int:
+        """Output rows of a piece of a unit, at most `largest`."""
+        return piece_rows(self.program, unit, largest, self.target, self.policy.grain)
 
     def need(self, index: int) -> int:
         """The least SRAM with which unit `index` can run: tensors, strips, constants, chunks of weights."""
@@ -277,11 +296,11 @@ class Residency:
             return self._live(index) + fusion.need + reserve
         unit = self.program.units[index]
         cut = self._cut(unit)
-        constants = sum(load.size for load in unit.constants)
+        constants = unit.parameter_bytes
         weights = 0
         if isinstance(unit.main, MatmulOp) and cut.chunks is not None and unit.weights is not None:
             copies = 2 if self.double_buffered else 1
-            weights = min(unit.main.weight_bytes, copies * cut.chunks.weight_bytes(unit.main))
+            weights = min(unit.weight_bytes, copies * cut.chunks.weight_bytes(unit.main))
         strips = self.bytes_of_strips(unit, cut.rows)
         return self._live(index) + strips + constants + weights + self.reserve.most(index, index)
 
@@ -359,14 +378,14 @@ class Residency:
         cut = self._cut(unit)
         if not isinstance(unit.main, MatmulOp) or cut.chunks is None or unit.weights is None:
             return cut
-        constants = sum(load.size for load in unit.constants)
+        constants = unit.parameter_bytes
         room = self.budget - self._live(index) - constants - self.reserve.most(index, index)
         return self._cutter.best(unit, room, self._cut_within(unit, cut, room))
 
     def _cut_within(self, unit: Unit, cut: Cut, room: int) -> Cut:
         """What happens to the weights by rule: they stay if they can, else as little as possible is loaded again."""
         assert isinstance(unit.main, MatmulOp) and cut.chunks is not None
-        strips, total = -(-unit.rows // cut.rows), unit.main.weight_bytes
+        strips, total = -(-unit.rows // cut.rows), unit.weight_bytes
         room -= self.bytes_of_strips(unit, cut.rows)
         if total <= room or strips == 1:
             return Cut(cut.rows, cut.chunks, weights_stay=total <= room)

@@ -15,7 +15,8 @@ class Track:
     """The pieces of a unit in order, and how many of them are done.
 
     `begin` is the estimated start of the first, `ends` are the ends of those that are done; `beside` says whether units
-    outside its chain ran beside it.
+    outside its chain ran beside it. What earlier units mean for the next piece is asked as long as it can change: it
+    must wait while fewer than `awaited` pieces of the unit `blocker` are done; without one it may follow at `after`.
     """
 
     index: int
@@ -26,6 +27,9 @@ class Track:
     begin: float = 0.0
     ends: list[float] = field(default_factory=list[float])
     beside: bool = False
+    after: float | None = None
+    blocker: Track | None = None
+    awaited: int = 0
 
     def afresh(self) -> Track:
         """The same pieces, none of which is done."""
@@ -41,11 +45,13 @@ class Track:
         """The first piece that is not done."""
         return self.series.pieces[len(self.ends)]
 
-    def ready(self, touch: Touch) -> float | None:
-        """When a later unit's touch may follow: the time of this unit's last piece that matters, None if not done."""
+    def done_before(self, touch: Touch) -> int:
+        """How many pieces of this unit must be done before a later unit's touch may follow."""
         if touch.tensor not in self.series.firsts or not (touch.writes or touch.tensor in self.series.writes):
-            return 0.0
-        number = self.series.done_before(touch)
-        if number > len(self.ends):
-            return None
-        return self.ends[number - 1] if number else 0.0
+            return 0
+        return self.series.done_before(touch)
+
+    def end(self, end: float) -> None:
+        """The next piece ends at a time."""
+        self.ends.append(end)
+        self.after = self.blocker = None

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from better_targets import RESOURCES, SCALES, STEPS, TARGETS, scaled
+from better_targets import RESOURCES, SCALES, STEPS, SWEEP, TARGETS, scaled
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,8 @@ from accelc.dialects.core.operation import Module
 from accelc.dialects.tile.instruction import InstructionOp
 
 MODELS = Path(__file__).parents[3] / "examples" / "models"
+MEMORY = ("lines", "banks")
+MORE = tuple(map(Fraction, ("3/2", "2", "3", "4")))
 NETWORKS = ("digits_cnn", "digits_depthwise", "digits_shufflenet")
 
 
@@ -60,11 +62,16 @@ def test_more_of_a_resource_costs_no_cycles(network: str, target: Target, resour
     assert cycles(network, scaled(target, resource, step), 2) <= cycles(network, target, 2)
 
 
-@settings(max_examples=2, deadline=None, derandomize=True)
-@given(st.just("digits_cnn"), machines(), *more)
-def test_more_costs_no_cycles_where_all_is_tried(network: str, target: Target, resource: str, step: Fraction) -> None:
-    """The same at -O3."""
-    assert cycles(network, scaled(target, resource, step), 3) <= cycles(network, target, 3)
+@settings(max_examples=3, deadline=None, derandomize=True)
+@given(st.sampled_from(NETWORKS), *[st.sampled_from(each) for each in (TARGETS, MEMORY, SWEEP, MEMORY, MORE)])
+@example("digits_cnn", "npu256", "lines", Fraction(1), "banks", Fraction(3, 2))
+def test_more_memory_costs_no_cycles_where_all_is_tried(
+    network: str, name: str, first: str, share: Fraction, second: str, step: Fraction
+) -> None:
+    """At -O3, of a preset with any share of its lines or banks."""
+    target = scaled(load_target(name), first, share)
+    better = scaled(target, second, step)
+    assert cycles(network, better, 3) <= cycles(network, target, 3)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -14,7 +14,7 @@ from accelc.passes.scheduling.emission import StripEmitter
 from accelc.passes.scheduling.fusion import chain_of, fuse
 from accelc.passes.scheduling.layers import Program
 from accelc.passes.scheduling.pieces import NO_ROW, Touch, series_of
-from accelc.passes.scheduling.residency import Reserve, Residency
+from accelc.passes.scheduling.residency import Policy, Residency
 from accelc.passes.scheduling.rolling import Rolling
 
 SMALL = load_target(str(Path(__file__).parents[1] / "schedule" / "inputs" / "small.toml"))
@@ -39,7 +39,7 @@ def chain_of_pools() -> Program:
 
 
 def plan_within(program: Program, budget: int, target: Target = SMALL) -> Residency:
-    plan = Residency.decide(program, target, budget, Reserve())
+    plan = Residency.decide(program, target, budget, Policy())
     assert plan is not None
     return plan
 

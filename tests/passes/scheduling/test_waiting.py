@@ -21,7 +21,7 @@ from accelc.passes.schedule import Schedule
 from accelc.passes.scheduling.emission import StripEmitter
 from accelc.passes.scheduling.fitting import ALIKE, discard, fit
 from accelc.passes.scheduling.layers import Program
-from accelc.passes.scheduling.residency import Reserve, Residency
+from accelc.passes.scheduling.residency import Policy, Residency
 from accelc.passes.scheduling.waiting import waiting_cycles
 
 SMALL = load_target(str(Path(__file__).parents[1] / "schedule" / "inputs" / "small.toml"))
@@ -55,7 +55,7 @@ def lowered() -> Module:
 
 
 def drafted(program: Program, target: Target, budget: int) -> StripEmitter:
-    plan = Residency.decide(program, target, budget, Reserve())
+    plan = Residency.decide(program, target, budget, Policy())
     assert plan is not None
     return StripEmitter(plan)
 

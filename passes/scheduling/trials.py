@@ -1,0 +1,123 @@
+"""Schedules with addresses, timed by the timing model: the quickest is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...backends.target import Target
+from ...backends.timing.duration import timing_at
+from ...backends.timing.engine import QueuedInstruction, run_timeline
+from ...dialects.core.fields import OperandField
+from ...dialects.core.operation import Operation, Value
+from ...dialects.tile.instruction import InstructionOp
+from ...dialects.tile.memory import AllocOp, TransferOp
+from ..allocation.buffers import Assignment, assign
+from ..allocation.parts import Part, whole
+from ..allocation.roomy import RoomyPlacement, boundless, group_counts
+from .emission import StripEmitter
+from .fitting import discard, load_ahead
+from .residency import Residency
+from .tokens import Hazards
+
+LEAST_INSTRUCTIONS = 60
+"""What a trial costs however short the schedule is, in instructions."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Candidate:
+    """A schedule that uses a part of the memory; with `groups` as many bank groups, in a `RoomyPlacement`."""
+
+    operations: list[Operation]
+    plan: Residency
+    part: Part
+    groups: int = 0
+
+
+@dataclass
+class Trials:
+    """Times schedules of a program for a target, and keeps the quickest; the operations of all others are discarded."""
+
+    target: Target
+    lookahead: float
+    best: tuple[int, Candidate] | None = None
+    """Its cycles, and the candidate."""
+    effort: int = 0
+    """The instructions of all schedules up to now."""
+
+    def candidate(self, emitter: StripEmitter, part: Part) -> Candidate:
+        """A schedule that is emitted for a part of the memory, with loads ahead."""
+        self.effort += emitter.effort + LEAST_INSTRUCTIONS
+        return Candidate(load_ahead(emitter.operations, emitter.plan.target, self.lookahead), emitter.plan, part)
+
+    def time(self, candidate: Candidate) -> bool:
+        """Time a schedule for a part of the memory, if its loads alone do not take longer; True if it is slower."""
+        operations = candidate.operations
+        least = sum(op.size for op in operations if isinstance(op, TransferOp)) / self.target.dma.bytes_per_cycle
+        if self.best is None or least < self.best[0]:
+            placed = assign(operations, self.target, part=candidate.part, settled=True)
+            if placed is not None:
+                return self._take(_Clock(operations, self.target).cycles(placed), candidate)
+        discard(operations)
+        return True
+
+    def time_roomy(self, emitter: StripEmitter) -> dict[int, int]:
+        """Time a schedule with room for everything in several numbers of bank groups.
+
+        Returns the bytes that are used of each group, by the numbers for which there is the room.
+        """
+        operations = load_ahead(emitter.operations, boundless(self.target), self.lookahead)
+        self.effort += len(operations) + LEAST_INSTRUCTIONS
+        placement, clock = RoomyPlacement(operations, self.target), _Clock(operations, self.target)
+        heights: dict[int, int] = {}
+        best: tuple[int, Candidate] | None = None
+        for groups in group_counts(self.target, len(operations)):
+            placed = placement.assign(groups)
+            if placed is not None:
+                heights[groups] = placement.height(placed)
+                cycles = clock.cycles(placed)
+                if best is None or cycles < best[0]:
+                    best = cycles, Candidate(operations, emitter.plan, whole(self.target), groups)
+        if best is not None:
+            self._take(*best)
+        return heights
+
+    def _take(self, cycles: int, candidate: Candidate) -> bool:
+        """Keep the quicker one, and discard the operations of the other; returns True if this one is slower."""
+        best, is_slower = self.best, self.best is not None and self.best[0] < cycles
+        if best is None or cycles < best[0]:
+            self.best = cycles, candidate
+        if best is not None:
+            discard(candidate.operations if self.best is best else best[1].operations)
+        return is_slower
+
+
+class _Clock:
+    """The cycles of a schedule, for any addresses of its buffers."""
+
+    def __init__(self, operations: Sequence[Operation], target: Target) -> None:
+        self.instructions = [op for op in operations if isinstance(op, InstructionOp)]
+        self.hazards = Hazards(self.instructions, target)
+        self.timings = [timing_at(op, target) for op in self.instructions]
+        self.places = [
+            [(field.name, value, getattr(op, f"{field.name}_offset")) for field, value in _buffers(op)]
+            for op in self.instructions
+        ]
+
+    def cycles(self, assignment: Assignment) -> int:
+        """The cycles at these addresses."""
+        addresses = assignment.addresses
+        queue: list[QueuedInstruction] = []
+        tokens = self.hazards.tokens(addresses)
+        for op, timing, places, own in zip(self.instructions, self.timings, self.places, tokens, strict=True):
+            at = {name: addresses[value] + offset for name, value, offset in places}
+            queue.append(QueuedInstruction(op.engine, timing(at), own.wait, own.signal))
+        return run_timeline(queue).cycles
+
+
+def _buffers(op: InstructionOp) -> Iterator[tuple[OperandField[Any], Value[Any]]]:
+    """The operands that are buffers on the chip."""
+    for field, value in zip(op.operand_fields, op.operands, strict=False):
+        if isinstance(value.defining_op, AllocOp) and value.type.space != "dram":
+            yield field, value
