@@ -62,7 +62,7 @@ def test_more_of_a_resource_costs_no_cycles(network: str, target: Target, resour
     assert cycles(network, scaled(target, resource, step), 2) <= cycles(network, target, 2)
 
 
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=2, deadline=None, derandomize=True)
 @given(st.sampled_from(NETWORKS), *[st.sampled_from(each) for each in (TARGETS, MEMORY, SWEEP, MEMORY, MORE)])
 @example("digits_cnn", "npu256", "lines", Fraction(1), "banks", Fraction(3, 2))
 def test_more_memory_costs_no_cycles_where_all_is_tried(
