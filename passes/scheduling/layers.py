@@ -83,8 +83,8 @@ class Program:
     """The tensors that are live while each unit runs, in the order of `tensors`."""
     on_host: dict[int, list[Operation]] = field(default_factory=dict[int, list[Operation]])
     """What the host does in each of its calls, by the number of the call."""
-    cuts: dict[tuple[Unit, int, Any], Any] = field(default_factory=dict[tuple[Unit, int, Any], Any])
-    """What `Residency` has found for units without spilled tensors, by unit, budget and policy."""
+    cuts: dict[tuple[Unit, int, bool, Any], Any] = field(default_factory=dict[tuple[Unit, int, bool, Any], Any])
+    """What `Residency` has found for units without spilled tensors, by unit, budget, double buffering and grain."""
     pieces: dict[tuple[Unit, int, Any], int] = field(default_factory=dict[tuple[Unit, int, Any], int])
     """What `pieces.piece_rows` has found, by unit, rows and grain."""
     series: dict[tuple[Unit, int], Any] = field(default_factory=dict[tuple[Unit, int], Any])

@@ -262,7 +262,7 @@ class Residency:
     def _cut(self, unit: Unit) -> Cut:
         if not self.spilled.isdisjoint(unit.tensors):
             return self._new_cut(unit)
-        key = (unit, self.budget, self.policy)
+        key = (unit, self.budget, self.double_buffered, self.policy.grain)
         if key not in self.program.cuts:
             self.program.cuts[key] = self._new_cut(unit)
         return self.program.cuts[key]
