@@ -14,7 +14,7 @@ from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.parts import whole
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .scheduling.candidates import Search
+from .scheduling.candidates import quickest
 from .scheduling.layers import Program
 from .scheduling.residency import Policy, Residency
 
@@ -41,10 +41,9 @@ class Schedule(Pass):
         """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target."""
         target = environment.require_target(self.name)
         function = module.main
-        program = Program.of(function)
-        found = Search(program, target, self.lookahead, bool(self.fuse), bool(self.effort)).run()
+        found = quickest(function, target, self.lookahead, fuse=bool(self.fuse), exhaustive=bool(self.effort))
         if found is None:
-            raise CompileError(_too_large(program, target))
+            raise CompileError(_too_large(Program.of(function), target))
         program, operations, plan = found.plan.program, found.operations, found.plan
         spilled = plan.spilled - _inputs(program)
         old = list(function.body)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ...backends.target import Target
+from ...dialects.core.operation import Function
 from ..allocation.parts import Part, smaller, whole
-from ..allocation.roomy import COARSE, boundless
-from .emission import StripEmitter
+from ..allocation.roomy import boundless
+from .emission import Signature, StripEmitter
 from .fitting import discard, draft_for, fit, fit_draft, refined
 from .layers import Program
 from .pieces import GRAINS
 from .residency import WEIGHT_SHARE, Policy
-from .trials import LEAST_INSTRUCTIONS, Candidate, Trials
+from .trials import Candidate, Trials
 
-FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 50000
-"""Schedules are tried as long as all together have no more: about a second of work, or up to half a minute."""
+FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 300000
+"""Schedules are tried as long as all together have no more: about a second of work, or up to two minutes."""
 
-SHORT = 450
-"""Programs of more instructions than these have one schedule where few are tried."""
+DRAFTS = 3
+"""So many budgets are drafted for each schedule that may still be tried."""
+
+BANDWIDTHS = 3
+"""Channels of DRAM for which schedules are planned where all is tried, each a quarter as fast as the one before."""
 
 STEPS = sorted((share << exponent for exponent in range(43) for share in (2, 3)), reverse=True)
 """Budgets that are tried, the largest first: absolute, so that a larger memory has those of a smaller one."""
@@ -30,13 +35,40 @@ PATIENCES = (0.0, 300.0)
 """The orders of pieces that are tried: the earliest start first, and more depth-first (`Policy.patience`)."""
 
 
+def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool, exhaustive: bool) -> Candidate | None:
+    """The schedule of @main that takes fewest cycles by the timing model, of those tried; None if nothing fits.
+
+    They are planned for a DRAM channel that moves a power of four of bytes a cycle, the least that is no slower than
+    the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
+    ones as well, as machines with less bandwidth would do.
+    """
+    trials = Trials(target, lookahead, MOST_INSTRUCTIONS if exhaustive else FEW_INSTRUCTIONS if lookahead else 0)
+    tried = Tried()
+    fraction, exponent = math.frexp(target.dma.bytes_per_cycle)
+    fastest = -(-(exponent - (fraction == 0.5)) // 2)
+    for slower in range(BANDWIDTHS if exhaustive else 1):
+        planned = replace(target, dma=replace(target.dma, bytes_per_cycle=4.0 ** (fastest - slower)))
+        Search(Program.of(function), planned, trials, tried, fuse, exhaustive).run()
+    return trials.best[1] if trials.best is not None else None
+
+
+@dataclass
+class Tried:
+    """What was tried, for whatever bandwidth it was planned."""
+
+    roomy: dict[Signature, dict[int, int]] = field(default_factory=dict[Signature, dict[int, int]])
+    """With room for everything: by numbers of bank groups that have it, the bytes used of each group."""
+    parts: dict[Part, set[Signature]] = field(default_factory=dict[Part, set[Signature]])
+    """By the part of the memory."""
+
+
 @dataclass
 class Search:
     """Looks for the schedule of a program that takes fewest cycles by the timing model.
 
     What a machine can do, one with more memory can do as well: the same instructions with the same operands in the same
-    lines of the same banks. So what smaller machines would try is tried too, as long as all schedules together have at
-    most `most` instructions:
+    lines of the same banks. So what smaller machines would try is tried too, as long as all schedules together have no
+    more instructions than the trials allow:
 
     - in a memory with room for everything, which is the same for every target that has the room, in several numbers of
       bank groups;
@@ -53,99 +85,81 @@ class Search:
 
     program: Program
     target: Target
-    lookahead: float
+    """With the DRAM channel that schedules are planned for; they are timed with its own."""
+    trials: Trials
+    tried: Tried
     fuse: bool
     exhaustive: bool
-    trials: Trials = field(init=False)
     length: int = 0
     """The instructions of the first schedule."""
     heights: dict[int, int] = field(default_factory=dict[int, int])
-    """By numbers of bank groups that have room for everything: the bytes used of each group."""
-    roomy: list[StripEmitter] = field(default_factory=list[StripEmitter])
-    """What was tried with room for everything."""
+    """Of the first schedule with room for everything, as of `Tried.roomy`."""
     spilling: int = 0
     """Tensors are spilled in a memory of so many bytes."""
 
-    def __post_init__(self) -> None:
-        self.trials = Trials(self.target, self.lookahead)
-
-    @property
-    def most(self) -> int:
-        """The instructions that all schedules may have together; 0 where only one is made, as without `lookahead`."""
-        if self.exhaustive:
-            return MOST_INSTRUCTIONS
-        return FEW_INSTRUCTIONS if self.lookahead and self.length <= SHORT else 0
-
-    @property
-    def is_over(self) -> bool:
-        """True if there may be no other schedule as long as the first one."""
-        return self.trials.effort + self.length + LEAST_INSTRUCTIONS > self.most
-
-    def run(self) -> Candidate | None:
-        """The quickest schedule; None if nothing fits."""
-        emitter = fit(self.program, self.target, self.fuse)
+    def run(self) -> None:
+        """Time the schedules, or take the only one that may be tried."""
+        first = fit(self.program, self.target, self.fuse)
         self.program.forget_splits()
-        self.length = len(emitter.operations) if emitter is not None else 0
-        if emitter is not None and self.lookahead:
-            self._try_boundless(emitter)
-        return self._try_parts(emitter)
+        if first is not None:
+            self.length = len(first.operations)
+            if self.trials.lookahead:
+                self._try_boundless(first)
+            if not self._has_room(whole(self.target)):
+                self._try_first(first, whole(self.target), self.target)
+        self._try_parts()
 
-    def _try_boundless(self, emitter: StripEmitter) -> None:
-        """Schedules for a memory with room for everything; `emitter` has the instructions for the one there is."""
-        first = self._unlimited(emitter)
-        if first is None:
-            return
-        self.heights = self.trials.time_roomy(first)
-        if first is not emitter:
-            discard(emitter.operations if self.heights else first.operations)
-        if self.heights:
-            self.roomy.append(first)
+    @property
+    def left(self) -> int:
+        """How many more schedules as long as the first one may be tried."""
+        return self.trials.left(self.length)
+
+    def _try_boundless(self, limited: StripEmitter) -> None:
+        """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
+        first = self._unlimited(limited)
+        if first is not None:
+            self.heights = self._time_roomy(first)
+            if first is not limited:
+                discard((limited if self.heights else first).operations)
+        if first is not None and self.heights:
             self._vary(first, boundless(self.target), self._try_roomy)
 
-    def _unlimited(self, emitter: StripEmitter) -> StripEmitter | None:
-        """The instructions that no memory limits; None if there is no room for them, or they are too many to ask."""
+    def _unlimited(self, limited: StripEmitter) -> StripEmitter | None:
+        """The schedule that no memory limits; None if there is no room for it, or no other one may be tried."""
         if self.program.bytes_at_once > self.target.sram_bytes:
             return None
         memory = boundless(self.target)
-        found = draft_for(self.program, memory, memory.sram_bytes, Policy(self.fuse))
-        found = None if found is None else refined(self.program, found)
-        if found is None or (not emitter.was_limited and emitter.plan.equals(found.plan)):
-            return None if found is None else emitter
-        if len(emitter.operations) > COARSE:
-            return None
-        found.emit()
-        return found
+        draft = draft_for(self.program, memory, memory.sram_bytes, Policy(self.fuse))
+        draft = None if draft is None else refined(self.program, draft)
+        if draft is not None and not limited.was_limited and limited.plan.equals(draft.plan):
+            return limited
+        return draft if self.left else None
 
     def _try_roomy(self, draft: StripEmitter) -> None:
-        """Time a draft in a memory with room for everything."""
-        draft.emit()
-        if self.trials.time_roomy(draft):
-            self.roomy.append(draft)
-        else:
+        """Time a schedule in a memory with room for everything, if there is the room."""
+        if not self._time_roomy(draft):
             discard(draft.operations)
 
-    def _try_parts(self, emitter: StripEmitter | None) -> Candidate | None:
-        """Schedules for the whole, of which `emitter` has the instructions, and its parts; returns the best of all."""
-        trials, queue = self.trials, deque([whole(self.target)])
+    def _time_roomy(self, draft: StripEmitter) -> dict[int, int]:
+        """Time a schedule with room for everything, once if others run like it; returns its bytes (`Tried.roomy`)."""
+        roomy = self.tried.roomy
+        if draft.signature not in roomy:
+            operations = draft.operations or draft.emit()
+            roomy[draft.signature] = self.trials.time_roomy(operations, draft.plan, self.exhaustive)
+        elif roomy[draft.signature]:
+            discard(draft.operations)
+        return roomy[draft.signature]
+
+    def _try_parts(self) -> None:
+        """Schedules for parts of the memory, the largest first."""
+        queue = deque(smaller(whole(self.target), self.target))
         seen = set(queue)
-        while queue and not (self.is_over and trials.best):
+        while queue and (self.left or self.trials.best is None):
             part = queue.popleft()
-            if self._has_room(part):
-                goes_on = True
-            elif part != whole(self.target):
-                goes_on = self._try_part(part)
-            else:
-                goes_on = True
-                if emitter is not None:
-                    candidate = trials.candidate(emitter, part)
-                    if self.is_over and trials.best is None:
-                        return candidate
-                    trials.time(candidate)
-                    self._vary(emitter, self.target, partial(self._try_in, part))
-            following = [each for each in smaller(part, self.target) if goes_on and each not in seen]
-            seen.update(following)
-            queue.extend(following)
-        return trials.best[1] if trials.best is not None else None
+            if self._has_room(part) or self._try_part(part):
+                following = [each for each in smaller(part, self.target) if each not in seen]
+                seen.update(following)
+                queue.extend(following)
 
     def _has_room(self, part: Part) -> bool:
         """True if a part has room for everything: there is no other schedule for it."""
@@ -154,69 +168,67 @@ class Search:
 
     def _try_part(self, part: Part) -> bool:
         """Schedules for a part of the memory; False if those for smaller ones are not worth a try."""
-        memory, best, trials = part.of(self.target), self.trials.best, self.trials
+        memory, best = part.of(self.target), self.trials.best
         policy = Policy(self.fuse) if self.exhaustive or best is None else replace(best[1].plan.policy, fuse=self.fuse)
-        draft = (
-            None if memory.sram_bytes <= self.spilling else draft_for(self.program, memory, memory.sram_bytes, policy)
-        )
-        if draft is None or (best and draft.transfer >= best[0]) or (draft.plan.spilled and not self.exhaustive):
+        draft = None
+        if memory.sram_bytes > self.spilling:
+            draft = draft_for(self.program, memory, memory.sram_bytes, policy)
+        if draft is None or not self.trials.is_hopeful(draft) or (draft.plan.spilled and not self.exhaustive):
             self.spilling = max(self.spilling, memory.sram_bytes)
             return False
         if self.exhaustive:
-            found = fit(self.program, memory, self.fuse)
-        else:
-            draft = refined(self.program, draft)
-            if any(draft.runs_like(other) for other in self.roomy):
-                return True
-            found = fit_draft(self.program, draft)
-        is_slower = found is None or trials.time(trials.candidate(found, part))
-        if found is not None and self.exhaustive:
-            self._vary(found, memory, partial(self._try_in, part))
+            first = fit(self.program, memory, self.fuse)
+            if first is not None:
+                self._try_first(first, part, memory)
+            return True
+        draft = refined(self.program, draft)
+        is_quick = bool(self.tried.roomy.get(draft.signature)) or self._try_in(part, draft)
         self.program.forget_splits()
-        return self.exhaustive or not is_slower
+        return is_quick
 
-    def _try_in(self, part: Part, draft: StripEmitter) -> None:
-        """Time a draft in a part of the memory, if it fits."""
-        found = fit_draft(self.program, draft)
-        if found is not None:
-            self.trials.time(self.trials.candidate(found, part))
+    def _try_first(self, first: StripEmitter, part: Part, memory: Target) -> None:
+        """Time a schedule whose instructions are there in a part of the memory, then variants of it."""
+        self._try_in(part, first)
+        self._vary(first, memory, partial(self._try_in, part))
 
-    def _vary(self, first: StripEmitter, memory: Target, attempt: Callable[[StripEmitter], None]) -> None:
+    def _try_in(self, part: Part, draft: StripEmitter) -> bool:
+        """Time a schedule in a part of the memory if it fits, once if others run like it; True if none is quicker."""
+        known = self.tried.parts.setdefault(part, set())
+        if draft.signature in known:
+            discard(draft.operations)
+            return False
+        known.add(draft.signature)
+        found = draft if draft.operations else fit_draft(self.program, draft)
+        return found is not None and self.trials.time(found, part)
+
+    def _vary(self, first: StripEmitter, memory: Target, attempt: Callable[[StripEmitter], object]) -> None:
         """Attempt drafts for a memory that run the pieces of the first one in other orders, then smaller budgets.
 
         These have all orders with `exhaustive`, else that of the best up to now. The quickest by estimate come first.
         """
-        known = [first]
         policies = [replace(first.plan.policy, grain=GRAINS[0], patience=patience) for patience in PATIENCES]
         for policy in policies:
-            for draft in self._drafts(memory, [memory.sram_bytes], policy, known):
+            for draft in self._drafts(memory, [memory.sram_bytes], policy, first):
                 attempt(draft)
         if not self.exhaustive and self.trials.best is not None:
             policies = [replace(self.trials.best[1].plan.policy, grain=GRAINS[0])]
         most = min(memory.sram_bytes, WEIGHT_SHARE * self.program.bytes_at_once)
-        budgets = [budget for budget in STEPS if budget < most]
-        drafts = [draft for policy in policies for draft in self._drafts(memory, budgets, policy, known)]
+        budgets = [budget for budget in STEPS if budget < most][: DRAFTS * self.left]
+        drafts = [draft for policy in policies for draft in self._drafts(memory, budgets, policy, first)]
         for draft in sorted(drafts, key=lambda draft: draft.cycles):
-            if not self.is_over:
+            if self.left:
                 attempt(draft)
         self.program.forget_splits()
 
     def _drafts(
-        self, memory: Target, budgets: Sequence[int], policy: Policy, known: list[StripEmitter]
+        self, memory: Target, budgets: Sequence[int], policy: Policy, first: StripEmitter
     ) -> Iterator[StripEmitter]:
-        """Drafts for budgets that do not run like a known one, as long as no more is spilled than in the first."""
-        coarse: list[StripEmitter] = []
+        """Drafts for budgets that run differently, as long as no more is spilled than in the first."""
+        coarse: set[Signature] = set()
         for budget in budgets:
-            draft = None if self.is_over else draft_for(self.program, memory, budget, policy)
-            if draft is None or len(draft.plan.spilled) > len(known[0].plan.spilled):
+            draft = draft_for(self.program, memory, budget, policy) if self.left else None
+            if draft is None or len(draft.plan.spilled) > len(first.plan.spilled):
                 return
-            if _is_new(draft, coarse) and _is_new(draft := refined(self.program, draft), known):
-                yield draft
-
-
-def _is_new(draft: StripEmitter, known: list[StripEmitter]) -> bool:
-    """True if a draft runs like none that is known; it is then one of them."""
-    if any(draft.runs_like(other) for other in known):
-        return False
-    known.append(draft)
-    return True
+            if draft.signature not in coarse:
+                coarse.add(draft.signature)
+                yield refined(self.program, draft)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ...dialects.core.operation import Operation
+from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.array import MatmulOp
 from ...dialects.tile.memory import LoadOp
 from ...dialects.tile.pooling import DepthwiseOp
@@ -24,6 +24,10 @@ from .tracks import Track
 
 REUSE_SHARE = 2
 """Constants are kept for later readers while all that is live takes at most this fraction (1/2) of the SRAM."""
+
+
+Signature = tuple[tuple[Cut, ...], tuple[int, ...], frozenset[Value[Any]]]
+"""How every unit is cut, the unit of every piece in order, and what is spilled."""
 
 
 @dataclass
@@ -63,9 +67,14 @@ class StripEmitter:
         return max(self.order.busy, self.transfer)
 
     @cached_property
+    def traffic(self) -> int:
+        """About how many bytes all units move over the DRAM channel."""
+        return sum(self.plan.traffic_of(index) for index in range(len(self.plan.program.units)))
+
+    @property
     def transfer(self) -> float:
-        moved = sum(self.plan.traffic_of(index) for index in range(len(self.plan.program.units)))
-        return moved / self.plan.target.dma.bytes_per_cycle
+        """How long the DRAM channel takes for them."""
+        return self.traffic / self.plan.target.dma.bytes_per_cycle
 
     @property
     def was_limited(self) -> bool:
@@ -79,10 +88,11 @@ class StripEmitter:
         fits = plan.program.bytes_at_once <= plan.target.sram_bytes
         return fits and not (self.was_limited or plan.spilled or plan.fusions)
 
-    def runs_like(self, other: StripEmitter) -> bool:
-        """True if both have the same pieces in the same order."""
-        mine, theirs = ([track.index for track, _ in emitter.order.order] for emitter in (self, other))
-        return self.plan.cuts == other.plan.cuts and mine == theirs
+    @cached_property
+    def signature(self) -> Signature:
+        """What schedules have in common that run the same pieces in the same order."""
+        plan = self.plan
+        return tuple(plan.cuts), tuple(track.index for track, _ in self.order.order), frozenset(plan.spilled)
 
     def emit(self) -> list[Operation]:
         """All instructions in order."""

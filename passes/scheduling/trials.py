@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from ...backends.target import Target
@@ -41,56 +42,66 @@ class Trials:
 
     target: Target
     lookahead: float
-    best: tuple[int, Candidate] | None = None
-    """Its cycles, and the candidate."""
+    most: int
+    """The instructions that all schedules may have together."""
+    best: tuple[float, Candidate] | None = None
+    """Its cycles, infinite if it is the only one that may be tried, and the candidate."""
     effort: int = 0
     """The instructions of all schedules up to now."""
 
-    def candidate(self, emitter: StripEmitter, part: Part) -> Candidate:
-        """A schedule that is emitted for a part of the memory, with loads ahead."""
-        self.effort += emitter.effort + LEAST_INSTRUCTIONS
-        return Candidate(load_ahead(emitter.operations, emitter.plan.target, self.lookahead), emitter.plan, part)
+    def left(self, length: int) -> int:
+        """How many more schedules of so many instructions may be tried."""
+        return max(0, self.most - self.effort) // (length + LEAST_INSTRUCTIONS)
 
-    def time(self, candidate: Candidate) -> bool:
-        """Time a schedule for a part of the memory, if its loads alone do not take longer; True if it is slower."""
-        operations = candidate.operations
+    def is_hopeful(self, draft: StripEmitter) -> bool:
+        """True if the loads of a draft alone do not take as long as the quickest schedule."""
+        return self.best is None or draft.traffic / self.target.dma.bytes_per_cycle < self.best[0]
+
+    def time(self, emitter: StripEmitter, part: Part) -> bool:
+        """Time a schedule, with loads ahead, in the part of the memory that it is for; True if none is quicker."""
+        self.effort += emitter.effort + LEAST_INSTRUCTIONS
+        operations = load_ahead(emitter.operations, emitter.plan.target, self.lookahead)
+        candidate = Candidate(operations, emitter.plan, part)
+        if self.best is None and not self.left(len(operations)):
+            return self._take(inf, candidate)
         least = sum(op.size for op in operations if isinstance(op, TransferOp)) / self.target.dma.bytes_per_cycle
         if self.best is None or least < self.best[0]:
-            placed = assign(operations, self.target, part=candidate.part, settled=True)
+            placed = assign(operations, self.target, part=part, settled=True)
             if placed is not None:
                 return self._take(_Clock(operations, self.target).cycles(placed), candidate)
         discard(operations)
-        return True
+        return False
 
-    def time_roomy(self, emitter: StripEmitter) -> dict[int, int]:
-        """Time a schedule with room for everything in several numbers of bank groups.
+    def time_roomy(self, operations: list[Operation], plan: Residency, exhaustive: bool) -> dict[int, int]:
+        """Time a schedule with room for everything, with loads ahead, in several numbers of bank groups.
 
-        Returns the bytes that are used of each group, by the numbers for which there is the room.
+        Returns the bytes that are used of each group, by the numbers for which there is the room; all numbers are tried
+        if `exhaustive`, fewer of long programs if not.
         """
-        operations = load_ahead(emitter.operations, boundless(self.target), self.lookahead)
+        operations = load_ahead(operations, boundless(self.target), self.lookahead)
         self.effort += len(operations) + LEAST_INSTRUCTIONS
         placement, clock = RoomyPlacement(operations, self.target), _Clock(operations, self.target)
         heights: dict[int, int] = {}
         best: tuple[int, Candidate] | None = None
-        for groups in group_counts(self.target, len(operations)):
+        for groups in group_counts(self.target, 0 if exhaustive else len(operations)):
             placed = placement.assign(groups)
             if placed is not None:
                 heights[groups] = placement.height(placed)
                 cycles = clock.cycles(placed)
                 if best is None or cycles < best[0]:
-                    best = cycles, Candidate(operations, emitter.plan, whole(self.target), groups)
+                    best = cycles, Candidate(operations, plan, whole(self.target), groups)
         if best is not None:
             self._take(*best)
         return heights
 
-    def _take(self, cycles: int, candidate: Candidate) -> bool:
-        """Keep the quicker one, and discard the operations of the other; returns True if this one is slower."""
-        best, is_slower = self.best, self.best is not None and self.best[0] < cycles
+    def _take(self, cycles: float, candidate: Candidate) -> bool:
+        """Keep the quicker one, and discard the operations of the other; returns True if this one is no slower."""
+        best = self.best
         if best is None or cycles < best[0]:
             self.best = cycles, candidate
         if best is not None:
             discard(candidate.operations if self.best is best else best[1].operations)
-        return is_slower
+        return best is None or cycles <= best[0]
 
 
 class _Clock:
