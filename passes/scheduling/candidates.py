@@ -19,14 +19,14 @@ from .pieces import GRAINS
 from .residency import WEIGHT_SHARE, Policy
 from .trials import Candidate, Trials
 
-FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 300000
-"""Schedules are tried as long as all together have no more: about a second of work, or up to two minutes."""
+FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 200000
+"""Schedules are tried as long as all together have no more: about a second of work, or up to one or two minutes."""
 
-DRAFTS = 3
-"""So many budgets are drafted for each schedule that may still be tried."""
+SHORT = 450
+"""Programs of more instructions than these have one schedule where few are tried."""
 
 BANDWIDTHS = 3
-"""Channels of DRAM for which schedules are planned where all is tried, each a quarter as fast as the one before."""
+"""Channels of DRAM for which schedules are planned where all is tried, each half as fast as the one before."""
 
 STEPS = sorted((share << exponent for exponent in range(43) for share in (2, 3)), reverse=True)
 """Budgets that are tried, the largest first: absolute, so that a larger memory has those of a smaller one."""
@@ -38,17 +38,20 @@ PATIENCES = (0.0, 300.0)
 def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool, exhaustive: bool) -> Candidate | None:
     """The schedule of @main that takes fewest cycles by the timing model, of those tried; None if nothing fits.
 
-    They are planned for a DRAM channel that moves a power of four of bytes a cycle, the least that is no slower than
+    They are planned for a DRAM channel that moves a power of two of bytes a cycle, the least that is no slower than
     the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
-    ones as well, as machines with less bandwidth would do.
+    ones as well, as for machines with less bandwidth, but for parts of the memory.
     """
-    trials = Trials(target, lookahead, MOST_INSTRUCTIONS if exhaustive else FEW_INSTRUCTIONS if lookahead else 0)
-    tried = Tried()
+    most = MOST_INSTRUCTIONS if exhaustive else FEW_INSTRUCTIONS if lookahead else 0
+    trials, tried = Trials(target, lookahead, most, most if exhaustive else SHORT), Tried()
     fraction, exponent = math.frexp(target.dma.bytes_per_cycle)
-    fastest = -(-(exponent - (fraction == 0.5)) // 2)
     for slower in range(BANDWIDTHS if exhaustive else 1):
-        planned = replace(target, dma=replace(target.dma, bytes_per_cycle=4.0 ** (fastest - slower)))
-        Search(Program.of(function), planned, trials, tried, fuse, exhaustive).run()
+        rate = 2.0 ** (exponent - (fraction == 0.5) - slower)
+        planned = replace(target, dma=replace(target.dma, bytes_per_cycle=rate))
+        search = Search(Program.of(function), planned, trials, tried, fuse, exhaustive)
+        search.try_all()
+        if not slower:
+            search.try_parts()
     return trials.best[1] if trials.best is not None else None
 
 
@@ -97,8 +100,8 @@ class Search:
     spilling: int = 0
     """Tensors are spilled in a memory of so many bytes."""
 
-    def run(self) -> None:
-        """Time the schedules, or take the only one that may be tried."""
+    def try_all(self) -> None:
+        """Time schedules for all of the memory, or take the only one that may be tried."""
         first = fit(self.program, self.target, self.fuse)
         self.program.forget_splits()
         if first is not None:
@@ -107,7 +110,6 @@ class Search:
                 self._try_boundless(first)
             if not self._has_room(whole(self.target)):
                 self._try_first(first, whole(self.target), self.target)
-        self._try_parts()
 
     @property
     def left(self) -> int:
@@ -150,7 +152,7 @@ class Search:
             discard(draft.operations)
         return roomy[draft.signature]
 
-    def _try_parts(self) -> None:
+    def try_parts(self) -> None:
         """Schedules for parts of the memory, the largest first."""
         queue = deque(smaller(whole(self.target), self.target))
         seen = set(queue)
@@ -213,7 +215,7 @@ class Search:
         if not self.exhaustive and self.trials.best is not None:
             policies = [replace(self.trials.best[1].plan.policy, grain=GRAINS[0])]
         most = min(memory.sram_bytes, WEIGHT_SHARE * self.program.bytes_at_once)
-        budgets = [budget for budget in STEPS if budget < most][: DRAFTS * self.left]
+        budgets = [budget for budget in STEPS if budget < most]
         drafts = [draft for policy in policies for draft in self._drafts(memory, budgets, policy, first)]
         for draft in sorted(drafts, key=lambda draft: draft.cycles):
             if self.left:

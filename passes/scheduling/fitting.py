@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ...backends.target import Target
 from ...dialects.core.operation import Operation
 from ..allocation.crowding import crowding
@@ -31,7 +33,7 @@ MOST_REFINED = 400
 """Schedules of more pieces than these get smaller ones only once, as each costs time to compile and to simulate."""
 
 CORRECTIONS = 8
-"""Times that a schedule makes room where its buffers found no place, before the next budget is tried."""
+"""Times that a schedule makes room where its buffers found no place, before the next budget is tried; loads as well."""
 
 LOOKAHEADS = (0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Fractions of the SRAM that loads may fill ahead, tried until the addresses can be packed."""
@@ -91,6 +93,8 @@ def refined(program: Program, draft: StripEmitter) -> StripEmitter:
             break
         finer = draft_for(program, draft.plan.target, draft.plan.budget, replace(policy, grain=grain))
         if finer is None or finer.cycles > draft.cycles * QUICKER:
+            if grain is GRAINS[1]:
+                continue
             break
         draft = finer
     return draft
@@ -170,14 +174,24 @@ def _packable(program: Program, draft: StripEmitter, search: bool) -> tuple[Stri
 def load_ahead(operations: list[Operation], target: Target, lookahead: float) -> list[Operation]:
     """The operations with loads as early as the share `lookahead` of the SRAM allows and buffers can be packed.
 
-    With 0 loads stay just before what needs them.
+    Where buffers find no place, loads leave more room; if they still find none, everywhere. With 0 loads stay just
+    before what needs them.
     """
     if not lookahead:
         return operations
     loads = Prefetcher(operations)
+    most = int(target.sram_bytes * lookahead)
+    room = np.full(loads.length, most)
+    for _ in range(CORRECTIONS):
+        ahead = loads.within(room)
+        crowded = crowding(ahead, target, search=False, accumulators=False)
+        if crowded is None:
+            return ahead
+        where = crowded.lacking.nonzero()[0]
+        np.minimum.at(room, loads.slots(ahead)[where], (crowded.live - crowded.lacking)[where])
 
     def within(fraction: float) -> list[Operation] | None:
-        ahead = loads.within(int(target.sram_bytes * lookahead * fraction))
+        ahead = loads.within(np.minimum(room, int(most * fraction)))
         return ahead if crowding(ahead, target, search=False, accumulators=False) is None else None
 
     above = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,22 +18,27 @@ from .chunks import all_rows_touched
 from .layers import Program, Unit
 from .strips import cut_rows
 
-MOST_PIECES = 12
-"""A unit is cut into at most so many pieces for overlap (more where the memory demands it)."""
+MOST_PIECES, MOST_VECTOR_PIECES = 12, 72
+"""A unit is cut into at most so many pieces for overlap, one of the vector engine into so many if they are long.
+
+There are more where the memory demands it.
+"""
 
 
 class Grain(NamedTuple):
     """How small the pieces for overlap may be: each keeps its engine busy for at least `least_cycles`.
 
     All pieces of a product may take `accepted_loss` longer together than the product as a whole, or as long as a vector
-    instruction right before or after it, behind which they are hidden.
+    instruction right before or after it, behind which they are hidden. Pieces of the vector engine are so many that
+    they take about `longest` cycles: while one lasts, the array has no accumulators for more than two products.
     """
 
     least_cycles: int
     accepted_loss: float
+    longest: float
 
 
-GRAINS = (Grain(128, 0.05), Grain(64, 0.5), Grain(32, 2.0))
+GRAINS = (Grain(128, 0.05, math.inf), Grain(128, 0.05, 700), Grain(64, 0.5, 700), Grain(32, 2.0, 700))
 """Pieces that are tried, the largest first: latencies are a tenth of the cycles of these, and a third of the last."""
 
 NO_ROW = 1 << 60
@@ -149,7 +155,10 @@ def _piece_rows(program: Program, unit: Unit, largest: int, target: Target, grai
     accepted = _cycles(unit, largest, target) * fewest * (1 + grain.accepted_loss)
     if isinstance(main, MatmulOp):
         accepted = max(accepted, _vector_cycles_beside(program, unit, target))
-    for pieces in range(fewest + 1, min(MOST_PIECES, unit.rows) + 1):
+    most = MOST_PIECES
+    if not isinstance(main, (MatmulOp, TransferOp)):
+        most = max(most, min(MOST_VECTOR_PIECES, math.ceil(_cycles(unit, unit.rows, target) / grain.longest)))
+    for pieces in range(fewest + 1, min(most, unit.rows) + 1):
         rows = -(-unit.rows // pieces)
         cycles = _cycles(unit, rows, target)
         if cycles < grain.least_cycles:

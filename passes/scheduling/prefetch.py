@@ -43,10 +43,20 @@ class Prefetcher:
             for load, slot in loads
         ]
 
+    @property
+    def length(self) -> int:
+        """The number of slots: the operations that are no loads, and the end."""
+        return len(self._slots) + 1
+
+    def slots(self, operations: Sequence[Operation]) -> Array:
+        """The slot of each of the operations, which have loads where they like; a load has that of what follows."""
+        stays = np.array([not isinstance(op, LoadOp) for op in operations])
+        return stays.cumsum() - stays
+
     def within(self, capacity: int | Array) -> list[Operation]:
         """The same operations with every load as early as `capacity` bytes of live SRAM buffers allow.
 
-        That is one number, or one for every slot: the operations that are no loads, and the end.
+        That is one number, or one for every slot.
         """
         begin, free = dict(self._begin), capacity - self._usage
         chosen: list[list[LoadOp]] = [[] for _ in range(len(self._slots) + 1)]

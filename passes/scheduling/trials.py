@@ -44,6 +44,8 @@ class Trials:
     lookahead: float
     most: int
     """The instructions that all schedules may have together."""
+    longest: int
+    """Programs of more instructions have one schedule."""
     best: tuple[float, Candidate] | None = None
     """Its cycles, infinite if it is the only one that may be tried, and the candidate."""
     effort: int = 0
@@ -51,7 +53,7 @@ class Trials:
 
     def left(self, length: int) -> int:
         """How many more schedules of so many instructions may be tried."""
-        return max(0, self.most - self.effort) // (length + LEAST_INSTRUCTIONS)
+        return 0 if length > self.longest else max(0, self.most - self.effort) // (length + LEAST_INSTRUCTIONS)
 
     def is_hopeful(self, draft: StripEmitter) -> bool:
         """True if the loads of a draft alone do not take as long as the quickest schedule."""
