@@ -38,16 +38,15 @@ PATIENCES = (0.0, 300.0)
 def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool, exhaustive: bool) -> Candidate | None:
     """The schedule of @main that takes fewest cycles by the timing model, of those tried; None if nothing fits.
 
-    They are planned for a DRAM channel that moves a power of two of bytes a cycle, the least that is no slower than
+    They are planned for a DRAM channel that moves a power of two of bytes a cycle, the most that is no faster than
     the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
     ones as well, as for machines with less bandwidth, but for parts of the memory.
     """
     most = MOST_INSTRUCTIONS if exhaustive else FEW_INSTRUCTIONS if lookahead else 0
     trials, tried = Trials(target, lookahead, most, most if exhaustive else SHORT), Tried()
-    fraction, exponent = math.frexp(target.dma.bytes_per_cycle)
+    exponent = math.frexp(target.dma.bytes_per_cycle)[1] - 1
     for slower in range(BANDWIDTHS if exhaustive else 1):
-        rate = 2.0 ** (exponent - (fraction == 0.5) - slower)
-        planned = replace(target, dma=replace(target.dma, bytes_per_cycle=rate))
+        planned = replace(target, dma=replace(target.dma, bytes_per_cycle=2.0 ** (exponent - slower)))
         search = Search(Program.of(function), planned, trials, tried, fuse, exhaustive)
         search.try_all()
         if not slower:
