@@ -12,15 +12,17 @@ from .residency import Residency
 from .tracks import Track
 from .waiting import waiting_cycles
 
-WORTHWHILE = 0.985
-"""An order for less room is taken if its estimate is at most this share of the other's: banks are not part of it."""
+WORTHWHILE, WORTH_FEEDING = 0.985, 0.99
+"""An order for less room, or one that feeds the vector unit, is taken if its estimate is at most this share of the
+other's: banks are not part of it."""
 
 
 def quickest_order(plan: Residency, tracks: list[Track]) -> Interleaver:
     """The order of the pieces of these units that ends first by estimate, of those for several rooms.
 
     Units that start early because there is room can be in the way of others. So the budget is tried, then the powers of
-    two below it in which fewer units run side by side, as long as each is quicker than the one before.
+    two below it in which fewer units run side by side, as long as each is quicker than the one before. Last comes an
+    order that feeds the vector unit.
     """
     first = best = Interleaver(plan, tracks, plan.budget)
     while best.widest and best.worked * WORTHWHILE > best.busy:
@@ -29,6 +31,10 @@ def quickest_order(plan: Residency, tracks: list[Track]) -> Interleaver:
         if other.end > best.end * WORTHWHILE:
             break
         best = other
+    if best.worked * WORTHWHILE > best.busy:
+        other = Interleaver(plan, [track.afresh() for track in tracks], best.room, feeding=True)
+        if other.end <= best.end * WORTH_FEEDING:
+            best = other
     best.was_limited = first.was_limited
     return best
 
@@ -38,18 +44,21 @@ class Interleaver:
 
     A piece comes after the pieces of earlier units whose rows it reads or overwrites, or that read what it writes. Of
     the pieces that may come next, those count that could start first or, at most, the patience of the plan's policy
-    later: of these the one of the latest unit comes, which is closest to freeing memory. A unit starts beside others
-    only if the plan is double-buffered and all that is live then takes at most `room` bytes; `widest` is the most that
-    it does take.
+    later: of these the one of the latest unit comes, which is closest to freeing memory. With `feeding` it is the
+    product that makes most work for the vector unit, where that would have none before the product is done: heavy
+    products then run while it works, not after it. A unit starts beside others only if the plan is double-buffered and
+    all that is live then takes at most `room` bytes; `widest` is the most that it does take.
     """
 
-    def __init__(self, plan: Residency, tracks: list[Track], room: int) -> None:
+    def __init__(self, plan: Residency, tracks: list[Track], room: int, *, feeding: bool = False) -> None:
         self.plan, self.tracks, self.room = plan, tracks, room
         self.patience = plan.policy.patience
         self.users: dict[Value[Any], list[Track]] = {}
         for track in tracks:
             for tensor in track.series.firsts:
                 self.users.setdefault(tensor, []).append(track)
+        self.feeds = {track: self._vector_work(track) for track in tracks} if feeding else {}
+        """By unit: the cycles that the vector unit works for each of the array."""
         self.array = self.vector = 0.0
         self.pending = (0.0, 0.0)
         """When the results of the last product are there, and how long the vector unit takes for them after that."""
@@ -78,7 +87,11 @@ class Interleaver:
             if not candidates:
                 return
             latest = min(start for start, _ in candidates) + self.patience
-            start, track = max((each for each in candidates if each[0] <= latest), key=lambda each: each[1].index)
+            first = [each for each in candidates if each[0] <= latest]
+            start, track = max(first, key=lambda each: each[1].index)
+            if self.feeds and track.next.array and self._emptied < start + track.next.array:
+                products = [each for each in first if each[1].next.array]
+                start, track = max(products, key=lambda each: (self.feeds[each[1]], each[1].index))
             if track not in self.open:
                 self.open.append(track)
                 track.begin = start
@@ -97,8 +110,25 @@ class Interleaver:
     @cached_property
     def busy(self) -> float:
         """How long the busier of both engines works: no order ends before."""
-        pieces = [piece for track in self.tracks for piece in track.series.pieces]
-        return max(sum(piece.array for piece in pieces), sum(piece.vector for piece in pieces))
+        series = [track.series for track in self.tracks]
+        return max(sum(each.array for each in series), sum(each.vector for each in series))
+
+    @property
+    def _emptied(self) -> float:
+        """When the vector unit is done with all that it was given."""
+        ready, cycles = self.pending
+        return max(self.vector, ready) + cycles if cycles else self.vector
+
+    def _vector_work(self, track: Track) -> float:
+        """The cycles of the vector unit for each of the array, for a unit and those after it that are the vector's."""
+        readers = {
+            other
+            for tensor in track.series.writes
+            for other in self.users[tensor]
+            if other.index > track.index and not other.series.array
+        }
+        vector = track.series.vector + sum(other.series.vector for other in readers)
+        return vector / track.series.array if track.series.array else 0.0
 
     def _candidates(self) -> list[Track]:
         """The units under way, and the next one if there is room for it."""

@@ -77,7 +77,7 @@ class Piece:
 
 @dataclass(eq=False)
 class Series:
-    """The pieces of a unit in order.
+    """The pieces of a unit in order, and the cycles of all on the array and the vector unit.
 
     `firsts` has for every tensor and number n the first row that the pieces from number n on touch, `writes` the
     tensors that they write.
@@ -86,8 +86,11 @@ class Series:
     pieces: list[Piece]
     firsts: dict[Value[Any], list[int]] = field(init=False)
     writes: set[Value[Any]] = field(init=False)
+    array: float = field(init=False)
+    vector: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.array, self.vector = sum(each.array for each in self.pieces), sum(each.vector for each in self.pieces)
         self.firsts = {}
         self.writes = {touch.tensor for piece in self.pieces for touch in piece.touches if touch.writes}
         for number in reversed(range(len(self.pieces))):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from accelc.dialects.core.operation import Operation, Value
@@ -61,6 +62,18 @@ def test_loads_run_ahead_as_far_as_the_capacity_allows(capacity: int) -> None:
     assert moved == (0 if capacity == SIZE else 5), "only the first load cannot move"
     if capacity == 100 * SIZE:
         assert all(isinstance(op, LoadOp) for op in ahead[:6])
+
+
+def test_loads_leave_more_room_where_they_must() -> None:
+    """Where the fourth pair runs, slots 6 and 7, there is room for two buffers: its own, then the second and another."""
+    operations = pairs_of_load_and_move(6)
+    loads = Prefetcher(operations)
+    room = np.full(loads.length, 100 * SIZE)
+    room[6:8] = 2 * SIZE
+    ahead = loads.within(room)
+    slots = dict(zip(ahead, loads.slots(ahead).tolist(), strict=True))
+    assert [slots[op] for op in operations if isinstance(op, LoadOp)] == [0, 0, 0, 0, 7, 8]
+    assert [slots[op] for op in operations if not isinstance(op, LoadOp)] == list(range(12))
 
 
 def test_a_load_stays_behind_the_store_of_what_it_reads() -> None:
