@@ -24,7 +24,7 @@ FINE = 300
 """Up to so many instructions all of these are tried, else powers of two, ..."""
 
 COARSE = 700
-"""... and beyond so many only the largest: the others take seconds."""
+"""... and beyond so many only the largest, unless all is tried: the others take seconds."""
 
 
 def boundless(target: Target) -> Target:
@@ -32,15 +32,15 @@ def boundless(target: Target) -> Target:
     return replace(target, sram=replace(target.sram, bank_lines=BOUNDLESS_LINES))
 
 
-def group_counts(target: Target, instructions: int) -> list[int]:
+def group_counts(target: Target, instructions: int, exhaustive: bool) -> list[int]:
     """How many of its first bank groups a target lets a program of so many instructions try, largest first.
 
-    They are the same for every target that has them, but beyond `COARSE` instructions.
+    They are the same for every target that has them, but beyond `COARSE` instructions if not `exhaustive`.
     """
     tried = COUNTS if instructions <= FINE else [count for count in COUNTS if count & (count - 1) == 0]
     reached = min(target.reachable_groups, default=target.groups)
     found = [count for count in reversed(tried) if reached < count <= target.groups]
-    return found if instructions <= COARSE else found[:1]
+    return found if exhaustive or instructions <= COARSE else found[:1]
 
 
 class RoomyPlacement:

@@ -19,8 +19,8 @@ from .pieces import GRAINS
 from .residency import WEIGHT_SHARE, Policy
 from .trials import Candidate, Trials
 
-FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 200000
-"""Schedules are tried as long as all together have no more: about a second of work, or up to one or two minutes."""
+FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 50000
+"""Schedules are tried as long as all together have no more: about a second of work, or up to half a minute."""
 
 SHORT = 450
 """Programs of more instructions than these have one schedule where few are tried."""
@@ -40,14 +40,14 @@ def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool
 
     They are planned for a DRAM channel that moves a power of two of bytes a cycle, the most that is no faster than
     the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
-    ones as well, as for machines with less bandwidth, but for parts of the memory.
+    ones as well, as for machines with less bandwidth, though less is tried then.
     """
     most = MOST_INSTRUCTIONS if exhaustive else FEW_INSTRUCTIONS if lookahead else 0
     trials, tried = Trials(target, lookahead, most, most if exhaustive else SHORT), Tried()
     exponent = math.frexp(target.dma.bytes_per_cycle)[1] - 1
     for slower in range(BANDWIDTHS if exhaustive else 1):
         planned = replace(target, dma=replace(target.dma, bytes_per_cycle=2.0 ** (exponent - slower)))
-        search = Search(Program.of(function), planned, trials, tried, fuse, exhaustive)
+        search = Search(Program.of(function), planned, trials, tried, fuse, exhaustive and not slower)
         search.try_all()
         if not slower:
             search.try_parts()

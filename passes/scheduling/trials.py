@@ -77,15 +77,15 @@ class Trials:
     def time_roomy(self, operations: list[Operation], plan: Residency, exhaustive: bool) -> dict[int, int]:
         """Time a schedule with room for everything, with loads ahead, in several numbers of bank groups.
 
-        Returns the bytes that are used of each group, by the numbers for which there is the room; all numbers are tried
-        if `exhaustive`, fewer of long programs if not.
+        Returns the bytes that are used of each group, by the numbers for which there is the room; of long programs more
+        numbers are tried if `exhaustive`.
         """
         operations = load_ahead(operations, boundless(self.target), self.lookahead)
         self.effort += len(operations) + LEAST_INSTRUCTIONS
         placement, clock = RoomyPlacement(operations, self.target), _Clock(operations, self.target)
         heights: dict[int, int] = {}
         best: tuple[int, Candidate] | None = None
-        for groups in group_counts(self.target, 0 if exhaustive else len(operations)):
+        for groups in group_counts(self.target, len(operations), exhaustive):
             placed = placement.assign(groups)
             if placed is not None:
                 heights[groups] = placement.height(placed)

@@ -65,7 +65,7 @@ def test_loads_run_ahead_as_far_as_the_capacity_allows(capacity: int) -> None:
 
 
 def test_loads_leave_more_room_where_they_must() -> None:
-    """Where the fourth pair runs, slots 6 and 7, there is room for two buffers: its own, then the second and another."""
+    """Where the fourth pair runs, slots 6 and 7, there is room for two: its own, then the second and another."""
     operations = pairs_of_load_and_move(6)
     loads = Prefetcher(operations)
     room = np.full(loads.length, 100 * SIZE)
