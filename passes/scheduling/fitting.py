@@ -39,7 +39,7 @@ LOOKAHEADS = (0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Fractions of the SRAM that loads may fill ahead, tried until the addresses can be packed."""
 
 HALVINGS = 2
-"""Times that a fraction between that and the one before is tried."""
+"""Times that a fraction between that and the one before is tried, and that a budget which is not quicker is halved."""
 
 
 def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
@@ -120,9 +120,11 @@ def _drafts(program: Program, target: Target, budgets: Budgets, policy: Policy) 
     """Schedules for the next budgets as long as each is quicker by estimate, the quickest first; none is emitted yet.
 
     A smaller budget fuses more layers and leaves more room to load ahead. There is no use of it where a larger one is
-    not used up, or where an engine is at work all the time.
+    not used up, or where an engine is at work all the time. Where one is not quicker, its half and quarter may be if
+    nothing is spilled: layers are fused then that were not.
     """
     found: list[StripEmitter] = []
+    halvings = HALVINGS
     while not budgets.is_empty:
         budget = budgets.next
         draft = draft_for(program, target, budget, policy)
@@ -133,8 +135,13 @@ def _drafts(program: Program, target: Target, budgets: Budgets, policy: Policy) 
         draft = refined(program, draft)
         is_better = not found or draft.cycles < found[0].cycles * (1 - ALIKE)
         found.insert(0 if is_better else len(found), draft)
-        if not is_better or draft.is_unlimited or draft.order.worked <= draft.busy * (1 + ALIKE):
+        if draft.is_unlimited or draft.order.worked <= draft.busy * (1 + ALIKE):
             break
+        if not is_better:
+            if not halvings or draft.plan.spilled:
+                break
+            halvings -= 1
+            budgets.go_below(budget // 2)
     return found
 
 
