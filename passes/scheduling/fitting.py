@@ -33,7 +33,11 @@ MOST_REFINED = 400
 """Schedules of more pieces than these get smaller ones only once, as each costs time to compile and to simulate."""
 
 CORRECTIONS = 8
-"""Times that a schedule makes room where its buffers found no place, before the next budget is tried; loads as well."""
+"""Times that a schedule makes room where its buffers found no place, before the next budget is tried."""
+
+MOST_PACKED = 8000
+"""Loads leave room where buffers found no place as long as all operations packed for that are no more; at most as often
+as schedules make room."""
 
 LOOKAHEADS = (0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Fractions of the SRAM that loads may fill ahead, tried until the addresses can be packed."""
@@ -85,18 +89,23 @@ def draft_for(program: Program, target: Target, budget: int, policy: Policy) -> 
 
 
 def refined(program: Program, draft: StripEmitter) -> StripEmitter:
-    """The draft in ever smaller pieces while it is quicker by estimate."""
+    """The draft in ever smaller pieces while it is quicker by estimate.
+
+    Those of the vector unit alone are first, if some are long, and stay as they are if that is not quicker.
+    """
     policy = draft.plan.policy
-    for grain in GRAINS[GRAINS.index(policy.grain) + 1 :]:
-        is_long = grain is not GRAINS[1] and len(draft.order.order) > MOST_REFINED
+    grains = GRAINS[GRAINS.index(policy.grain) + 1 :]
+    if grains and not draft.order.keeps_waiting(grains[0].longest):
+        grains = grains[1:]
+    for grain in grains:
+        is_long = grain is not grains[0] and len(draft.order.order) > MOST_REFINED
         if is_long or draft.cycles <= draft.least_cycles / QUICKER:
             break
         finer = draft_for(program, draft.plan.target, draft.plan.budget, replace(policy, grain=grain))
-        if finer is None or finer.cycles > draft.cycles * QUICKER:
-            if grain is GRAINS[1]:
-                continue
+        if finer is not None and finer.cycles <= draft.cycles * QUICKER:
+            draft = finer
+        elif grain is not GRAINS[1]:
             break
-        draft = finer
     return draft
 
 
@@ -189,7 +198,7 @@ def load_ahead(operations: list[Operation], target: Target, lookahead: float) ->
     loads = Prefetcher(operations)
     most = int(target.sram_bytes * lookahead)
     room = np.full(loads.length, most)
-    for _ in range(CORRECTIONS):
+    for _ in range(min(CORRECTIONS, MOST_PACKED // max(1, len(operations)))):
         ahead = loads.within(room)
         crowded = crowding(ahead, target, search=False, accumulators=False)
         if crowded is None:

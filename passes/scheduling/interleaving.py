@@ -16,6 +16,9 @@ WORTHWHILE, WORTH_FEEDING = 0.985, 0.99
 """An order for less room, or one that feeds the vector unit, is taken if its estimate is at most this share of the
 other's: banks are not part of it."""
 
+FEEDING_SHARE = 10
+"""Orders that feed the vector unit are tried where it works alone for more than this fraction (1/10) of all cycles."""
+
 
 def quickest_order(plan: Residency, tracks: list[Track]) -> Interleaver:
     """The order of the pieces of these units that ends first by estimate, of those for several rooms.
@@ -31,7 +34,8 @@ def quickest_order(plan: Residency, tracks: list[Track]) -> Interleaver:
         if other.end > best.end * WORTHWHILE:
             break
         best = other
-    if best.worked * WORTHWHILE > best.busy:
+    alone = sum(track.series.vector for track in tracks if not track.series.array)
+    if alone > best.busy / FEEDING_SHARE and best.worked * WORTHWHILE > best.busy:
         other = Interleaver(plan, [track.afresh() for track in tracks], best.room, feeding=True)
         if other.end <= best.end * WORTH_FEEDING:
             best = other
@@ -112,6 +116,11 @@ class Interleaver:
         """How long the busier of both engines works: no order ends before."""
         series = [track.series for track in self.tracks]
         return max(sum(each.array for each in series), sum(each.vector for each in series))
+
+    def keeps_waiting(self, longest: float) -> bool:
+        """True if a piece of the vector unit alone takes more than so many cycles."""
+        series = [track.series for track in self.tracks if not track.series.array]
+        return any(piece.vector > longest for each in series for piece in each.pieces)
 
     @property
     def _emptied(self) -> float:

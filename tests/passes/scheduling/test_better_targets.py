@@ -17,7 +17,7 @@ from accelc.dialects.core.operation import Module
 from accelc.dialects.tile.instruction import InstructionOp
 
 MODELS = Path(__file__).parents[3] / "examples" / "models"
-MEMORY = ("lines", "banks")
+SWEPT = ("lines", "banks", "bandwidth")
 MORE = tuple(map(Fraction, ("3/2", "2", "3", "4")))
 NETWORKS = ("digits_cnn", "digits_depthwise", "digits_shufflenet")
 
@@ -63,12 +63,13 @@ def test_more_of_a_resource_costs_no_cycles(network: str, target: Target, resour
 
 
 @settings(max_examples=2, deadline=None, derandomize=True)
-@given(st.sampled_from(NETWORKS), *[st.sampled_from(each) for each in (TARGETS, MEMORY, SWEEP, MEMORY, MORE)])
+@given(st.sampled_from(NETWORKS), *[st.sampled_from(each) for each in (TARGETS, SWEPT, SWEEP, SWEPT, MORE)])
 @example("digits_cnn", "npu256", "lines", Fraction(1), "banks", Fraction(3, 2))
-def test_more_memory_costs_no_cycles_where_all_is_tried(
+@example("digits_depthwise", "array32", "lines", Fraction(1, 4), "bandwidth", Fraction(2))
+def test_more_memory_or_bandwidth_costs_no_cycles_where_all_is_tried(
     network: str, name: str, first: str, share: Fraction, second: str, step: Fraction
 ) -> None:
-    """At -O3, of a preset with any share of its lines or banks."""
+    """At -O3, of a preset with any share of its lines, banks or bandwidth."""
     target = scaled(load_target(name), first, share)
     better = scaled(target, second, step)
     assert cycles(network, better, 3) <= cycles(network, target, 3)
