@@ -25,6 +25,9 @@ FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 50000
 SHORT = 450
 """Programs of more instructions than these have one schedule where few are tried."""
 
+PRICE = 0.25
+"""Cycles that an instruction more must save, unless all is tried (`Trials.price`)."""
+
 BANDWIDTHS = 3
 """Channels of DRAM for which schedules are planned where all is tried, each half as fast as the one before."""
 
@@ -42,8 +45,9 @@ def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool
     the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
     ones as well, as for machines with less bandwidth, though less is tried then.
     """
-    most = MOST_INSTRUCTIONS if exhaustive else FEW_INSTRUCTIONS if lookahead else 0
-    trials, tried = Trials(target, lookahead, most, most if exhaustive else SHORT), Tried()
+    few = FEW_INSTRUCTIONS if lookahead else 0
+    limits = (MOST_INSTRUCTIONS, MOST_INSTRUCTIONS, 0.0) if exhaustive else (few, SHORT, PRICE)
+    trials, tried = Trials(target, lookahead, *limits), Tried()
     exponent = math.frexp(target.dma.bytes_per_cycle)[1] - 1
     for slower in range(BANDWIDTHS if exhaustive else 1):
         planned = replace(target, dma=replace(target.dma, bytes_per_cycle=2.0 ** (exponent - slower)))

@@ -46,8 +46,10 @@ class Trials:
     """The instructions that all schedules may have together."""
     longest: int
     """Programs of more instructions have one schedule."""
+    price: float
+    """Cycles that each instruction more must save: they cost time to compile and to simulate, and bytes of a file."""
     best: tuple[float, Candidate] | None = None
-    """Its cycles, infinite if it is the only one that may be tried, and the candidate."""
+    """Its cycles with that price, infinite if it is the only one that may be tried, and the candidate."""
     effort: int = 0
     """The instructions of all schedules up to now."""
 
@@ -98,12 +100,12 @@ class Trials:
 
     def _take(self, cycles: float, candidate: Candidate) -> bool:
         """Keep the quicker one, and discard the operations of the other; returns True if this one is no slower."""
-        best = self.best
-        if best is None or cycles < best[0]:
-            self.best = cycles, candidate
+        best, cost = self.best, cycles + self.price * len(candidate.operations)
+        if best is None or cost < best[0]:
+            self.best = cost, candidate
         if best is not None:
             discard(candidate.operations if self.best is best else best[1].operations)
-        return best is None or cycles <= best[0]
+        return best is None or cost <= best[0]
 
 
 class _Clock:
