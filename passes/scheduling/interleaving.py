@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -131,12 +132,12 @@ class Interleaver:
     def _vector_work(self, track: Track) -> float:
         """The cycles of the vector unit for each of the array, for a unit and those after it that are the vector's."""
         readers = {
-            other
+            other.index: other.series.vector
             for tensor in track.series.writes
             for other in self.users[tensor]
             if other.index > track.index and not other.series.array
         }
-        vector = track.series.vector + sum(other.series.vector for other in readers)
+        vector = track.series.vector + math.fsum(readers.values())
         return vector / track.series.array if track.series.array else 0.0
 
     def _candidates(self) -> list[Track]:
