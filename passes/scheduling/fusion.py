@@ -123,7 +123,7 @@ class Chain:
 
 def chain_of(program: Program, target: Target, first: int, last: int, count: int) -> Chain:
     """The units `first` to `last`, each in `count` pieces or as many as it has rows, whatever fits around them."""
-    key = (first, last, count, target.sram_bytes)
+    key = (first, last, count)
     if key not in program.chains:
         units = program.units[first : last + 1]
         rows = [-(-unit.rows // min(count, unit.rows)) for unit in units]

@@ -91,8 +91,8 @@ class Program:
     """What `pieces.series_of` has found, by unit and rows."""
     strips: dict[tuple[Unit, int], dict[Value[Any], int]] = field(default_factory=dict[Any, Any])
     """What `chunks.strip_bytes` has found, by unit and rows."""
-    chains: dict[tuple[int, int, int, int], Any] = field(default_factory=dict[tuple[int, int, int, int], Any])
-    """What `fusion.chain_of` has found, by first unit, last unit, number of pieces and bytes of the SRAM."""
+    chains: dict[tuple[int, int, int], Any] = field(default_factory=dict[tuple[int, int, int], Any])
+    """What `fusion.chain_of` has found, by first unit, last unit and number of pieces."""
     written_whole: dict[Value[Any], bool] = field(default_factory=dict[Value[Any], bool])
     """What `is_written_whole` has found."""
     sums: dict[Value[Any], list[int]] = field(default_factory=dict[Value[Any], list[int]])
