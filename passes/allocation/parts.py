@@ -41,24 +41,27 @@ def whole(target: Target) -> Part:
     return Part(target.sram.banks, target.sram.bank_lines)
 
 
-def smaller(part: Part, target: Target) -> list[Part]:
+def smaller(part: Part, target: Target, *, every: bool = True) -> list[Part]:
     """The part with fewer of its banks, and with fewer lines of each: the next step below, and half of them.
 
     Steps are powers of two and three times powers of two; all larger machines have the same, twice the machine has the
-    half. Banks are whole groups of which some are reached by all block ports, as in the whole; lines are at least 16.
+    half. Without `every` only the next power of two below. Banks are whole groups of which some are reached by all
+    block ports, as in the whole; lines are at least 16.
     """
     width = target.sram.interleave
-    groups = _smaller(part.banks // width) if target.crossbar.port_stride_banks == 0 else []
+    groups = _smaller(part.banks // width, every) if target.crossbar.port_stride_banks == 0 else []
     found = [replace(part, banks=count * width) for count in groups]
-    found += [replace(part, bank_lines=count) for count in _smaller(part.bank_lines) if count >= LEAST_LINES]
+    found += [replace(part, bank_lines=count) for count in _smaller(part.bank_lines, every) if count >= LEAST_LINES]
     return [each for each in found if each.of(target).reachable_groups]
 
 
-def _smaller(count: int) -> list[int]:
-    """The largest power of two, or three times one, below a number, and half of the number if that is whole."""
+def _smaller(count: int, every: bool) -> list[int]:
+    """The largest power of two below a number; with `every` or three times one, and half of the number if whole."""
     if count < 2:
         return []
     power = 1 << (count - 1).bit_length() - 1
+    if not every:
+        return [power]
     step = 3 * power // 2 if power >= 2 and 3 * power // 2 < count else power
     return sorted({step, count // 2 if count % 2 == 0 else step}, reverse=True)
 

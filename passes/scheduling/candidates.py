@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import frexp, inf
 
 from ...backends.target import Target
 from ...dialects.core.operation import Function
@@ -19,7 +19,7 @@ from .pieces import GRAINS
 from .residency import WEIGHT_SHARE, Policy
 from .trials import Candidate, Trials
 
-FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 3000, 50000
+FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 4000, 50000
 """Schedules are tried as long as all together have no more: about a second of work, or up to half a minute."""
 
 SHORT = 450
@@ -27,6 +27,9 @@ SHORT = 450
 
 PRICE = 0.25
 """Cycles that an instruction more must save, unless all is tried (`Trials.price`)."""
+
+LIKELY = 1.15
+"""A schedule may be the quickest if its estimate is at most so many times the least, unless all is tried."""
 
 BANDWIDTHS = 3
 """Channels of DRAM for which schedules are planned where all is tried, each half as fast as the one before."""
@@ -48,7 +51,7 @@ def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool
     few = FEW_INSTRUCTIONS if lookahead else 0
     limits = (MOST_INSTRUCTIONS, MOST_INSTRUCTIONS, 0.0) if exhaustive else (few, SHORT, PRICE)
     trials, tried = Trials(target, lookahead, *limits), Tried()
-    exponent = math.frexp(target.dma.bytes_per_cycle)[1] - 1
+    exponent = frexp(target.dma.bytes_per_cycle)[1] - 1
     for slower in range(BANDWIDTHS if exhaustive else 1):
         planned = replace(target, dma=replace(target.dma, bytes_per_cycle=2.0 ** (exponent - slower)))
         search = Search(Program.of(function), planned, trials, tried, fuse, exhaustive and not slower)
@@ -56,6 +59,10 @@ def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool
         if not slower:
             search.try_parts()
     return trials.best[1] if trials.best is not None else None
+
+
+Attempt = Callable[[StripEmitter], object]
+"""Times a draft somewhere."""
 
 
 @dataclass
@@ -84,9 +91,9 @@ class Search:
     In each of these pieces come in other orders, then layers are cut for smaller budgets, which are powers of two and
     three times powers of two: smaller chunks of weights come earlier, and more layers run depth-first. With
     `exhaustive` all of that is done in each part, as a machine of that size would, so that it finds nothing that a
-    larger one does not. Without it parts are tried in one order and with one budget, only if nothing is spilled and no
-    schedule with room for everything runs the same pieces in the same order, and they end where a schedule is slower. A
-    better machine is then seldom slower, not never.
+    larger one does not. Without it parts have one budget each, and only what is likely by estimate is tried: the
+    smaller budgets, then the parts where nothing is spilled, the quickest first. A better machine is then seldom
+    slower, not never.
     """
 
     program: Program
@@ -100,24 +107,42 @@ class Search:
     """The instructions of the first schedule."""
     heights: dict[int, int] = field(default_factory=dict[int, int])
     """Of the first schedule with room for everything, as of `Tried.roomy`."""
-    spilling: int = 0
-    """Tensors are spilled in a memory of so many bytes."""
+    least: float = inf
+    """The least estimate of all schedules up to now."""
+    too_small: int = 0
+    """The most bytes of a part that is too small for a schedule that is worth a try."""
 
     def try_all(self) -> None:
         """Time schedules for all of the memory, or take the only one that may be tried."""
         first = fit(self.program, self.target, self.fuse)
         self.program.forget_splits()
         if first is not None:
-            self.length = len(first.operations)
+            self.length, self.least = len(first.operations), first.cycles
             if self.trials.lookahead:
                 self._try_boundless(first)
             if not self._has_room(whole(self.target)):
                 self._try_first(first, whole(self.target), self.target)
 
+    def try_parts(self) -> None:
+        """Time schedules for parts of the memory: all of each, the largest first, or the likely ones of all."""
+        if self.exhaustive:
+            for part, draft in self._parts():
+                memory = draft.plan.target
+                first = fit(self.program, memory, self.fuse)
+                if first is not None:
+                    self._try_first(first, part, memory)
+        else:
+            drafts = [
+                (each, partial(self._try_in, part))
+                for part, draft in self._parts()
+                for each in (draft, *self._in_other_orders(draft))
+            ]
+            self._try_in_turn(drafts)
+
     @property
-    def left(self) -> int:
-        """How many more schedules as long as the first one may be tried."""
-        return self.trials.left(self.length)
+    def goes_on(self) -> bool:
+        """True if one more schedule may be tried, or has to be."""
+        return self.trials.best is None or self.trials.left(self.length) > 0
 
     def _try_boundless(self, limited: StripEmitter) -> None:
         """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
@@ -138,7 +163,7 @@ class Search:
         draft = None if draft is None else refined(self.program, draft)
         if draft is not None and not limited.was_limited and limited.plan.equals(draft.plan):
             return limited
-        return draft if self.left else None
+        return draft if self.goes_on else None
 
     def _try_roomy(self, draft: StripEmitter) -> None:
         """Time a schedule in a memory with room for everything, if there is the room."""
@@ -155,85 +180,120 @@ class Search:
             discard(draft.operations)
         return roomy[draft.signature]
 
-    def try_parts(self) -> None:
-        """Schedules for parts of the memory, the largest first."""
-        queue = deque(smaller(whole(self.target), self.target))
-        seen = set(queue)
-        while queue and (self.left or self.trials.best is None):
-            part = queue.popleft()
-            if self._has_room(part) or self._try_part(part):
-                following = [each for each in smaller(part, self.target) if each not in seen]
-                seen.update(following)
-                queue.extend(following)
-
     def _has_room(self, part: Part) -> bool:
         """True if a part has room for everything: there is no other schedule for it."""
         count, size = part.banks // self.target.sram.interleave, part.of(self.target).group_bytes
         return any(groups <= count and height <= size for groups, height in self.heights.items())
 
-    def _try_part(self, part: Part) -> bool:
-        """Schedules for a part of the memory; False if those for smaller ones are not worth a try."""
-        memory, best = part.of(self.target), self.trials.best
-        policy = Policy(self.fuse) if self.exhaustive or best is None else replace(best[1].plan.policy, fuse=self.fuse)
-        draft = None
-        if memory.sram_bytes > self.spilling:
+    def _parts(self) -> Iterator[tuple[Part, StripEmitter]]:
+        """The parts that are worth a try, the largest first, each with a coarse draft.
+
+        Those with room for everything are not, but smaller ones may be. Where one is too small, smaller ones are.
+        """
+        queue = deque([whole(self.target)])
+        seen = set(queue)
+        while queue and self.goes_on:
+            part = queue.popleft()
+            if part != whole(self.target) and not self._has_room(part):
+                draft = self._draft_in(part.of(self.target))
+                if draft is None:
+                    continue
+                yield part, draft
+            following = [each for each in smaller(part, self.target, every=self.exhaustive) if each not in seen]
+            seen.update(following)
+            queue.extend(following)
+
+    def _draft_in(self, memory: Target) -> StripEmitter | None:
+        """A coarse draft for a part of the memory; None if that is too small for one that is worth a try."""
+        if memory.sram_bytes > self.too_small:
+            policy = Policy(self.fuse)
+            if not self.exhaustive and self.trials.best is not None:
+                policy = replace(self.trials.best[1].plan.policy, fuse=self.fuse, grain=GRAINS[0])
             draft = draft_for(self.program, memory, memory.sram_bytes, policy)
-        if draft is None or not self.trials.is_hopeful(draft) or (draft.plan.spilled and not self.exhaustive):
-            self.spilling = max(self.spilling, memory.sram_bytes)
-            return False
-        if self.exhaustive:
-            first = fit(self.program, memory, self.fuse)
-            if first is not None:
-                self._try_first(first, part, memory)
-            return True
-        draft = refined(self.program, draft)
-        is_quick = bool(self.tried.roomy.get(draft.signature)) or self._try_in(part, draft)
-        self.program.forget_splits()
-        return is_quick
+            if draft is not None and self._is_worth_a_try(draft):
+                return draft
+            self.too_small = memory.sram_bytes
+        return None
+
+    def _is_worth_a_try(self, draft: StripEmitter) -> bool:
+        """True if a part of the memory as small as that of a draft may have the quickest schedule."""
+        spills = bool(draft.plan.spilled) and not self.exhaustive
+        return self.trials.is_hopeful(draft) and self._is_likely(draft) and not spills
+
+    def _is_likely(self, draft: StripEmitter) -> bool:
+        """True if a draft may be the quickest by its estimate, if all is tried, or if nothing was found yet."""
+        return self.exhaustive or self.trials.best is None or draft.cycles <= LIKELY * self.least
+
+    def _is_covered(self, signature: Signature) -> bool:
+        """True if not all is tried and schedules that run like this one have room for everything."""
+        return not self.exhaustive and bool(self.tried.roomy.get(signature))
 
     def _try_first(self, first: StripEmitter, part: Part, memory: Target) -> None:
         """Time a schedule whose instructions are there in a part of the memory, then variants of it."""
         self._try_in(part, first)
         self._vary(first, memory, partial(self._try_in, part))
 
-    def _try_in(self, part: Part, draft: StripEmitter) -> bool:
-        """Time a schedule in a part of the memory if it fits, once if others run like it; True if none is quicker."""
+    def _try_in(self, part: Part, draft: StripEmitter) -> None:
+        """Time a schedule in a part of the memory if it fits, once if others run like it."""
         known = self.tried.parts.setdefault(part, set())
-        if draft.signature in known:
+        if draft.signature in known or self._is_covered(draft.signature):
             discard(draft.operations)
-            return False
+            return
         known.add(draft.signature)
         found = draft if draft.operations else fit_draft(self.program, draft)
-        return found is not None and self.trials.time(found, part)
+        if found is not None:
+            self.trials.time(found, part)
 
-    def _vary(self, first: StripEmitter, memory: Target, attempt: Callable[[StripEmitter], object]) -> None:
+    def _vary(self, first: StripEmitter, memory: Target, attempt: Attempt) -> None:
         """Attempt drafts for a memory that run the pieces of the first one in other orders, then smaller budgets.
 
-        These have all orders with `exhaustive`, else that of the best up to now. The quickest by estimate come first.
+        These have all orders with `exhaustive`, else that of the best up to now.
         """
-        policies = [replace(first.plan.policy, grain=GRAINS[0], patience=patience) for patience in PATIENCES]
+        policies = _in_all_orders(first.plan.policy)
         for policy in policies:
             for draft in self._drafts(memory, [memory.sram_bytes], policy, first):
-                attempt(draft)
+                attempt(refined(self.program, draft))
         if not self.exhaustive and self.trials.best is not None:
             policies = [replace(self.trials.best[1].plan.policy, grain=GRAINS[0])]
         most = min(memory.sram_bytes, WEIGHT_SHARE * self.program.bytes_at_once)
         budgets = [budget for budget in STEPS if budget < most]
         drafts = [draft for policy in policies for draft in self._drafts(memory, budgets, policy, first)]
-        for draft in sorted(drafts, key=lambda draft: draft.cycles):
-            if self.left:
+        self._try_in_turn([(draft, attempt) for draft in drafts])
+
+    def _in_other_orders(self, draft: StripEmitter) -> list[StripEmitter]:
+        """Coarse drafts that run the pieces of one in other orders."""
+        plan = draft.plan
+        policies = [policy for policy in _in_all_orders(plan.policy) if policy != plan.policy]
+        drafts = [other for policy in policies for other in self._drafts(plan.target, [plan.budget], policy, draft)]
+        return [other for other in drafts if other.signature != draft.signature]
+
+    def _try_in_turn(self, drafts: Sequence[tuple[StripEmitter, Attempt]]) -> None:
+        """Attempt drafts in smaller pieces if they are likely, the quickest by estimate first."""
+        finer: dict[tuple[int, int, Policy], Signature] = {}
+        for draft, attempt in sorted(drafts, key=lambda each: each[0].cycles):
+            key = draft.plan.target.sram_bytes, draft.plan.budget, draft.plan.policy
+            covered = key in finer and self._is_covered(finer[key])
+            if self.goes_on and self._is_likely(draft) and not covered:
+                draft = refined(self.program, draft)
+                finer[key] = draft.signature
                 attempt(draft)
         self.program.forget_splits()
 
     def _drafts(
         self, memory: Target, budgets: Sequence[int], policy: Policy, first: StripEmitter
     ) -> Iterator[StripEmitter]:
-        """Drafts for budgets that run differently, as long as no more is spilled than in the first."""
+        """Coarse drafts for budgets that run differently, as long as no more is spilled than in the first."""
         coarse: set[Signature] = set()
         for budget in budgets:
-            draft = draft_for(self.program, memory, budget, policy) if self.left else None
+            draft = draft_for(self.program, memory, budget, policy) if self.goes_on else None
             if draft is None or len(draft.plan.spilled) > len(first.plan.spilled):
                 return
             if draft.signature not in coarse:
                 coarse.add(draft.signature)
-                yield refined(self.program, draft)
+                self.least = min(self.least, draft.cycles)
+                yield draft
+
+
+def _in_all_orders(policy: Policy) -> list[Policy]:
+    """The policy with every patience, in coarse pieces."""
+    return [replace(policy, grain=GRAINS[0], patience=patience) for patience in PATIENCES]
