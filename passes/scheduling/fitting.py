@@ -89,14 +89,12 @@ def draft_for(program: Program, target: Target, budget: int, policy: Policy) -> 
 
 
 def refined(program: Program, draft: StripEmitter) -> StripEmitter:
-    """The draft in ever smaller pieces while it is quicker by estimate.
+    """A draft in coarse pieces in ever smaller ones while it is quicker by estimate.
 
     Those of the vector unit alone are first, if some are long, and stay as they are if that is not quicker.
     """
     policy = draft.plan.policy
-    grains = GRAINS[GRAINS.index(policy.grain) + 1 :]
-    if grains and not draft.order.keeps_waiting(grains[0].longest):
-        grains = grains[1:]
+    grains = [each for each in GRAINS[1:] if each is not GRAINS[1] or draft.order.keeps_waiting(each.longest)]
     for grain in grains:
         is_long = grain is not grains[0] and len(draft.order.order) > MOST_REFINED
         if is_long or draft.cycles <= draft.least_cycles / QUICKER:
