@@ -48,9 +48,8 @@ def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool
     the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
     ones as well, as for machines with less bandwidth, though less is tried then.
     """
-    few = FEW_INSTRUCTIONS if lookahead else 0
-    limits = (MOST_INSTRUCTIONS, MOST_INSTRUCTIONS, 0.0) if exhaustive else (few, SHORT, PRICE)
-    trials, tried = Trials(target, lookahead, *limits), Tried()
+    few = Trials(target, lookahead, FEW_INSTRUCTIONS if lookahead else 0, SHORT, PRICE)
+    trials, tried = Trials(target, lookahead, MOST_INSTRUCTIONS) if exhaustive else few, Tried()
     exponent = frexp(target.dma.bytes_per_cycle)[1] - 1
     for slower in range(BANDWIDTHS if exhaustive else 1):
         planned = replace(target, dma=replace(target.dma, bytes_per_cycle=2.0 ** (exponent - slower)))
@@ -163,7 +162,7 @@ class Search:
         draft = None if draft is None else refined(self.program, draft)
         if draft is not None and not limited.was_limited and limited.plan.equals(draft.plan):
             return limited
-        return draft if self.goes_on else None
+        return draft if self.trials.left(self.length) else None
 
     def _try_roomy(self, draft: StripEmitter) -> None:
         """Time a schedule in a memory with room for everything, if there is the room."""
@@ -268,7 +267,10 @@ class Search:
         return [other for other in drafts if other.signature != draft.signature]
 
     def _try_in_turn(self, drafts: Sequence[tuple[StripEmitter, Attempt]]) -> None:
-        """Attempt drafts in smaller pieces if they are likely, the quickest by estimate first."""
+        """Attempt drafts in smaller pieces if they are likely, the quickest by estimate first.
+
+        Parts of as many bytes have the same smaller pieces: no draft is made again to find that it is covered.
+        """
         finer: dict[tuple[int, int, Policy], Signature] = {}
         for draft, attempt in sorted(drafts, key=lambda each: each[0].cycles):
             key = draft.plan.target.sram_bytes, draft.plan.budget, draft.plan.policy

@@ -44,9 +44,9 @@ class Trials:
     lookahead: float
     most: int
     """The instructions that all schedules may have together."""
-    longest: int
+    longest: float = inf
     """Programs of more instructions have one schedule."""
-    price: float
+    price: float = 0.0
     """Cycles that each instruction more must save: they cost time to compile and to simulate, and bytes of a file."""
     best: tuple[float, Candidate] | None = None
     """Its cycles with that price, infinite if it is the only one that may be tried, and the candidate."""
@@ -61,20 +61,22 @@ class Trials:
         """True if the loads of a draft alone do not take as long as the quickest schedule."""
         return self.best is None or draft.traffic / self.target.dma.bytes_per_cycle < self.best[0]
 
-    def time(self, emitter: StripEmitter, part: Part) -> bool:
-        """Time a schedule, with loads ahead, in the part of the memory that it is for; True if none is quicker."""
+    def time(self, emitter: StripEmitter, part: Part) -> None:
+        """Time a schedule, with loads ahead, in the part of the memory that it is for."""
         self.effort += emitter.effort + LEAST_INSTRUCTIONS
         operations = load_ahead(emitter.operations, emitter.plan.target, self.lookahead)
         candidate = Candidate(operations, emitter.plan, part)
         if self.best is None and not self.left(len(operations)):
-            return self._take(inf, candidate)
+            self._take(inf, candidate)
+            return
         least = sum(op.size for op in operations if isinstance(op, TransferOp)) / self.target.dma.bytes_per_cycle
+        placed = None
         if self.best is None or least < self.best[0]:
             placed = assign(operations, self.target, part=part, settled=True)
-            if placed is not None:
-                return self._take(_Clock(operations, self.target).cycles(placed), candidate)
-        discard(operations)
-        return False
+        if placed is None:
+            discard(operations)
+        else:
+            self._take(_Clock(operations, self.target).cycles(placed), candidate)
 
     def time_roomy(self, operations: list[Operation], plan: Residency, exhaustive: bool) -> dict[int, int]:
         """Time a schedule with room for everything, with loads ahead, in several numbers of bank groups.
@@ -98,14 +100,16 @@ class Trials:
             self._take(*best)
         return heights
 
-    def _take(self, cycles: float, candidate: Candidate) -> bool:
-        """Keep the quicker one, and discard the operations of the other; returns True if this one is no slower."""
-        best, cost = self.best, cycles + self.price * len(candidate.operations)
-        if best is None or cost < best[0]:
+    def _take(self, cycles: float, candidate: Candidate) -> None:
+        """Keep the quicker one, and discard the operations of the other."""
+        cost = cycles + self.price * len(candidate.operations)
+        if self.best is None:
             self.best = cost, candidate
-        if best is not None:
-            discard(candidate.operations if self.best is best else best[1].operations)
-        return best is None or cost <= best[0]
+        elif cost < self.best[0]:
+            discard(self.best[1].operations)
+            self.best = cost, candidate
+        else:
+            discard(candidate.operations)
 
 
 class _Clock:
