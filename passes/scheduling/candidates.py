@@ -23,7 +23,8 @@ FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 4000, 50000
 """Schedules are tried as long as all together have no more: about a second of work, or up to half a minute."""
 
 SHORT = 450
-"""Programs of more instructions than these have one schedule where few are tried."""
+"""Of programs of more instructions than these only schedules are tried that estimates do not tell apart, unless all
+is tried."""
 
 PRICE = 0.25
 """Cycles that an instruction more must save, unless all is tried (`Trials.price`)."""
@@ -48,8 +49,8 @@ def quickest(function: Function, target: Target, lookahead: float, *, fuse: bool
     the target's: one with a little more bandwidth has the same plans. With `exhaustive` they are planned for slower
     ones as well, as for machines with less bandwidth, though less is tried then.
     """
-    few = Trials(target, lookahead, FEW_INSTRUCTIONS if lookahead else 0, SHORT, PRICE)
-    trials, tried = Trials(target, lookahead, MOST_INSTRUCTIONS) if exhaustive else few, Tried()
+    limits = (MOST_INSTRUCTIONS, 0.0) if exhaustive else (FEW_INSTRUCTIONS, PRICE)
+    trials, tried = Trials(target, lookahead, *limits), Tried()
     exponent = frexp(target.dma.bytes_per_cycle)[1] - 1
     for slower in range(BANDWIDTHS if exhaustive else 1):
         planned = replace(target, dma=replace(target.dma, bytes_per_cycle=2.0 ** (exponent - slower)))
@@ -112,23 +113,26 @@ class Search:
     """The most bytes of a part that is too small for a schedule that is worth a try."""
 
     def try_all(self) -> None:
-        """Time schedules for all of the memory, or take the only one that may be tried."""
-        first = fit(self.program, self.target, self.fuse)
-        self.program.forget_splits()
-        if first is not None:
+        """Time schedules for all of the memory."""
+        drafts = fit(self.program, self.target, self.fuse)
+        if drafts:
+            first, everywhere = drafts[0], whole(self.target)
             self.length, self.least = len(first.operations), first.cycles
             if self.trials.lookahead:
                 self._try_boundless(first)
-            if not self._has_room(whole(self.target)):
-                self._try_first(first, whole(self.target), self.target)
+            if not self._has_room(everywhere):
+                if self.is_short:
+                    self._try_first(first, everywhere, self.target)
+                else:
+                    self._try_alike(drafts)
+        self.program.forget_splits()
 
     def try_parts(self) -> None:
         """Time schedules for parts of the memory: all of each, the largest first, or the likely ones of all."""
         if self.exhaustive:
             for part, draft in self._parts():
                 memory = draft.plan.target
-                first = fit(self.program, memory, self.fuse)
-                if first is not None:
+                for first in fit(self.program, memory, self.fuse)[:1]:
                     self._try_first(first, part, memory)
         else:
             drafts = [
@@ -139,9 +143,29 @@ class Search:
             self._try_in_turn(drafts)
 
     @property
+    def is_short(self) -> bool:
+        """True if other schedules than the first one may be tried, and that not only where estimates do not decide."""
+        return self.exhaustive or (self.trials.lookahead > 0 and self.length <= SHORT)
+
+    @property
     def goes_on(self) -> bool:
         """True if one more schedule may be tried, or has to be."""
-        return self.trials.best is None or self.trials.left(self.length) > 0
+        return self.trials.best is None or (self.is_short and self.left > 0)
+
+    @property
+    def left(self) -> int:
+        """How many more schedules as long as the first one may be tried."""
+        return self.trials.left(self.length)
+
+    def _try_alike(self, drafts: Sequence[StripEmitter]) -> None:
+        """Time a schedule whose instructions are there and drafts that are as quick by estimate, as many as may be."""
+        first, everywhere = drafts[0], whole(self.target)
+        others = list(drafts[1 : 1 + self.left])
+        if others and self.trials.lookahead:
+            for draft in (first, *others):
+                self._try_in(everywhere, draft)
+        else:
+            self.trials.take(first, everywhere)
 
     def _try_boundless(self, limited: StripEmitter) -> None:
         """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
@@ -162,7 +186,7 @@ class Search:
         draft = None if draft is None else refined(self.program, draft)
         if draft is not None and not limited.was_limited and limited.plan.equals(draft.plan):
             return limited
-        return draft if self.trials.left(self.length) else None
+        return draft if self.is_short and self.left else None
 
     def _try_roomy(self, draft: StripEmitter) -> None:
         """Time a schedule in a memory with room for everything, if there is the room."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -46,19 +47,20 @@ HALVINGS = 2
 """Times that a fraction between that and the one before is tried, and that a budget which is not quicker is halved."""
 
 
-def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
-    """The quickest schedule by estimate whose buffers can be packed, with loads just before use; None if none can.
+def fit(program: Program, target: Target, fuse: bool) -> list[StripEmitter]:
+    """The quickest schedule by estimate whose buffers can be packed, with loads just before use; none if none can.
 
-    Double-buffered if there is one. Greedy orders of buffers come before the exact search.
+    Double-buffered if there is one. Greedy orders of buffers come before the exact search. After it come drafts that
+    are about as quick by estimate; they are not emitted yet.
     """
     effort = 0
     for double_buffered in (True, False):
         budgets = Budgets(target)
         while drafts := _drafts(program, target, budgets, Policy(fuse, double_buffered)):
             best: StripEmitter | None = None
-            for draft in drafts:
-                if best is not None and best.cycles <= draft.cycles * (1 + ALIKE):
-                    break
+            waiting = deque(drafts)
+            while waiting and (best is None or best.cycles > waiting[0].cycles * (1 + ALIKE)):
+                draft = waiting.popleft()
                 for search in (False, True):
                     other, emitted = _packable(program, draft, search)
                     effort += emitted
@@ -70,8 +72,8 @@ def fit(program: Program, target: Target, fuse: bool) -> StripEmitter | None:
                         break
             if best is not None:
                 best.effort = effort
-                return best
-    return None
+                return [best, *(draft for draft in waiting if draft.cycles <= best.cycles * (1 + ALIKE))]
+    return []
 
 
 def fit_draft(program: Program, draft: StripEmitter) -> StripEmitter | None:

@@ -43,32 +43,31 @@ class Trials:
     target: Target
     lookahead: float
     most: int
-    """The instructions that all schedules may have together."""
-    longest: float = inf
-    """Programs of more instructions have one schedule."""
+    """The instructions that all schedules may have together, but for the first that is timed."""
     price: float = 0.0
     """Cycles that each instruction more must save: they cost time to compile and to simulate, and bytes of a file."""
     best: tuple[float, Candidate] | None = None
-    """Its cycles with that price, infinite if it is the only one that may be tried, and the candidate."""
+    """Its cycles with that price, infinite if it was not timed, and the candidate."""
     effort: int = 0
-    """The instructions of all schedules up to now."""
+    """The instructions of all schedules that were timed beside the best one up to then."""
 
     def left(self, length: int) -> int:
         """How many more schedules of so many instructions may be tried."""
-        return 0 if length > self.longest else max(0, self.most - self.effort) // (length + LEAST_INSTRUCTIONS)
+        return max(0, self.most - self.effort) // (length + LEAST_INSTRUCTIONS)
 
     def is_hopeful(self, draft: StripEmitter) -> bool:
         """True if the loads of a draft alone do not take as long as the quickest schedule."""
         return self.best is None or draft.traffic / self.target.dma.bytes_per_cycle < self.best[0]
 
+    def take(self, emitter: StripEmitter, part: Part) -> None:
+        """Take a schedule, with loads ahead, for a part of the memory without timing it: there is no other."""
+        operations = load_ahead(emitter.operations, emitter.plan.target, self.lookahead)
+        self._take(inf, Candidate(operations, emitter.plan, part))
+
     def time(self, emitter: StripEmitter, part: Part) -> None:
         """Time a schedule, with loads ahead, in the part of the memory that it is for."""
-        self.effort += emitter.effort + LEAST_INSTRUCTIONS
+        self._count(emitter.effort)
         operations = load_ahead(emitter.operations, emitter.plan.target, self.lookahead)
-        candidate = Candidate(operations, emitter.plan, part)
-        if self.best is None and not self.left(len(operations)):
-            self._take(inf, candidate)
-            return
         least = sum(op.size for op in operations if isinstance(op, TransferOp)) / self.target.dma.bytes_per_cycle
         placed = None
         if self.best is None or least < self.best[0]:
@@ -76,7 +75,7 @@ class Trials:
         if placed is None:
             discard(operations)
         else:
-            self._take(_Clock(operations, self.target).cycles(placed), candidate)
+            self._take(_Clock(operations, self.target).cycles(placed), Candidate(operations, emitter.plan, part))
 
     def time_roomy(self, operations: list[Operation], plan: Residency, exhaustive: bool) -> dict[int, int]:
         """Time a schedule with room for everything, with loads ahead, in several numbers of bank groups.
@@ -85,7 +84,7 @@ class Trials:
         numbers are tried if `exhaustive`.
         """
         operations = load_ahead(operations, boundless(self.target), self.lookahead)
-        self.effort += len(operations) + LEAST_INSTRUCTIONS
+        self._count(len(operations))
         placement, clock = RoomyPlacement(operations, self.target), _Clock(operations, self.target)
         heights: dict[int, int] = {}
         best: tuple[int, Candidate] | None = None
@@ -99,6 +98,10 @@ class Trials:
         if best is not None:
             self._take(*best)
         return heights
+
+    def _count(self, instructions: int) -> None:
+        if self.best is not None:
+            self.effort += instructions + LEAST_INSTRUCTIONS
 
     def _take(self, cycles: float, candidate: Candidate) -> None:
         """Keep the quicker one, and discard the operations of the other."""
