@@ -27,8 +27,8 @@ class Schedule(Pass):
     tensors that do not fit are spilled to DRAM, the ones that cost least traffic first. `lookahead` is the share of the
     SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
     run depth-first: what does not fit is spilled. Programs of few instructions are scheduled in other orders, for
-    smaller budgets and for parts of the SRAM as well (fewer banks, fewer lines of each), all are timed, and the
-    quickest is taken; with `effort` 1 longer ones, too, and everything in each part.
+    smaller budgets and for parts of the SRAM as well (fewer banks, fewer lines of each) where that is likely to be
+    quicker, all are timed, and the quickest is taken; with `effort` 1 longer ones, too, and everything in each part.
     """
 
     name: ClassVar[str] = "schedule"

@@ -20,7 +20,7 @@ from .residency import WEIGHT_SHARE, Policy
 from .trials import Candidate, Trials
 
 FEW_INSTRUCTIONS, MOST_INSTRUCTIONS = 4000, 50000
-"""Schedules are tried as long as all together have no more: about a second of work, or up to half a minute."""
+"""Schedules are tried as long as all but the first have no more: about a second of work, or up to half a minute."""
 
 SHORT = 450
 """Of programs of more instructions than these only schedules are tried that estimates do not tell apart, unless all
@@ -91,9 +91,9 @@ class Search:
     In each of these pieces come in other orders, then layers are cut for smaller budgets, which are powers of two and
     three times powers of two: smaller chunks of weights come earlier, and more layers run depth-first. With
     `exhaustive` all of that is done in each part, as a machine of that size would, so that it finds nothing that a
-    larger one does not. Without it parts have one budget each, and only what is likely by estimate is tried: the
-    smaller budgets, then the parts where nothing is spilled, the quickest first. A better machine is then seldom
-    slower, not never.
+    larger one does not. Without it parts are powers of two with one budget each, and only what is likely by estimate is
+    tried: the smaller budgets, then the parts where nothing is spilled, the quickest first. A better machine is then
+    seldom slower, not never.
     """
 
     program: Program
