@@ -28,6 +28,12 @@ def test_steps_are_powers_of_two_and_three_times_them() -> None:
     assert smaller(Part(4, 50), TILE32) == [Part(4, 48), Part(4, 25)]
 
 
+def test_coarse_steps_are_powers_of_two_alone_and_lead_to_parts_that_fine_ones_reach() -> None:
+    assert smaller(whole(TILE32), TILE32, every=False) == [Part(8, 2048), Part(16, 1024)]
+    assert smaller(Part(12, 1536), TILE32, every=False) == [Part(8, 1536), Part(12, 1024)]
+    assert all(is_part(part, TILE32) for part in smaller(Part(8, 1024), TILE32, every=False))
+
+
 def test_banks_stay_where_every_port_begins_at_another_one() -> None:
     apart = replace(TILE32, crossbar=replace(TILE32.crossbar, port_stride_banks=4))
     assert smaller(whole(apart), apart) == [Part(16, 1536), Part(16, 1024)]
