@@ -10,9 +10,8 @@ from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp
-from .allocation.buffers import assign
 from .allocation.parts import Part, is_part, whole
-from .allocation.roomy import RoomyPlacement
+from .allocation.roomy import assign_in
 from .framework.base import Pass
 from .framework.environment import Environment
 
@@ -26,7 +25,7 @@ class AllocateBanks(Pass):
     weights of one matmul, are kept in different bank groups where there is room. Where greedy orders leave no room, an
     exact search packs as tightly as needed, and single buffers then move away from conflicts. The attribute `sram_part`
     of the module, banks and lines of each, says in which part of the SRAM this happens; with `sram_groups` it is in the
-    first so many bank groups, from the beginning of each.
+    first so many bank groups of that, from the beginning of each.
     """
 
     name: ClassVar[str] = "allocate-banks"
@@ -35,11 +34,8 @@ class AllocateBanks(Pass):
         """Set the addresses; raises CompileError if the buffers do not fit."""
         target = environment.require_target(self.name)
         operations = [op for op in module.main.body if isinstance(op, InstructionOp)]
-        groups, part = _groups(module, target), _part(module, target)
-        if groups is None:
-            assignment = assign(list(operations), target, part=part, settled=True)
-        else:
-            assignment = RoomyPlacement(list(operations), target).assign(groups)
+        part = _part(module, target)
+        assignment = assign_in(list(operations), target, part, _groups(module, part.of(target)))
         if assignment is None:
             raise CompileError(
                 f"buffers do not fit into {target.sram_bytes} bytes of SRAM and {target.accumulators.rows} accumulator "
@@ -56,13 +52,15 @@ class AllocateBanks(Pass):
         }
 
 
-def _groups(module: Module, target: Target) -> int | None:
-    """The number of bank groups that `schedule` has chosen, if it has; CompileError if the target has not so many."""
+def _groups(module: Module, memory: Target) -> int:
+    """The number of bank groups that `schedule` has chosen, 0 if it has not; CompileError if there are not so many."""
     given = module.attributes.get("sram_groups")
-    if given is None or (type(given) is int and 1 <= given <= target.groups):
+    if given is None:
+        return 0
+    if type(given) is int and 1 <= given <= memory.groups:
         return given
     raise CompileError(
-        f"'sram_groups' is {given}, expected 1 to {target.groups} bank groups; run the pass 'schedule' for this target"
+        f"'sram_groups' is {given}, expected 1 to {memory.groups} bank groups; run the pass 'schedule' for this target"
     )
 
 

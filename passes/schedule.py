@@ -14,8 +14,8 @@ from ..dialects.tile.memory import AllocOp, LoadOp
 from .allocation.parts import whole
 from .framework.base import Pass, at_least
 from .framework.environment import Environment
-from .scheduling.candidates import quickest
 from .scheduling.layers import Program
+from .scheduling.machines import quickest
 from .scheduling.residency import Policy, Residency
 
 
@@ -28,7 +28,8 @@ class Schedule(Pass):
     SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
     run depth-first: what does not fit is spilled. Programs of few instructions are scheduled in other orders, for
     smaller budgets and for parts of the SRAM as well (fewer banks, fewer lines of each) where that is likely to be
-    quicker, all are timed, and the quickest is taken; with `effort` 1 longer ones, too, and everything in each part.
+    quicker, all are timed, and the quickest is taken; with `effort` 1 also of all that would be tried for any machine
+    with a part of the SRAM or a slower DRAM channel: what those find, a better one finds.
     """
 
     name: ClassVar[str] = "schedule"
@@ -41,7 +42,8 @@ class Schedule(Pass):
         """Rewrite @main; raises CompileError if a layer cannot run in the memory of the target."""
         target = environment.require_target(self.name)
         function = module.main
-        found = quickest(function, target, self.lookahead, fuse=bool(self.fuse), exhaustive=bool(self.effort))
+        fuse, exhaustive, progress = bool(self.fuse), bool(self.effort), environment.progress
+        found = quickest(function, target, self.lookahead, fuse=fuse, exhaustive=exhaustive, progress=progress)
         if found is None:
             raise CompileError(_too_large(Program.of(function), target))
         program, operations, plan = found.plan.program, found.operations, found.plan

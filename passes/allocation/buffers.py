@@ -46,17 +46,22 @@ class Assignment:
     peak: int
     lower_bound: int
 
+    def within(self, part: Part, target: Target) -> Assignment:
+        """Addresses in a part of the SRAM of a target as they are in the whole."""
+        if part == whole(target):
+            return self
+        found: dict[Value[Any], int] = {}
+        for value, address in self.addresses.items():
+            found[value] = part.address(address, target) if value.type.space == "sram" else address
+        return Assignment(found, peak_of(found), self.lower_bound)
 
-def assign(
-    operations: list[Operation], target: Target, *, part: Part | None = None, settled: bool = False
-) -> Assignment | None:
-    """Pack SRAM and accumulators of a scheduled program, in a `part` of the SRAM; None if something does not fit.
+
+def assign(operations: list[Operation], target: Target, *, settled: bool = False) -> Assignment | None:
+    """Pack SRAM and accumulators of a scheduled program; None if something does not fit.
 
     First with a cost for bank conflicts, then, if that does not fit, as tightly as `pack` can. With `settled`, single
     buffers then move to where they conflict less: the same buffers fit, in more time.
     """
-    if part is not None and part != whole(target):
-        return _assign_in(part, operations, target, settled)
     sram = lifetimes(operations, "sram")
     items = [item_of(value, span, target) for value, span in sram.items()]
     conflicts = Conflicts(list(sram), operations, target)
@@ -80,17 +85,6 @@ def accumulator_rows(operations: list[Operation], target: Target) -> dict[Value[
     spans = lifetimes(operations, "acc")
     rows = place_in_turn([Item(*span, v.type.size) for v, span in spans.items()], target.accumulators.rows)
     return None if rows is None else dict(zip(spans, rows, strict=True))
-
-
-def _assign_in(part: Part, operations: list[Operation], target: Target, settled: bool) -> Assignment | None:
-    """The addresses for a target that has only a part of the SRAM, as they are in the whole."""
-    inside = assign(operations, part.of(target), settled=settled)
-    if inside is None:
-        return None
-    found: dict[Value[Any], int] = {}
-    for value, address in inside.addresses.items():
-        found[value] = part.address(address, target) if value.type.space == "sram" else address
-    return Assignment(found, peak_of(found), inside.lower_bound)
 
 
 def peak_of(addresses: dict[Value[Any], int]) -> int:

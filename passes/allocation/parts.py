@@ -66,12 +66,18 @@ def _smaller(count: int, every: bool) -> list[int]:
     return sorted({step, count // 2 if count % 2 == 0 else step}, reverse=True)
 
 
+def every_part(target: Target) -> list[Part]:
+    """The whole and all parts that `smaller` leads to, those of most bytes first."""
+    found, reached = set[Part](), {whole(target)}
+    while reached:
+        found |= reached
+        reached = {each for larger in reached for each in smaller(larger, target)} - found
+    return sorted(found, key=lambda part: (part.banks * part.bank_lines, part.banks), reverse=True)
+
+
 def is_part(part: Part, target: Target) -> bool:
     """True if `smaller` leads from the whole to the part."""
-    reached = {whole(target)}
-    while reached and part not in reached:
-        reached = {each for larger in reached for each in smaller(larger, target)}
-    return bool(reached)
+    return part in every_part(target)
 
 
 LEAST_LINES = 16

@@ -9,9 +9,10 @@ from typing import Any
 
 from ...backends.target import Target
 from ...dialects.core.operation import Operation, Value
-from .buffers import Assignment, Conflicts, accumulator_rows, item_of, lifetimes, peak_of
+from .buffers import Assignment, Conflicts, accumulator_rows, assign, item_of, lifetimes, peak_of
 from .greedy import place
 from .items import lower_bound
+from .parts import Part
 from .settling import settle
 
 BOUNDLESS_LINES = 2**20
@@ -24,7 +25,7 @@ FINE = 300
 """Up to so many instructions all of these are tried, else powers of two, ..."""
 
 COARSE = 700
-"""... and beyond so many only the largest, unless all is tried: the others take seconds."""
+"""... and beyond so many only the largest: the others take seconds."""
 
 
 def boundless(target: Target) -> Target:
@@ -32,15 +33,25 @@ def boundless(target: Target) -> Target:
     return replace(target, sram=replace(target.sram, bank_lines=BOUNDLESS_LINES))
 
 
-def group_counts(target: Target, instructions: int, exhaustive: bool) -> list[int]:
+def group_counts(target: Target, instructions: int) -> list[int]:
     """How many of its first bank groups a target lets a program of so many instructions try, largest first.
 
-    They are the same for every target that has them, but beyond `COARSE` instructions if not `exhaustive`.
+    They are the same for every target that has them, but beyond `COARSE` instructions.
     """
     tried = COUNTS if instructions <= FINE else [count for count in COUNTS if count & (count - 1) == 0]
     reached = min(target.reachable_groups, default=target.groups)
     found = [count for count in reversed(tried) if reached < count <= target.groups]
-    return found if exhaustive or instructions <= COARSE else found[:1]
+    return found if instructions <= COARSE else found[:1]
+
+
+def assign_in(operations: list[Operation], target: Target, part: Part, groups: int = 0) -> Assignment | None:
+    """The addresses of a scheduled program in a part of the SRAM, of that in its first `groups` bank groups if not 0.
+
+    None if its buffers find no place.
+    """
+    memory = part.of(target)
+    found = RoomyPlacement(operations, memory).assign(groups) if groups else assign(operations, memory, settled=True)
+    return None if found is None else found.within(part, target)
 
 
 class RoomyPlacement:

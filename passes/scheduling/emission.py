@@ -35,6 +35,8 @@ class StripEmitter:
     """Builds the scheduled operations; buffers of the lowered program are replaced by buffers that fit."""
 
     plan: Residency
+    known: Interleaver | None = None
+    """The order of the pieces, if it was found before."""
     operations: list[Operation] = field(default_factory=list[Operation])
     owners: list[Track] = field(default_factory=list[Track])
     """The unit that each operation belongs to."""
@@ -45,11 +47,14 @@ class StripEmitter:
 
     def __post_init__(self) -> None:
         self.buffers = Buffers(self.plan)
-        tracks: list[Track] = []
-        for index, (unit, cut) in enumerate(zip(self.plan.program.units, self.plan.cuts, strict=True)):
-            if not (isinstance(unit.main, LoadOp) and self.buffers.spills.keep_input(unit.main)):
-                tracks.append(self._track(index, unit, cut))
-        self.order = quickest_order(self.plan, tracks)
+        units = [(i, unit) for i, unit in enumerate(self.plan.program.units) if not self._stays(unit)]
+        self.order = self.known or quickest_order(
+            self.plan, [self._track(index, unit, self.plan.cuts[index]) for index, unit in units]
+        )
+
+    def _stays(self, unit: Unit) -> bool:
+        """True for the load of an input that is read where the host has put it: it is not run."""
+        return isinstance(unit.main, LoadOp) and self.buffers.spills.keep_input(unit.main)
 
     @property
     def cycles(self) -> float:

@@ -17,6 +17,7 @@ from .pieces import GRAINS
 from .prefetch import Prefetcher
 from .residency import Policy, Reserve, Residency
 from .tracks import Track
+from .waiting import room_of
 
 GRID = tuple(int(2 ** (step / 4)) for step in reversed(range(4 * 44)))
 """Budgets that are tried below the whole memory: absolute, so that a larger memory has those of a smaller one."""
@@ -62,7 +63,7 @@ def fit(program: Program, target: Target, fuse: bool) -> list[StripEmitter]:
             while waiting and (best is None or best.cycles > waiting[0].cycles * (1 + ALIKE)):
                 draft = waiting.popleft()
                 for search in (False, True):
-                    other, emitted = _packable(program, draft, search)
+                    other, emitted = _packable(draft, search)
                     effort += emitted
                     if other is not None and (best is None or other.cycles < best.cycles):
                         best, other = other, best
@@ -76,18 +77,30 @@ def fit(program: Program, target: Target, fuse: bool) -> list[StripEmitter]:
     return []
 
 
-def fit_draft(program: Program, draft: StripEmitter) -> StripEmitter | None:
+def fit_draft(draft: StripEmitter) -> StripEmitter | None:
     """The instructions of one draft, by greedy orders of buffers; None if they do not fit."""
-    found, effort = _packable(program, draft, False)
+    found, effort = _packable(draft, False)
     if found is not None:
         found.effort = effort
     return found
 
 
 def draft_for(program: Program, target: Target, budget: int, policy: Policy) -> StripEmitter | None:
-    """A schedule within a budget that is not emitted yet; None if some unit cannot fit."""
-    plan = Residency.decide(program, target, budget, policy)
-    return None if plan is None else StripEmitter(plan)
+    """A schedule within a budget that is not emitted yet; None if some unit cannot fit.
+
+    The plan is the same for every memory, and the order of the pieces for all that have room for everything at once.
+    """
+    key = budget, policy.fuse, policy.double_buffered, policy.grain
+    if key not in program.plans:
+        program.plans[key] = Residency.decide(program, target, budget, policy)
+    plan = program.plans[key]
+    if plan is None:
+        return None
+    plan = replace(plan, target=target, policy=policy)
+    order = *key, policy.patience, room_of(plan)
+    draft = StripEmitter(plan, program.orders.get(order))
+    program.orders[order] = draft.order
+    return draft
 
 
 def refined(program: Program, draft: StripEmitter) -> StripEmitter:
@@ -154,7 +167,7 @@ def _drafts(program: Program, target: Target, budgets: Budgets, policy: Policy) 
     return found
 
 
-def _packable(program: Program, draft: StripEmitter, search: bool) -> tuple[StripEmitter | None, int]:
+def _packable(draft: StripEmitter, search: bool) -> tuple[StripEmitter | None, int]:
     """The instructions of a draft, or of plans with more room, whose buffers can be packed; None if none is found.
 
     And how many instructions were emitted to find them. Plans count what units need; how pieces overlap, and gaps
@@ -165,7 +178,7 @@ def _packable(program: Program, draft: StripEmitter, search: bool) -> tuple[Stri
     for _ in range(CORRECTIONS):
         emitter = draft
         if not reserve.is_empty or draft.operations:
-            plan = Residency.decide(program, target, budget, draft.plan.policy, reserve)
+            plan = Residency.decide(draft.plan.program, target, budget, draft.plan.policy, reserve)
             if plan is None:
                 return None, effort
             emitter = StripEmitter(plan)

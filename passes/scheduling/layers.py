@@ -93,6 +93,10 @@ class Program:
     """What `chunks.strip_bytes` has found, by unit and rows."""
     chains: dict[tuple[int, int, int], Any] = field(default_factory=dict[tuple[int, int, int], Any])
     """What `fusion.chain_of` has found, by first unit, last unit and number of pieces."""
+    plans: dict[tuple[int, bool, bool, Any], Any] = field(default_factory=dict[Any, Any])
+    """What `Residency.decide` has found, by budget, fusion, double buffering and grain."""
+    orders: dict[tuple[int, bool, bool, Any, float, float], Any] = field(default_factory=dict[Any, Any])
+    """What `interleaving.quickest_order` has found, by what plans are, patience and the memory that may be short."""
     written_whole: dict[Value[Any], bool] = field(default_factory=dict[Value[Any], bool])
     """What `is_written_whole` has found."""
     sums: dict[Value[Any], list[int]] = field(default_factory=dict[Value[Any], list[int]])
@@ -123,6 +127,13 @@ class Program:
             constants += unit.constant_bytes
             most = max(most, constants + sum(self.tensors[tensor] for tensor in alive))
         return most
+
+    @cached_property
+    def repeated_bytes(self) -> int:
+        """The bytes of constants that units load after others have, as the steps of a recurrent layer do."""
+        loads = [load for unit in self.units for load in (*unit.constants, unit.weights) if load is not None]
+        sizes = {(load.source, load.destination.type.size): load.size for load in loads}
+        return sum(load.size for load in loads) - sum(sizes.values())
 
     @cached_property
     def index(self) -> dict[Unit, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -13,22 +13,19 @@ from ...backends.timing.engine import QueuedInstruction, run_timeline
 from ...dialects.core.fields import OperandField
 from ...dialects.core.operation import Operation, Value
 from ...dialects.tile.instruction import InstructionOp
-from ...dialects.tile.memory import AllocOp, TransferOp
-from ..allocation.buffers import Assignment, assign
-from ..allocation.parts import Part, whole
-from ..allocation.roomy import RoomyPlacement, boundless, group_counts
-from .emission import StripEmitter
-from .fitting import discard, load_ahead
+from ...dialects.tile.memory import AllocOp
+from ..allocation.buffers import Assignment
+from ..allocation.parts import Part
+from ..allocation.roomy import RoomyPlacement, assign_in, boundless, group_counts
+from .emission import Signature, StripEmitter
+from .fitting import discard, fit_draft, load_ahead
 from .residency import Residency
 from .tokens import Hazards
-
-LEAST_INSTRUCTIONS = 60
-"""What a trial costs however short the schedule is, in instructions."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Candidate:
-    """A schedule that uses a part of the memory; with `groups` as many bank groups, in a `RoomyPlacement`."""
+    """A schedule that uses a part of the memory, of that the first `groups` bank groups unless it is 0."""
 
     operations: list[Operation]
     plan: Residency
@@ -36,83 +33,136 @@ class Candidate:
     groups: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of timing a schedule."""
+
+    cycles: float = inf
+    """On the target; infinite if its buffers found no place."""
+    length: int = 0
+    """Its instructions."""
+    effort: int = 0
+    """The instructions of all schedules that were emitted until this one was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roomy:
+    """What came of timing a schedule with room for everything, by numbers of bank groups, as far as there is the room.
+
+    Which room a machine has does not change where buffers lie in it.
+    """
+
+    length: int
+    """The instructions of the schedule."""
+    heights: dict[int, int]
+    """The bytes used of each group."""
+    cycles: dict[int, int]
+
+    def within(self, memory: Target) -> Outcome:
+        """What came of it in a memory."""
+        fitting = [self.cycles[groups] for groups in self.groups(memory)]
+        return Outcome(min(fitting, default=inf), self.length, self.length)
+
+    def groups(self, memory: Target) -> list[int]:
+        """The numbers of bank groups that a memory has the room for."""
+        return [n for n, height in self.heights.items() if n <= memory.groups and height <= memory.group_bytes]
+
+
 @dataclass
 class Trials:
-    """Times schedules of a program for a target, and keeps the quickest; the operations of all others are discarded."""
+    """Times schedules of a function, and keeps the quickest on a target; the operations of all others are discarded."""
 
     target: Target
     lookahead: float
-    most: int
-    """The instructions that all schedules may have together, but for the first that is timed."""
     price: float = 0.0
     """Cycles that each instruction more must save: they cost time to compile and to simulate, and bytes of a file."""
-    best: tuple[float, Candidate] | None = None
-    """Its cycles with that price, infinite if it was not timed, and the candidate."""
-    effort: int = 0
-    """The instructions of all schedules that were timed beside the best one up to then."""
-
-    def left(self, length: int) -> int:
-        """How many more schedules of so many instructions may be tried."""
-        return max(0, self.most - self.effort) // (length + LEAST_INSTRUCTIONS)
-
-    def is_hopeful(self, draft: StripEmitter) -> bool:
-        """True if the loads of a draft alone do not take as long as the quickest schedule."""
-        return self.best is None or draft.traffic / self.target.dma.bytes_per_cycle < self.best[0]
+    best: Candidate | None = None
+    cost: float | None = None
+    """The cycles of the best one with that price; None if it was not timed, as there is no other."""
+    known: dict[tuple[Signature, Part], Outcome] = field(default_factory=dict[tuple[Signature, Part], Outcome])
+    """What was timed in parts of the memory: instructions of one signature run alike."""
+    drafts: dict[tuple[Signature, Part], Outcome] = field(default_factory=dict[tuple[Signature, Part], Outcome])
+    """The same by the signatures of drafts, of which instructions have others where buffers found no place at first."""
+    roomy: dict[tuple[Signature, int], Roomy] = field(default_factory=dict[tuple[Signature, int], Roomy])
+    """What was timed with room for everything, by signature and banks."""
 
     def take(self, emitter: StripEmitter, part: Part) -> None:
-        """Take a schedule, with loads ahead, for a part of the memory without timing it: there is no other."""
+        """Take a schedule, with loads ahead, for a part of the memory; it is timed only if there are others."""
         operations = load_ahead(emitter.operations, emitter.plan.target, self.lookahead)
-        self._take(inf, Candidate(operations, emitter.plan, part))
+        self._take(Candidate(operations, emitter.plan, part))
 
-    def time(self, emitter: StripEmitter, part: Part) -> None:
-        """Time a schedule, with loads ahead, in the part of the memory that it is for."""
-        self._count(emitter.effort)
-        operations = load_ahead(emitter.operations, emitter.plan.target, self.lookahead)
-        least = sum(op.size for op in operations if isinstance(op, TransferOp)) / self.target.dma.bytes_per_cycle
-        placed = None
-        if self.best is None or least < self.best[0]:
-            placed = assign(operations, self.target, part=part, settled=True)
-        if placed is None:
-            discard(operations)
+    def time(self, draft: StripEmitter, part: Part) -> Outcome:
+        """Time a schedule, with loads ahead, in the part of the memory that it is for, once of all that run like it."""
+        if draft.operations:
+            return self._time(draft, part)
+        key = draft.signature, part
+        if key not in self.drafts:
+            found = fit_draft(draft)
+            self.drafts[key] = Outcome() if found is None else self._time(found, part)
+        return self.drafts[key]
+
+    def _time(self, found: StripEmitter, part: Part) -> Outcome:
+        """Time instructions in a part of the memory."""
+        key = found.signature, part
+        if key in self.known:
+            discard(found.operations)
         else:
-            self._take(_Clock(operations, self.target).cycles(placed), Candidate(operations, emitter.plan, part))
+            operations = load_ahead(found.operations, found.plan.target, self.lookahead)
+            placed, cycles = assign_in(operations, self.target, part), inf
+            if placed is None:
+                discard(operations)
+            else:
+                cycles = _Clock(operations, self.target).cycles(placed)
+                self._take(Candidate(operations, found.plan, part), cycles)
+            self.known[key] = Outcome(cycles, len(operations))
+        return replace(self.known[key], effort=found.effort)
 
-    def time_roomy(self, operations: list[Operation], plan: Residency, exhaustive: bool) -> dict[int, int]:
-        """Time a schedule with room for everything, with loads ahead, in several numbers of bank groups.
+    def time_roomy(self, draft: StripEmitter, banks: int) -> Roomy:
+        """Time a schedule with room for everything, with loads ahead, in several numbers of the first bank groups.
 
-        Returns the bytes that are used of each group, by the numbers for which there is the room; of long programs more
-        numbers are tried if `exhaustive`.
+        They are those of a machine with so many banks. All that run like it are timed once.
         """
-        operations = load_ahead(operations, boundless(self.target), self.lookahead)
-        self._count(len(operations))
-        placement, clock = RoomyPlacement(operations, self.target), _Clock(operations, self.target)
-        heights: dict[int, int] = {}
-        best: tuple[int, Candidate] | None = None
-        for groups in group_counts(self.target, len(operations), exhaustive):
+        key = draft.signature, banks
+        if key not in self.roomy:
+            self.roomy[key] = self._time_roomy(draft, Part(banks, self.target.sram.bank_lines))
+        return self.roomy[key]
+
+    def _time_roomy(self, draft: StripEmitter, part: Part) -> Roomy:
+        memory = part.of(self.target)
+        operations = load_ahead(draft.emit(), boundless(memory), self.lookahead)
+        placement, clock = RoomyPlacement(operations, memory), _Clock(operations, self.target)
+        found = Roomy(len(operations), {}, {})
+        for groups in group_counts(memory, len(operations)):
             placed = placement.assign(groups)
             if placed is not None:
-                heights[groups] = placement.height(placed)
-                cycles = clock.cycles(placed)
-                if best is None or cycles < best[0]:
-                    best = cycles, Candidate(operations, plan, whole(self.target), groups)
-        if best is not None:
-            self._take(*best)
-        return heights
-
-    def _count(self, instructions: int) -> None:
-        if self.best is not None:
-            self.effort += instructions + LEAST_INSTRUCTIONS
-
-    def _take(self, cycles: float, candidate: Candidate) -> None:
-        """Keep the quicker one, and discard the operations of the other."""
-        cost = cycles + self.price * len(candidate.operations)
-        if self.best is None:
-            self.best = cost, candidate
-        elif cost < self.best[0]:
-            discard(self.best[1].operations)
-            self.best = cost, candidate
+                found.heights[groups] = placement.height(placed)
+                found.cycles[groups] = clock.cycles(placed.within(part, self.target))
+        if found.cycles:
+            groups = min(found.cycles, key=found.cycles.__getitem__)
+            self._take(Candidate(operations, draft.plan, part, groups), found.cycles[groups])
         else:
-            discard(candidate.operations)
+            discard(operations)
+        return found
+
+    def _take(self, candidate: Candidate, cycles: float | None = None) -> None:
+        """Keep the better one, and discard the operations of the other; None if it is not timed on the target yet."""
+        if self.best is None:
+            self.best, self.cost = candidate, None if cycles is None else self._price(candidate, cycles)
+            return
+        if self.cost is None:
+            self.cost = self._price(self.best, self.cycles(self.best))
+        cost = self._price(candidate, self.cycles(candidate) if cycles is None else cycles)
+        if cost < self.cost:
+            self.best, self.cost, candidate = candidate, cost, self.best
+        discard(candidate.operations)
+
+    def _price(self, candidate: Candidate, cycles: float) -> float:
+        return cycles + self.price * len(candidate.operations)
+
+    def cycles(self, candidate: Candidate) -> float:
+        """The cycles of a candidate on the target; infinite if its buffers find no place."""
+        placed = assign_in(candidate.operations, self.target, candidate.part, candidate.groups)
+        return inf if placed is None else _Clock(candidate.operations, self.target).cycles(placed)
 
 
 class _Clock:
@@ -140,6 +190,6 @@ class _Clock:
 
 def _buffers(op: InstructionOp) -> Iterator[tuple[OperandField[Any], Value[Any]]]:
     """The operands that are buffers on the chip."""
-    for field, value in zip(op.operand_fields, op.operands, strict=False):
+    for operand, value in zip(op.operand_fields, op.operands, strict=False):
         if isinstance(value.defining_op, AllocOp) and value.type.space != "dram":
-            yield field, value
+            yield operand, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from .residency import Residency
 from .tracks import Track
@@ -18,8 +19,7 @@ def waiting_cycles(plan: Residency, tracks: Sequence[Track]) -> float:
     done, and with what that and later ones have loaded, at most `ROOM` of the SRAM is full, all of it beside the unit
     right before.
     """
-    dma, program = plan.target.dma, plan.program
-    memory = float("inf") if program.bytes_at_once <= plan.target.sram_bytes else plan.target.sram_bytes
+    dma, memory = plan.target.dma, room_of(plan)
     needs = [plan.memory_of(track.index) for track in tracks]
     loaded = delay = 0.0
     first = 0
@@ -35,6 +35,11 @@ def waiting_cycles(plan: Residency, tracks: Sequence[Track]) -> float:
             delay = max(delay, loaded - track.ends[-1])
         done.append(max(track.ends[-1] + delay, done[-1] if done else 0.0))
     return delay
+
+
+def room_of(plan: Residency) -> float:
+    """The bytes of the memory, infinite if it has room for everything at once."""
+    return inf if plan.program.bytes_at_once <= plan.target.sram_bytes else plan.target.sram_bytes
 
 
 def _needs_all_at_once(track: Track) -> bool:

@@ -16,11 +16,13 @@ RAW = tuple(name for name in TRAINED if name.endswith("_rawtorch"))
 """As an exporter wrote them: the same networks as others once they are simplified."""
 ALIKE = tuple(name for name in TRAINED if name.endswith("_hardscale") or name.startswith("resnet8_cifar10+"))
 """The same layers as others here: at -O3, which takes longest, those are enough."""
+SLOW = ("ad_autoencoder", "tinyvit_cifar10", "vww_mobilenetv1_025_96+logits")
+"""They take up to a minute at -O3."""
 TURNS: list[Case] = [
     (name, TARGETS[(row + column) % len(TARGETS)], level)
     for row, name in enumerate((*TRAINED, *NOISY))
     for column, level in enumerate(LEVELS)
-    if (name not in RAW or level in ("O0", "O2")) and (name not in ALIKE or level != "O3")
+    if (name not in RAW or level in ("O0", "O2")) and (name not in ALIKE + SLOW or level != "O3")
 ]
 SMALLEST: list[Case] = [(name, target, "O2") for name in TRAINED[:1] for target in ("tile64", *TARGETS)]
 LIGHT: list[Case] = [

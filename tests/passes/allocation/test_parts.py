@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from accelc.backends.target import load_target
 from accelc.backends.timing.banks import bank_map
-from accelc.passes.allocation.parts import Part, is_part, smaller, whole
+from accelc.passes.allocation.parts import Part, every_part, is_part, smaller, whole
 
 TILE32 = load_target("tile32")
 TILE16 = load_target("tile16")
@@ -47,6 +47,16 @@ def test_the_blocks_reach_the_same_share_of_a_part() -> None:
 def test_smaller_parts_lead_to_others() -> None:
     assert is_part(whole(TILE32), TILE32) and is_part(Part(4, 16), TILE32)
     assert not is_part(Part(12, 2000), TILE32) and not is_part(Part(32, 2048), TILE32)
+
+
+def test_every_part_is_there_once_the_largest_first() -> None:
+    parts = every_part(TILE16)
+    assert parts[0] == whole(TILE16) and len(set(parts)) == len(parts)
+    sizes = [part.banks * part.bank_lines for part in parts]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(set(smaller(part, TILE16)) <= set(parts) for part in parts)
+    for part in (Part(12, 1024), Part(16, 384), Part(8, 512)):
+        assert set(every_part(part.of(TILE16))) <= set(parts)  # nested: what a smaller machine has
 
 
 PARTS = st.sampled_from((Part(8, 2048), Part(16, 1024), Part(4, 128), Part(16, 48)))

@@ -77,6 +77,13 @@ def test_no_schedule_ends_before_the_dram_channel_has_moved_everything() -> None
     assert draft.order.end >= moved > draft.order.worked
 
 
+def test_constants_that_units_load_again_are_repeated() -> None:
+    program = Program.of(lowered().main)
+    twice = replace(program, units=program.units * 2)
+    assert program.repeated_bytes == 0
+    assert twice.repeated_bytes == sum(unit.constant_bytes for unit in program.units) > 0
+
+
 @pytest.mark.parametrize("lines", (96, 160, 256))
 def test_a_smaller_budget_is_taken_only_where_it_is_quicker(lines: int) -> None:
     program, target = Program.of(lowered().main), with_lines(lines)
