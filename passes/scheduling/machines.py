@@ -7,7 +7,7 @@ from math import frexp
 
 from ...backends.target import Target
 from ...dialects.core.operation import Function
-from ..allocation.parts import every_part
+from ..allocation.parts import every_part, whole
 from ..framework.environment import Progress, silent_progress
 from .layers import Program
 from .search import PRICE, Search
@@ -37,9 +37,9 @@ def quickest(
     take longer, by estimate, than the quickest schedule.
     """
     trials = Trials(target, lookahead, 0.0 if exhaustive else PRICE)
-    rates, parts = _rates(target), every_part(target)
+    rates, parts = _rates(target), every_part(target) if exhaustive else [whole(target)]
     if not exhaustive:
-        rates, parts, progress = rates[:1], parts[:1], silent_progress
+        rates, progress = rates[:1], silent_progress
     with progress("scheduling for smaller machines", len(rates) * len(parts)) as advance:
         for rate in rates:
             planned = replace(target, dma=replace(target.dma, bytes_per_cycle=rate))

@@ -72,6 +72,7 @@ class Search:
     room: Roomy | None = None
     """What came of the first schedule with room for everything."""
     tried: set[tuple[Signature, Part]] = field(default_factory=set[tuple[Signature, Part]])
+    """What was tried in the memory or a part of it."""
     roomy: dict[Signature, bool] = field(default_factory=dict[Signature, bool])
     """What was tried with room for everything, and if there is the room."""
     least: float = inf
@@ -99,7 +100,7 @@ class Search:
             self.length, self.least = len(first.operations), first.cycles
             if self.trials.lookahead:
                 self._try_boundless(first)
-            if not self.has_room(self.part):
+            if not self._has_room(self.part):
                 if self.is_short:
                     self._try_in(self.part, first)
                     self._vary(first, self.machine, partial(self._try_in, self.part))
@@ -118,7 +119,7 @@ class Search:
         seen = set(queue)
         while queue and self.goes_on:
             part = queue.popleft()
-            if part != self.part and not self.has_room(part):
+            if part != self.part and not self._has_room(part):
                 memory, draft = part.of(self.planned), None
                 if memory.sram_bytes > too_small:
                     draft = draft_for(self.program, memory, memory.sram_bytes, Policy(self.fuse))
@@ -134,7 +135,7 @@ class Search:
 
     @cached_property
     def machine(self) -> Target:
-        """The machine."""
+        """What the search is for: the channel that schedules are planned for, and the part as its memory."""
         return self.part.of(self.planned)
 
     @property
@@ -166,7 +167,7 @@ class Search:
         first = self._unlimited(limited)
         if first is not None:
             self.room = self._try_roomy(first)
-        if first is not None and self.has_room(self.part):
+        if first is not None and self._has_room(self.part):
             discard(limited.operations)
             self._vary(first, boundless(self.machine), self._try_roomy)
 
@@ -188,7 +189,7 @@ class Search:
             self._learn(found.within(self.machine), draft.plan.policy)
         return found
 
-    def has_room(self, part: Part) -> bool:
+    def _has_room(self, part: Part) -> bool:
         """True if a part has room for everything: there is no other schedule for it."""
         return self.room is not None and bool(self.room.groups(part.of(self.planned)))
 
