@@ -10,7 +10,7 @@ from ..dialects.core.diagnostics import CompileError
 from ..dialects.core.operation import Module
 from ..dialects.tile.instruction import InstructionOp
 from ..dialects.tile.memory import AllocOp
-from .allocation.parts import Part, is_part, whole
+from .allocation.parts import LEAST_LINES, Part, is_part, whole
 from .allocation.roomy import assign_in
 from .framework.base import Pass
 from .framework.environment import Environment
@@ -24,8 +24,8 @@ class AllocateBanks(Pass):
     block ports reach. Buffers that different engines read (or write) within a few instructions, and the input and the
     weights of one matmul, are kept in different bank groups where there is room. Where greedy orders leave no room, an
     exact search packs as tightly as needed, and single buffers then move away from conflicts. The attribute `sram_part`
-    of the module, banks and lines of each, says in which part of the SRAM this happens; with `sram_groups` it is in the
-    first so many bank groups of that, from the beginning of each.
+    of the module says in which part of the SRAM this happens: banks, lines of each, banks that block ports reach. With
+    `sram_groups` it is in the first so many bank groups of that, from the beginning of each.
     """
 
     name: ClassVar[str] = "allocate-banks"
@@ -69,11 +69,12 @@ def _part(module: Module, target: Target) -> Part:
     given = module.attributes.get("sram_part")
     if given is None:
         return whole(target)
-    part = Part(*given) if isinstance(given, tuple) and len(given) == 2 and all(type(n) is int for n in given) else None
+    part = Part(*given) if isinstance(given, tuple) and len(given) == 3 and all(type(n) is int for n in given) else None
     if part is None or not is_part(part, target):
         sram = target.sram
         raise CompileError(
-            f"'sram_part' is {given}, expected 2**n, 3 * 2**n or half of {sram.banks} banks of {sram.bank_lines} "
-            "lines; run the pass 'schedule' for this target"
+            f"'sram_part' is {given}, expected at most {sram.banks} banks in groups of {sram.interleave}, "
+            f"{LEAST_LINES} to {sram.bank_lines} lines, and {target.crossbar.reach_banks} banks that blocks reach; run "
+            "the pass 'schedule' for this target"
         )
     return part

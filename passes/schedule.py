@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, ClassVar
 
 from ..backends.target import Target
@@ -59,7 +59,7 @@ class Schedule(Pass):
             if op not in kept:
                 op.set_operands(())
         if found.part != whole(target):
-            module.attributes["sram_part"] = (found.part.banks, found.part.bank_lines)
+            module.attributes["sram_part"] = astuple(found.part)
         if found.groups:
             module.attributes["sram_groups"] = found.groups
         module.attributes["spilled_bytes"] = sum(program.tensors[tensor] for tensor in spilled)

@@ -9,19 +9,18 @@ from ...backends.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The first `banks` banks and the first `bank_lines` lines of each."""
+    """The first `banks` banks, the first `bank_lines` lines of each, and how many of the banks block ports reach."""
 
     banks: int
     bank_lines: int
+    reach_banks: int
 
     def of(self, target: Target) -> Target:
-        """A target that has this part of the memory only; the block ports reach the same share of its banks."""
-        sram, crossbar = target.sram, target.crossbar
-        reach = max(sram.interleave, crossbar.reach_banks * self.banks // sram.banks)
+        """A target that has this part of the memory only."""
         return replace(
             target,
-            sram=replace(sram, banks=self.banks, bank_lines=self.bank_lines),
-            crossbar=replace(crossbar, reach_banks=reach),
+            sram=replace(target.sram, banks=self.banks, bank_lines=self.bank_lines),
+            crossbar=replace(target.crossbar, reach_banks=self.reach_banks),
         )
 
     def address(self, address: int, target: Target) -> int:
@@ -38,19 +37,24 @@ class Part:
 
 def whole(target: Target) -> Part:
     """All of the memory."""
-    return Part(target.sram.banks, target.sram.bank_lines)
+    return Part(target.sram.banks, target.sram.bank_lines, target.crossbar.reach_banks)
 
 
 def smaller(part: Part, target: Target, *, every: bool = True) -> list[Part]:
     """The part with fewer of its banks, and with fewer lines of each: the next step below, and half of them.
 
     Steps are powers of two and three times powers of two; all larger machines have the same, twice the machine has the
-    half. Without `every` only the next power of two below. Banks are whole groups of which some are reached by all
-    block ports, as in the whole; lines are at least 16.
+    half. Block ports reach the same share of fewer banks, in whole groups: rounded down and rounded up. Without `every`
+    only the next power of two below, and rounded down. Banks are whole groups of which some are reached by all block
+    ports, as in the whole; lines are at least 16.
     """
     width = target.sram.interleave
-    groups = _smaller(part.banks // width, every) if target.crossbar.port_stride_banks == 0 else []
-    found = [replace(part, banks=count * width) for count in groups]
+    groups, reached = part.banks // width, part.reach_banks // width
+    found: list[Part] = []
+    for count in _smaller(groups, every) if target.crossbar.port_stride_banks == 0 else []:
+        least = max(1, reached * count // groups)
+        most = -(-reached * count // groups) if every else least
+        found += [Part(count * width, part.bank_lines, reach * width) for reach in range(most, least - 1, -1)]
     found += [replace(part, bank_lines=count) for count in _smaller(part.bank_lines, every) if count >= LEAST_LINES]
     return [each for each in found if each.of(target).reachable_groups]
 
@@ -72,12 +76,19 @@ def every_part(target: Target) -> list[Part]:
     while reached:
         found |= reached
         reached = {each for larger in reached for each in smaller(larger, target)} - found
-    return sorted(found, key=lambda part: (part.banks * part.bank_lines, part.banks), reverse=True)
+    return sorted(found, key=lambda part: (part.banks * part.bank_lines, part.banks, part.reach_banks), reverse=True)
 
 
 def is_part(part: Part, target: Target) -> bool:
-    """True if `smaller` leads from the whole to the part."""
-    return part in every_part(target)
+    """True if a target has all that a part has, and that is whole bank groups of which all block ports reach some."""
+    sram, crossbar = target.sram, target.crossbar
+    fewest = sram.interleave if crossbar.port_stride_banks == 0 else sram.banks
+    return (
+        part.banks in range(fewest, sram.banks + 1, sram.interleave)
+        and LEAST_LINES <= part.bank_lines <= sram.bank_lines
+        and part.reach_banks <= min(part.banks, crossbar.reach_banks)
+        and bool(part.of(target).reachable_groups)
+    )
 
 
 LEAST_LINES = 16

@@ -183,7 +183,7 @@ class Search:
 
     def _try_roomy(self, draft: StripEmitter) -> Roomy:
         """Time a schedule in a memory with room for everything, once if others run like it."""
-        found = self.trials.time_roomy(draft, self.part.banks)
+        found = self.trials.time_roomy(draft, self.part)
         if draft.signature not in self.roomy:
             self.roomy[draft.signature] = bool(found.groups(self.machine))
             self._learn(found.within(self.machine), draft.plan.policy)

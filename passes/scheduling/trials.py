@@ -83,8 +83,8 @@ class Trials:
     """What was timed in parts of the memory: instructions of one signature run alike."""
     drafts: dict[tuple[Signature, Part], Outcome] = field(default_factory=dict[tuple[Signature, Part], Outcome])
     """The same by the signatures of drafts, of which instructions have others where buffers found no place at first."""
-    roomy: dict[tuple[Signature, int], Roomy] = field(default_factory=dict[tuple[Signature, int], Roomy])
-    """What was timed with room for everything, by signature and banks."""
+    roomy: dict[tuple[Signature, Part], Roomy] = field(default_factory=dict[tuple[Signature, Part], Roomy])
+    """What was timed with room for everything, in parts with all lines of their banks."""
 
     def take(self, emitter: StripEmitter, part: Part) -> None:
         """Take a schedule, with loads ahead, for a part of the memory; it is timed only if there are others."""
@@ -117,14 +117,14 @@ class Trials:
             self.known[key] = Outcome(cycles, len(operations))
         return replace(self.known[key], effort=found.effort)
 
-    def time_roomy(self, draft: StripEmitter, banks: int) -> Roomy:
+    def time_roomy(self, draft: StripEmitter, part: Part) -> Roomy:
         """Time a schedule with room for everything, with loads ahead, in several numbers of the first bank groups.
 
-        They are those of a machine with so many banks. All that run like it are timed once.
+        They are those of the banks of a part, with all of their lines. All that run like it are timed once.
         """
-        key = draft.signature, banks
+        key = draft.signature, replace(part, bank_lines=self.target.sram.bank_lines)
         if key not in self.roomy:
-            self.roomy[key] = self._time_roomy(draft, Part(banks, self.target.sram.bank_lines))
+            self.roomy[key] = self._time_roomy(draft, key[1])
         return self.roomy[key]
 
     def _time_roomy(self, draft: StripEmitter, part: Part) -> Roomy:

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,37 +17,47 @@ TILE16 = load_target("tile16")
 
 
 def test_a_part_has_the_next_step_or_half_of_the_banks_or_of_their_lines() -> None:
-    steps = [Part(12, 2048), Part(8, 2048), Part(16, 1536), Part(16, 1024)]
+    steps = [Part(12, 2048, 12), Part(8, 2048, 8), Part(16, 1536, 16), Part(16, 1024, 16)]
     assert smaller(whole(TILE32), TILE32) == steps
-    assert smaller(Part(4, 2048), TILE32) == [Part(4, 1536), Part(4, 1024)]  # one group is left
-    assert smaller(Part(4, 16), TILE32) == []
+    assert smaller(Part(4, 2048, 4), TILE32) == [Part(4, 1536, 4), Part(4, 1024, 4)]  # one group is left
+    assert smaller(Part(4, 16, 4), TILE32) == []
 
 
 def test_steps_are_powers_of_two_and_three_times_them() -> None:
-    assert smaller(Part(12, 1536), TILE32) == [Part(8, 1536), Part(12, 1024), Part(12, 768)]
-    assert smaller(Part(4, 33), TILE32) == [Part(4, 32)]
-    assert smaller(Part(4, 50), TILE32) == [Part(4, 48), Part(4, 25)]
+    assert smaller(Part(12, 1536, 12), TILE32) == [Part(8, 1536, 8), Part(12, 1024, 12), Part(12, 768, 12)]
+    assert smaller(Part(4, 33, 4), TILE32) == [Part(4, 32, 4)]
+    assert smaller(Part(4, 50, 4), TILE32) == [Part(4, 48, 4), Part(4, 25, 4)]
 
 
 def test_coarse_steps_are_powers_of_two_alone_and_lead_to_parts_that_fine_ones_reach() -> None:
-    assert smaller(whole(TILE32), TILE32, every=False) == [Part(8, 2048), Part(16, 1024)]
-    assert smaller(Part(12, 1536), TILE32, every=False) == [Part(8, 1536), Part(12, 1024)]
-    assert all(is_part(part, TILE32) for part in smaller(Part(8, 1024), TILE32, every=False))
+    assert smaller(whole(TILE32), TILE32, every=False) == [Part(8, 2048, 8), Part(16, 1024, 16)]
+    assert smaller(Part(12, 1536, 12), TILE32, every=False) == [Part(8, 1536, 8), Part(12, 1024, 12)]
+    assert all(is_part(part, TILE32) for part in smaller(Part(8, 1024, 8), TILE32, every=False))
 
 
 def test_banks_stay_where_every_port_begins_at_another_one() -> None:
     apart = replace(TILE32, crossbar=replace(TILE32.crossbar, port_stride_banks=4))
-    assert smaller(whole(apart), apart) == [Part(16, 1536), Part(16, 1024)]
+    assert smaller(whole(apart), apart) == [Part(16, 1536, 16), Part(16, 1024, 16)]
 
 
 def test_the_blocks_reach_the_same_share_of_a_part() -> None:
-    assert TILE16.crossbar.reach_banks == 12
-    assert Part(8, 1024).of(TILE16).crossbar.reach_banks == 6
+    assert whole(TILE16) == Part(16, 1024, 12)
+    assert smaller(whole(TILE16), TILE16)[:3] == [Part(12, 1024, 12), Part(12, 1024, 8), Part(8, 1024, 8)]
+    assert smaller(whole(TILE16), TILE16, every=False)[0] == Part(8, 1024, 4)
 
 
 def test_smaller_parts_lead_to_others() -> None:
-    assert is_part(whole(TILE32), TILE32) and is_part(Part(4, 16), TILE32)
-    assert not is_part(Part(12, 2000), TILE32) and not is_part(Part(32, 2048), TILE32)
+    assert all(is_part(part, TILE16) for part in every_part(TILE16))
+    assert is_part(Part(12, 1000, 9), TILE16)
+
+
+@pytest.mark.parametrize(
+    "part",
+    (Part(32, 64, 12), Part(10, 64, 8), Part(16, 1025, 12), Part(16, 15, 12), Part(16, 64, 16), Part(16, 64, 3)),
+    ids=("banks", "half a group", "lines", "few lines", "reach", "no group reached"),
+)
+def test_what_a_target_does_not_have_is_no_part(part: Part) -> None:
+    assert not is_part(part, TILE16)
 
 
 def test_every_part_is_there_once_the_largest_first() -> None:
@@ -55,11 +66,11 @@ def test_every_part_is_there_once_the_largest_first() -> None:
     sizes = [part.banks * part.bank_lines for part in parts]
     assert sizes == sorted(sizes, reverse=True)
     assert all(set(smaller(part, TILE16)) <= set(parts) for part in parts)
-    for part in (Part(12, 1024), Part(16, 384), Part(8, 512)):
+    for part in (Part(12, 1024, 8), Part(16, 384, 12), Part(8, 512, 4)):
         assert set(every_part(part.of(TILE16))) <= set(parts)  # nested: what a smaller machine has
 
 
-PARTS = st.sampled_from((Part(8, 2048), Part(16, 1024), Part(4, 128), Part(16, 48)))
+PARTS = st.sampled_from((Part(8, 2048, 8), Part(16, 1024, 16), Part(4, 128, 4), Part(16, 48, 16)))
 
 
 @given(PARTS, st.data())

@@ -33,12 +33,14 @@ from accelc.passes.split_stacks import SplitStacks
 
 MODELS = Path(__file__).parents[3] / "examples" / "models"
 NPU256 = load_target("npu256")
-SMALL = Part(8, 512).of(NPU256)
+SMALL = Part(8, 512, 8).of(NPU256)
 """64 KiB: too little for all of digits_cnn at once."""
-ROOMY = Part(16, 512).of(NPU256)
+ROOMY = Part(16, 512, 16).of(NPU256)
 """128 KiB: enough."""
-QUICK = Part(16, 128).of(load_target("tile32"))
+QUICK = Part(16, 128, 16).of(load_target("tile32"))
 """64 KiB, and a DRAM channel that does not keep the engines waiting for long."""
+REACHED = Part(12, 256, 8).of(load_target("tile16"))
+"""48 KiB, two thirds of which the block ports reach."""
 
 
 @cache
@@ -72,13 +74,14 @@ def cost(trials: Trials) -> float:
 @pytest.mark.parametrize(
     ("network", "target", "part"),
     (
-        ("digits_cnn", SMALL, Part(8, 384)),
-        ("digits_depthwise", SMALL, Part(4, 512)),
-        ("digits_cnn", ROOMY, Part(12, 512)),
-        ("digits_cnn", ROOMY, Part(8, 512)),
-        ("digits_depthwise", QUICK, Part(8, 128)),
+        ("digits_cnn", SMALL, Part(8, 384, 8)),
+        ("digits_depthwise", SMALL, Part(4, 512, 4)),
+        ("digits_cnn", ROOMY, Part(12, 512, 12)),
+        ("digits_cnn", ROOMY, Part(8, 512, 8)),
+        ("digits_depthwise", QUICK, Part(8, 128, 8)),
+        ("digits_depthwise", REACHED, Part(8, 256, 8)),
     ),
-    ids=("lines", "banks", "room in both", "room in one", "quick"),
+    ids=("lines", "banks", "room in both", "room in one", "quick", "reach"),
 )
 def test_what_a_smaller_machine_times_is_timed_with_the_same_cycles(
     network: str, target: Target, part: Part, monkeypatch: pytest.MonkeyPatch
@@ -98,7 +101,7 @@ def test_what_a_smaller_machine_times_is_timed_with_the_same_cycles(
 
 
 def test_machines_whose_transfers_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    function, part = lowered("digits_depthwise").clone().main, Part(4, 256)
+    function, part = lowered("digits_depthwise").clone().main, Part(4, 256, 4)
     less = all_trials(monkeypatch, function, part.of(SMALL))
     more = all_trials(monkeypatch, function, SMALL)
     assert cost(less) > cost(more)
