@@ -12,7 +12,7 @@ from ...backends.target import Target
 from ..allocation.parts import Part, smaller
 from ..allocation.roomy import boundless
 from .emission import Signature, StripEmitter
-from .fitting import ALIKE, discard, draft_for, fit, refined
+from .fitting import ALIKE, Budgets, discard, draft_for, fit, refined
 from .layers import Program
 from .pieces import GRAINS
 from .residency import WEIGHT_SHARE, Policy
@@ -26,6 +26,9 @@ SHORT = 450
 
 LIKELY = 1.15
 """A schedule may be the quickest if its estimate is at most so many times the least."""
+
+LONGER = 2.0
+"""Of long programs only schedules are tried that have at most so many times the pieces of the first."""
 
 PRICE = 0.25
 """Cycles that an instruction more must save: it costs time to compile and to simulate, and bytes of a file."""
@@ -105,7 +108,7 @@ class Search:
                     self._try_in(self.part, first)
                     self._vary(first, self.machine, partial(self._try_in, self.part))
                 else:
-                    self._try_alike(drafts)
+                    self._try_long(drafts)
             self._try_parts()
 
     def _try_parts(self) -> None:
@@ -153,14 +156,36 @@ class Search:
         """How many more schedules as long as the first one may be tried."""
         return max(0, FEW_INSTRUCTIONS - self.effort) // (self.length + LEAST_INSTRUCTIONS)
 
-    def _try_alike(self, drafts: Sequence[StripEmitter]) -> None:
+    def _try_long(self, drafts: Sequence[StripEmitter]) -> None:
         """Time a schedule whose instructions are there and drafts that are as quick by estimate, as many as may be."""
-        first, *others = drafts[: 1 + self.left]
-        if others and self.trials.lookahead:
-            for draft in (first, *others):
-                self._try_in(self.part, draft)
-        else:
+        first, *others = drafts
+        if self.left and self.trials.lookahead:
+            others += self._with_less(first)
+        others = [draft for draft in others if draft.signature != first.signature]
+        if not others:
             self.trials.take(first, self.part)
+            return
+        self._try_in(self.part, first)
+        for draft in sorted(others, key=lambda each: each.cycles):
+            if self.left:
+                self._try_in(self.part, draft)
+
+    def _with_less(self, first: StripEmitter) -> list[StripEmitter]:
+        """Drafts for smaller budgets that are as quick as the quickest of them by estimate, in coarse pieces.
+
+        They have not many more pieces than the first schedule, and about as much is spilled.
+        """
+        policy = replace(first.plan.policy, grain=GRAINS[0])
+        budgets, found = Budgets(self.machine), list[StripEmitter]()
+        while budget := budgets.next:
+            draft = draft_for(self.program, self.machine, budget, policy)
+            if draft is None or len(draft.plan.spilled) > len(first.plan.spilled) + 1:
+                break
+            if len(draft.order.order) <= LONGER * len(first.order.order):
+                found.append(draft)
+            budgets.go_below(min(budget, draft.plan.most))
+        least = min((draft.cycles for draft in found), default=inf)
+        return [refined(self.program, draft) for draft in found if draft.cycles <= least * (1 + ALIKE)]
 
     def _try_boundless(self, limited: StripEmitter) -> None:
         """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
