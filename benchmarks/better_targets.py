@@ -1,6 +1,7 @@
 """Compiles networks for machines and better ones, and prints how often one takes more cycles on the better machine.
 
-    python benchmarks/better_targets.py [--sweep] [--trials N] [--networks NAME ...] [--levels N ...] [--resources ...]
+    python benchmarks/better_targets.py [--sweep] [--trials N] [--networks NAME ...] [--levels N ...]
+        [--resources NAME ...] [--targets NAME ...] [--seed N]
 
 Machines are drawn at random: a preset of which up to two resources are scaled, the better one has more of one resource,
 two to four times as much, or an odd step of it. With `--sweep` they are the presets with a quarter to four times of
@@ -73,9 +74,9 @@ class Trial:
     what: str
 
 
-def draw(rng: random.Random, resources: tuple[str, ...] = RESOURCES) -> Trial:
+def draw(rng: random.Random, targets: tuple[str, ...] = TARGETS, resources: tuple[str, ...] = RESOURCES) -> Trial:
     """A random machine, and one with more of one of the resources."""
-    name = rng.choice(TARGETS)
+    name = rng.choice(targets)
     target, words = load_target(name), [name]
     for resource in rng.sample(RESOURCES, rng.randrange(3)):
         factor = rng.choice(SCALES)
@@ -122,13 +123,13 @@ def drawn(compiled: Compiled, level: int, options: argparse.Namespace, name: str
     """Random machines beside random better ones."""
     rng = random.Random(f"{options.seed} {name}")
     for _ in range(options.trials):
-        trial = draw(rng, tuple(options.resources))
+        trial = draw(rng, tuple(options.targets), tuple(options.resources))
         yield compiled.cycles(trial.target, level), compiled.cycles(trial.better, level), trial.what
 
 
 def swept(compiled: Compiled, level: int, options: argparse.Namespace) -> Iterator[Comparison]:
     """The presets with ever more of one resource, each beside the best of those that have less."""
-    for name, resource in itertools.product(TARGETS, options.resources):
+    for name, resource in itertools.product(options.targets, options.resources):
         least: int | None = None
         for factor in SWEEP:
             found = compiled.cycles(scaled(load_target(name), resource, factor), level)
@@ -174,6 +175,7 @@ def arguments() -> argparse.Namespace:
     add("--networks", nargs="+", default=DEFAULT, choices=sorted(NETWORKS), metavar="NAME")
     add("--levels", nargs="+", type=int, default=(2, 3), choices=range(4), metavar="N")
     add("--resources", nargs="+", default=RESOURCES, choices=RESOURCES, metavar="NAME")
+    add("--targets", nargs="+", default=TARGETS, choices=TARGETS, metavar="NAME")
     add("--seed", type=int, default=0, metavar="N")
     return parser.parse_args()
 

@@ -158,34 +158,37 @@ class Search:
 
     def _try_long(self, drafts: Sequence[StripEmitter]) -> None:
         """Time a schedule whose instructions are there and drafts that are as quick by estimate, as many as may be."""
-        first, *others = drafts
-        if self.left and self.trials.lookahead:
-            others += self._with_less(first)
-        others = [draft for draft in others if draft.signature != first.signature]
-        if not others:
+        first, *alike = drafts
+        others = [*alike, *self._with_less(first, self.machine)] if self.trials.lookahead else []
+        if others:
+            self._try_in(self.part, first)
+            self._try_as_left(others, partial(self._try_in, self.part))
+        else:
             self.trials.take(first, self.part)
-            return
-        self._try_in(self.part, first)
-        for draft in sorted(others, key=lambda each: each.cycles):
-            if self.left:
-                self._try_in(self.part, draft)
 
-    def _with_less(self, first: StripEmitter) -> list[StripEmitter]:
-        """Drafts for smaller budgets that are as quick as the quickest of them by estimate, in coarse pieces.
+    def _try_as_left(self, drafts: Sequence[StripEmitter], attempt: Attempt) -> None:
+        """Attempt drafts of a long program, the quickest by estimate first, as many as may be."""
+        for draft in sorted(drafts, key=lambda each: each.cycles):
+            if self.left:
+                attempt(draft)
+
+    def _with_less(self, first: StripEmitter, memory: Target) -> list[StripEmitter]:
+        """Other drafts for smaller budgets that are as quick as the quickest of them by estimate, in coarse pieces.
 
         They have not many more pieces than the first schedule, and about as much is spilled.
         """
         policy = replace(first.plan.policy, grain=GRAINS[0])
-        budgets, found = Budgets(self.machine), list[StripEmitter]()
-        while budget := budgets.next:
-            draft = draft_for(self.program, self.machine, budget, policy)
+        budgets, found = Budgets(memory), list[StripEmitter]()
+        while self.left and (budget := budgets.next):
+            draft = draft_for(self.program, memory, budget, policy)
             if draft is None or len(draft.plan.spilled) > len(first.plan.spilled) + 1:
                 break
             if len(draft.order.order) <= LONGER * len(first.order.order):
                 found.append(draft)
             budgets.go_below(min(budget, draft.plan.most))
         least = min((draft.cycles for draft in found), default=inf)
-        return [refined(self.program, draft) for draft in found if draft.cycles <= least * (1 + ALIKE)]
+        likely = [refined(self.program, draft) for draft in found if draft.cycles <= least * (1 + ALIKE)]
+        return [draft for draft in likely if draft.signature != first.signature]
 
     def _try_boundless(self, limited: StripEmitter) -> None:
         """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
@@ -194,7 +197,11 @@ class Search:
             self.room = self._try_roomy(first)
         if first is not None and self._has_room(self.part):
             discard(limited.operations)
-            self._vary(first, boundless(self.machine), self._try_roomy)
+            memory = boundless(self.machine)
+            if self.is_short:
+                self._vary(first, memory, self._try_roomy)
+            else:
+                self._try_as_left(self._with_less(first, memory), self._try_roomy)
 
     def _unlimited(self, limited: StripEmitter) -> StripEmitter | None:
         """The schedule that no memory limits; None if there is no room for it, or no other one may be tried."""
