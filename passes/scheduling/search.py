@@ -175,19 +175,22 @@ class Search:
     def _with_less(self, first: StripEmitter, memory: Target) -> list[StripEmitter]:
         """Other drafts for smaller budgets that are as quick as the quickest of them by estimate, in coarse pieces.
 
-        They have not many more pieces than the first schedule, and about as much is spilled.
+        They have not many more pieces than the first schedule. One tensor more may be spilled if that is quicker.
         """
         policy = replace(first.plan.policy, grain=GRAINS[0])
-        budgets, found = Budgets(memory), list[StripEmitter]()
+        budgets, found, least = Budgets(memory), list[StripEmitter](), inf
         while self.left and (budget := budgets.next):
             draft = draft_for(self.program, memory, budget, policy)
-            if draft is None or len(draft.plan.spilled) > len(first.plan.spilled) + 1:
+            if draft is None or len(draft.plan.spilled) > len(first.plan.spilled) + (draft.cycles < least):
                 break
-            if len(draft.order.order) <= LONGER * len(first.order.order):
-                found.append(draft)
+            found.append(draft)
+            least = min(least, draft.cycles)
             budgets.go_below(min(budget, draft.plan.most))
-        least = min((draft.cycles for draft in found), default=inf)
-        likely = [refined(self.program, draft) for draft in found if draft.cycles <= least * (1 + ALIKE)]
+        likely = [
+            refined(self.program, draft)
+            for draft in found
+            if draft.cycles <= least * (1 + ALIKE) and len(draft.order.order) <= LONGER * len(first.order.order)
+        ]
         return [draft for draft in likely if draft.signature != first.signature]
 
     def _try_boundless(self, limited: StripEmitter) -> None:
