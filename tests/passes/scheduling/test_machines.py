@@ -133,27 +133,47 @@ def test_programs_take_the_cycles_that_they_were_chosen_for(network: str, target
     assert run_timeline(queue_instructions(ops, target)).cycles == Trials(target, 1.0).cycles(found)
 
 
-@pytest.mark.parametrize("others", (0, 2))
-def test_of_long_programs_what_estimates_do_not_tell_apart_is_timed(
-    others: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As if every program were long: the first schedule is timed only if there is another."""
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if every program were long."""
+    monkeypatch.setattr(search, "SHORT", 0)
+
+
+def searched(network: str, target: Target) -> Trials:
+    """What is timed of a network for a target and its parts at -O2, if all is."""
+    trials = Trials(target, 1.0)
+    Search(Program.of(lowered(network).clone().main), target, whole(target), trials, True).run()
+    assert trials.best is not None
+    return trials
+
+
+@pytest.mark.usefixtures("long")
+def test_of_long_programs_what_estimates_do_not_tell_apart_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[StripEmitter] = []
 
     def alike(program: Program, target: Target, fuse: bool) -> list[StripEmitter]:
         first = fit(program, target, fuse)[0]
-        budgets = [target.sram_bytes // share for share in (2, 4)[:others]]
-        drafts = [draft_for(program, target, budget, Policy(fuse)) for budget in budgets]
-        assert len({first.signature, *(draft.signature for draft in drafts if draft)}) == 1 + others
-        return [first, *(draft for draft in drafts if draft)]
+        drafts = [draft_for(program, target, target.sram_bytes // share, Policy(fuse)) for share in (2, 4)]
+        found.extend((first, *(draft for draft in drafts if draft)))
+        return found
 
-    monkeypatch.setattr(search, "SHORT", 0)
     monkeypatch.setattr(search, "fit", alike)
-    trials = Trials(SMALL, 1.0)
-    Search(Program.of(lowered("digits_cnn").clone().main), SMALL, whole(SMALL), trials, True).run()
-    assert trials.best is not None
-    if others:
-        assert len(trials.known) == 1 + others
-        assert trials.cost == min(outcome.cycles for outcome in trials.known.values()) < inf
-        assert trials.cost == trials.cycles(trials.best)
-    else:
-        assert not trials.known and trials.cost is None
+    trials = searched("digits_cnn", SMALL)
+    assert len(trials.known) >= len({draft.signature for draft in found}) == 3
+    assert trials.cost == min(outcome.cycles for outcome in trials.known.values()) == trials.cycles(trials.best) < inf
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize("target", (SMALL, load_target("array32")), ids=("too little room", "room for everything"))
+def test_long_programs_are_cut_for_smaller_budgets_that_are_as_quick(target: Target) -> None:
+    trials = searched("digits_cnn", target)
+    rooms = [outcome for roomy in trials.roomy.values() for outcome in roomy.cycles.values()]
+    assert len(trials.known) > 1 if target is SMALL else len(trials.roomy) > 1
+    assert trials.cost == min([*rooms, *(outcome.cycles for outcome in trials.known.values())])
+
+
+@pytest.mark.usefixtures("long")
+def test_a_long_program_is_not_timed_where_there_is_no_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "FEW_INSTRUCTIONS", 0)
+    trials = searched("digits_cnn", SMALL)
+    assert not trials.known and not trials.roomy and trials.cost is None
