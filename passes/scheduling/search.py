@@ -109,7 +109,8 @@ class Search:
                     self._vary(first, self.machine, partial(self._try_in, self.part))
                 else:
                     self._try_long(drafts)
-            self._try_parts()
+            if self.is_short:
+                self._try_parts()
 
     def _try_parts(self) -> None:
         """Time the likely schedules for parts of the memory that are powers of two, where nothing is spilled.
@@ -149,7 +150,7 @@ class Search:
     @property
     def goes_on(self) -> bool:
         """True if one more schedule may be tried."""
-        return self.is_short and self.left > 0
+        return self.trials.lookahead > 0 and self.left > 0
 
     @property
     def left(self) -> int:
@@ -159,18 +160,13 @@ class Search:
     def _try_long(self, drafts: Sequence[StripEmitter]) -> None:
         """Time a schedule whose instructions are there and drafts that are as quick by estimate, as many as may be."""
         first, *alike = drafts
-        others = [*alike, *self._with_less(first, self.machine)] if self.trials.lookahead else []
+        others = [*alike, *self._with_less(first, self.machine)] if self.goes_on else []
         if others:
-            self._try_in(self.part, first)
-            self._try_as_left(others, partial(self._try_in, self.part))
+            attempt = partial(self._try_in, self.part)
+            attempt(first)
+            self._try_in_turn([(draft, attempt) for draft in others])
         else:
             self.trials.take(first, self.part)
-
-    def _try_as_left(self, drafts: Sequence[StripEmitter], attempt: Attempt) -> None:
-        """Attempt drafts of a long program, the quickest by estimate first, as many as may be."""
-        for draft in sorted(drafts, key=lambda each: each.cycles):
-            if self.left:
-                attempt(draft)
 
     def _with_less(self, first: StripEmitter, memory: Target) -> list[StripEmitter]:
         """Other drafts for smaller budgets that are as quick as the quickest of them by estimate, in coarse pieces.
@@ -179,7 +175,7 @@ class Search:
         """
         policy = replace(first.plan.policy, grain=GRAINS[0])
         budgets, found, least = Budgets(memory), list[StripEmitter](), inf
-        while self.left and (budget := budgets.next):
+        while self.goes_on and (budget := budgets.next):
             draft = draft_for(self.program, memory, budget, policy)
             if draft is None or len(draft.plan.spilled) > len(first.plan.spilled) + (draft.cycles < least):
                 break
@@ -204,7 +200,7 @@ class Search:
             if self.is_short:
                 self._vary(first, memory, self._try_roomy)
             else:
-                self._try_as_left(self._with_less(first, memory), self._try_roomy)
+                self._try_in_turn([(draft, self._try_roomy) for draft in self._with_less(first, memory)])
 
     def _unlimited(self, limited: StripEmitter) -> StripEmitter | None:
         """The schedule that no memory limits; None if there is no room for it, or no other one may be tried."""
