@@ -16,8 +16,14 @@ RAW = tuple(name for name in TRAINED if name.endswith("_rawtorch"))
 """As an exporter wrote them: the same networks as others once they are simplified."""
 ALIKE = tuple(name for name in TRAINED if name.endswith("_hardscale") or name.startswith("resnet8_cifar10+"))
 """The same layers as others here: at -O3, which takes longest, those are enough."""
-SLOW = ("ad_autoencoder", "tinyvit_cifar10", "vww_mobilenetv1_025_96+logits")
-"""They take up to a minute at -O3."""
+SLOW = (
+    "ad_autoencoder",
+    "resnet20_cifar10_bn",
+    "shufflenetv2_cifar10_bn",
+    "tinyvit_cifar10",
+    "vww_mobilenetv1_025_96+logits",
+)
+"""They take 20 seconds to a minute at -O3."""
 TURNS: list[Case] = [
     (name, TARGETS[(row + column) % len(TARGETS)], level)
     for row, name in enumerate((*TRAINED, *NOISY))
