@@ -169,25 +169,23 @@ class Search:
             self.trials.take(first, self.part)
 
     def _with_less(self, first: StripEmitter, memory: Target) -> list[StripEmitter]:
-        """Other drafts for smaller budgets that are as quick as the quickest of them by estimate, in coarse pieces.
+        """Coarse drafts for budgets below that of a long program's schedule, as quick as the quickest by estimate.
 
-        They have not many more pieces than the first schedule. One tensor more may be spilled if that is quicker.
+        They have not many more pieces than the schedule. One tensor more may be spilled where that is quicker.
         """
-        policy = replace(first.plan.policy, grain=GRAINS[0])
-        budgets, found, least = Budgets(memory), list[StripEmitter](), inf
-        while self.goes_on and (budget := budgets.next):
+        policy, plan = replace(first.plan.policy, grain=GRAINS[0]), first.plan
+        coarse = draft_for(self.program, memory, plan.budget, policy)
+        budgets, found, least = Budgets(memory), list[StripEmitter](), inf if coarse is None else coarse.cycles
+        budgets.go_below(min(plan.budget, plan.most))
+        while budget := budgets.next:
             draft = draft_for(self.program, memory, budget, policy)
-            if draft is None or len(draft.plan.spilled) > len(first.plan.spilled) + (draft.cycles < least):
+            if draft is None or len(draft.plan.spilled) > len(plan.spilled) + (draft.cycles < least):
                 break
-            found.append(draft)
-            least = min(least, draft.cycles)
+            if len(draft.order.order) <= LONGER * len(first.order.order):
+                found.append(draft)
+                least = min(least, draft.cycles)
             budgets.go_below(min(budget, draft.plan.most))
-        likely = [
-            refined(self.program, draft)
-            for draft in found
-            if draft.cycles <= least * (1 + ALIKE) and len(draft.order.order) <= LONGER * len(first.order.order)
-        ]
-        return [draft for draft in likely if draft.signature != first.signature]
+        return [draft for draft in found if draft.cycles <= least * (1 + ALIKE)]
 
     def _try_boundless(self, limited: StripEmitter) -> None:
         """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
@@ -200,7 +198,8 @@ class Search:
             if self.is_short:
                 self._vary(first, memory, self._try_roomy)
             else:
-                self._try_in_turn([(draft, self._try_roomy) for draft in self._with_less(first, memory)])
+                others = self._with_less(first, memory) if self.goes_on else []
+                self._try_in_turn([(draft, self._try_roomy) for draft in others])
 
     def _unlimited(self, limited: StripEmitter) -> StripEmitter | None:
         """The schedule that no memory limits; None if there is no room for it, or no other one may be tried."""
