@@ -44,9 +44,9 @@ def smaller(part: Part, target: Target, *, every: bool = True) -> list[Part]:
     """The part with fewer of its banks, and with fewer lines of each: the next step below, and half of them.
 
     Steps are powers of two and three times powers of two; all larger machines have the same, twice the machine has the
-    half. Block ports reach the same share of fewer banks, in whole groups: rounded down and rounded up. Without `every`
-    only the next power of two below, and rounded down. Banks are whole groups of which some are reached by all block
-    ports, as in the whole; lines are at least 16.
+    half, where block ports reach the same share of their banks. Of fewer banks they do so in whole groups, rounded down
+    and rounded up. Without `every` only the next power of two below, and rounded down. Banks are whole groups of which
+    some are reached by all block ports, as in the whole; lines are at least 16.
     """
     width = target.sram.interleave
     groups, reached = part.banks // width, part.reach_banks // width

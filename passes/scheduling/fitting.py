@@ -77,12 +77,12 @@ def fit(program: Program, target: Target, fuse: bool) -> list[StripEmitter]:
     return []
 
 
-def fit_draft(draft: StripEmitter) -> StripEmitter | None:
-    """The instructions of one draft, by greedy orders of buffers; None if they do not fit."""
+def fit_draft(draft: StripEmitter) -> tuple[StripEmitter | None, int]:
+    """The instructions of one draft, by greedy orders of buffers, or None; and how many were emitted to find them."""
     found, effort = _packable(draft, False)
     if found is not None:
         found.effort = effort
-    return found
+    return found, effort
 
 
 def draft_for(program: Program, target: Target, budget: int, policy: Policy) -> StripEmitter | None:

@@ -54,10 +54,11 @@ class Search:
       of bank groups.
     - Where the machine has no such room, in its memory.
 
-    In each of these pieces come in other orders, then layers are cut for smaller budgets, which are powers of two and
-    three times powers of two: smaller chunks of weights come earlier, and more layers run depth-first. Of these only
-    what is likely by estimate is tried, the quickest first. What is tried depends on the part alone, not on the rest of
-    the memory, but for schedules that run in other cycles there (see `Part.address`).
+    In each of these the pieces of short programs come in other orders, then layers are cut for smaller budgets, which
+    are powers of two and three times powers of two: smaller chunks of weights come earlier, and more layers run
+    depth-first. Of these only what is likely by estimate is tried, the quickest first; of long programs only smaller
+    budgets, of finer steps, that estimates do not tell apart. What is tried depends on the part alone, not on the rest
+    of the memory, but for schedules that run in other cycles there (see `Part.address`).
     """
 
     program: Program
@@ -160,32 +161,13 @@ class Search:
     def _try_long(self, drafts: Sequence[StripEmitter]) -> None:
         """Time a schedule whose instructions are there and drafts that are as quick by estimate, as many as may be."""
         first, *alike = drafts
-        others = [*alike, *self._with_less(first, self.machine)] if self.goes_on else []
+        others = [*alike, *with_less(self.program, first, self.machine)] if self.goes_on else []
         if others:
             attempt = partial(self._try_in, self.part)
             attempt(first)
             self._try_in_turn([(draft, attempt) for draft in others])
         else:
             self.trials.take(first, self.part)
-
-    def _with_less(self, first: StripEmitter, memory: Target) -> list[StripEmitter]:
-        """Coarse drafts for budgets below that of a long program's schedule, as quick as the quickest by estimate.
-
-        They have not many more pieces than the schedule. One tensor more may be spilled where that is quicker.
-        """
-        policy, plan = replace(first.plan.policy, grain=GRAINS[0]), first.plan
-        coarse = draft_for(self.program, memory, plan.budget, policy)
-        budgets, found, least = Budgets(memory), list[StripEmitter](), inf if coarse is None else coarse.cycles
-        budgets.go_below(min(plan.budget, plan.most))
-        while budget := budgets.next:
-            draft = draft_for(self.program, memory, budget, policy)
-            if draft is None or len(draft.plan.spilled) > len(plan.spilled) + (draft.cycles < least):
-                break
-            if len(draft.order.order) <= LONGER * len(first.order.order):
-                found.append(draft)
-                least = min(least, draft.cycles)
-            budgets.go_below(min(budget, draft.plan.most))
-        return [draft for draft in found if draft.cycles <= least * (1 + ALIKE)]
 
     def _try_boundless(self, limited: StripEmitter) -> None:
         """Schedules for a memory with room for everything; `limited` has the instructions for the one there is."""
@@ -198,7 +180,7 @@ class Search:
             if self.is_short:
                 self._vary(first, memory, self._try_roomy)
             else:
-                others = self._with_less(first, memory) if self.goes_on else []
+                others = with_less(self.program, first, memory) if self.goes_on else []
                 self._try_in_turn([(draft, self._try_roomy) for draft in others])
 
     def _unlimited(self, limited: StripEmitter) -> StripEmitter | None:
@@ -284,6 +266,26 @@ class Search:
                 coarse.add(draft.signature)
                 self.least = min(self.least, draft.cycles)
                 yield draft
+
+
+def with_less(program: Program, first: StripEmitter, memory: Target) -> list[StripEmitter]:
+    """Coarse drafts for budgets below that of a long program's schedule, as quick as the quickest by estimate.
+
+    They have not many more pieces than the schedule. One tensor more may be spilled where that is quicker.
+    """
+    policy, plan = replace(first.plan.policy, grain=GRAINS[0]), first.plan
+    coarse = draft_for(program, memory, plan.budget, policy)
+    budgets, found, least = Budgets(memory), list[StripEmitter](), inf if coarse is None else coarse.cycles
+    budgets.go_below(min(plan.budget, plan.most))
+    while budget := budgets.next:
+        draft = draft_for(program, memory, budget, policy)
+        if draft is None or len(draft.plan.spilled) > len(plan.spilled) + (draft.cycles < least):
+            break
+        if len(draft.order.order) <= LONGER * len(first.order.order):
+            found.append(draft)
+            least = min(least, draft.cycles)
+        budgets.go_below(min(budget, draft.plan.most))
+    return [draft for draft in found if draft.cycles <= least * (1 + ALIKE)]
 
 
 def _in_all_orders(policy: Policy) -> list[Policy]:

@@ -42,7 +42,7 @@ class Outcome:
     length: int = 0
     """Its instructions."""
     effort: int = 0
-    """The instructions of all schedules that were emitted until this one was found."""
+    """The instructions of all schedules that were emitted until this one was found, or given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class Trials:
             return self._time(draft, part)
         key = draft.signature, part
         if key not in self.drafts:
-            found = fit_draft(draft)
-            self.drafts[key] = Outcome() if found is None else self._time(found, part)
+            found, effort = fit_draft(draft)
+            self.drafts[key] = Outcome(effort=effort) if found is None else self._time(found, part)
         return self.drafts[key]
 
     def _time(self, found: StripEmitter, part: Part) -> Outcome:

@@ -46,7 +46,7 @@ def test_the_blocks_reach_the_same_share_of_a_part() -> None:
     assert smaller(whole(TILE16), TILE16, every=False)[0] == Part(8, 1024, 4)
 
 
-def test_smaller_parts_lead_to_others() -> None:
+def test_what_a_target_has_is_a_part() -> None:
     assert all(is_part(part, TILE16) for part in every_part(TILE16))
     assert is_part(Part(12, 1000, 9), TILE16)
 

@@ -1,9 +1,10 @@
 """What is tried for a machine is tried for every better one, where it takes no more cycles."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,7 @@ from accelc.passes.scheduling.fitting import draft_for, fit
 from accelc.passes.scheduling.layers import Program
 from accelc.passes.scheduling.machines import quickest
 from accelc.passes.scheduling.residency import Policy
-from accelc.passes.scheduling.search import Search
+from accelc.passes.scheduling.search import Search, with_less
 from accelc.passes.scheduling.trials import Trials
 from accelc.passes.split_rows import SplitRows
 from accelc.passes.split_stacks import SplitStacks
@@ -177,3 +178,47 @@ def test_a_long_program_is_not_timed_where_there_is_no_time_for_others(monkeypat
     monkeypatch.setattr(search, "FEW_INSTRUCTIONS", 0)
     trials = searched("digits_cnn", SMALL)
     assert not trials.known and not trials.roomy and trials.cost is None
+
+
+@dataclass
+class Draft:
+    """What `Search` reads of a draft, at one budget."""
+
+    cycles: float
+    spilled: int
+    pieces: int
+    budget: int = 0
+
+    @property
+    def plan(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            policy=Policy(), budget=self.budget, most=self.budget, spilled=range(self.spilled), cycles=self.cycles
+        )
+
+    @property
+    def order(self) -> SimpleNamespace:
+        return SimpleNamespace(order=range(self.pieces))
+
+
+@pytest.mark.parametrize(
+    ("below", "taken"),
+    (
+        ([(100, 0, 10), (102, 0, 10), (99, 0, 10)], [0, 2]),
+        ([(99, 1, 10), (99, 0, 10)], [0, 1]),
+        ([(101, 1, 10), (99, 0, 10)], []),
+        ([(99, 2, 10), (99, 0, 10)], []),
+        ([(90, 0, 21), (101, 0, 20)], [1]),
+        ([None, (99, 0, 10)], []),
+    ),
+    ids=("alike", "one spilled, quicker", "one spilled, no quicker", "two spilled", "many pieces", "too small"),
+)
+def test_which_smaller_budgets_of_a_long_program_are_tried(
+    below: list[tuple[int, int, int] | None], taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a schedule of 100 cycles in 10 pieces that spills nothing, in steps of the fourth root of two."""
+    drafts = {2**16: Draft(100, 0, 10, 2**16)}
+    budgets = [int(2 ** (16 - step / 4)) for step in range(1, 1 + len(below))]
+    drafts |= {at: Draft(*each, at) for at, each in zip(budgets, below, strict=True) if each}
+    monkeypatch.setattr(search, "draft_for", lambda program, memory, budget, policy: drafts.get(budget))
+    found = with_less(SimpleNamespace(), drafts[2**16], SMALL)  # type: ignore[arg-type]
+    assert [draft.plan.budget for draft in found] == [budgets[each] for each in taken]
