@@ -28,8 +28,9 @@ class Schedule(Pass):
     SRAM budget that loads may fill ahead of the work that needs them; 0 loads just before. With `fuse` 0 no layers
     run depth-first: what does not fit is spilled. Programs of few instructions are scheduled in other orders, for
     smaller budgets and for parts of the SRAM as well (fewer banks, fewer lines of each) where that is likely to be
-    quicker, all are timed, and the quickest is taken; with `effort` 1 also of all that would be tried for any machine
-    with a part of the SRAM or a slower DRAM channel: what those find, a better one finds.
+    quicker, of longer ones smaller budgets that estimates do not tell apart; all are timed, and the quickest is taken.
+    With `effort` 1 also of all that would be tried for any machine with a part of the SRAM or a slower DRAM channel:
+    what those find, a better one finds.
     """
 
     name: ClassVar[str] = "schedule"

@@ -26,7 +26,7 @@ from accelc.compiler.importer import OPERATORS, import_model
 INPUTS = sorted((Path(__file__).parent / "inputs").iterdir())
 CHANGED = "changed-"
 """How the names of networks begin that may be refused, as their files were changed."""
-REPEATS = 6
+REPEATS = 4
 """A regression runs at several levels and targets."""
 
 
